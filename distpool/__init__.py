@@ -1,0 +1,133 @@
+"""distpool: the multiprocessing namespace on a runtime of its own.
+
+`import distpool as multiprocessing`, or `from distpool import Pool`; `distpool.futures` is `concurrent.futures`. What
+distpool does not build itself is the standard library's own object.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from multiprocessing import (
+    AuthenticationError,
+    BufferTooShort,
+    ProcessError,
+    TimeoutError,
+    current_process,
+    parent_process,
+)
+from multiprocessing import reducer as reducer
+from typing import TYPE_CHECKING, Any
+
+from distpool.context import Process, active_children, default_context
+
+if TYPE_CHECKING:
+    from distpool.errors import DistpoolError, PoolBroken, PoolTerminated, WorkerDied
+
+# Bound methods of the default context, as in the standard library.
+Array = default_context.Array
+Barrier = default_context.Barrier
+BoundedSemaphore = default_context.BoundedSemaphore
+Condition = default_context.Condition
+Event = default_context.Event
+JoinableQueue = default_context.JoinableQueue
+Lock = default_context.Lock
+Manager = default_context.Manager
+Pipe = default_context.Pipe
+Pool = default_context.Pool
+Queue = default_context.Queue
+RLock = default_context.RLock
+RawArray = default_context.RawArray
+RawValue = default_context.RawValue
+Semaphore = default_context.Semaphore
+SimpleQueue = default_context.SimpleQueue
+Value = default_context.Value
+allow_connection_pickling = default_context.allow_connection_pickling
+cpu_count = default_context.cpu_count
+freeze_support = default_context.freeze_support
+get_all_start_methods = default_context.get_all_start_methods
+get_context = default_context.get_context
+get_logger = default_context.get_logger
+get_start_method = default_context.get_start_method
+log_to_stderr = default_context.log_to_stderr
+set_executable = default_context.set_executable
+set_forkserver_preload = default_context.set_forkserver_preload
+set_start_method = default_context.set_start_method
+
+SUBDEBUG = 5
+SUBWARNING = 25
+
+_ERRORS = frozenset({"DistpoolError", "PoolBroken", "PoolTerminated", "WorkerDied"})
+_SUBMODULES = frozenset(
+    {
+        "connection",
+        "dummy",
+        "errors",
+        "futures",
+        "managers",
+        "pool",
+        "process",
+        "queues",
+        "shared_memory",
+        "sharedctypes",
+        "synchronize",
+    }
+)
+
+
+def __getattr__(name: str) -> Any:
+    """distpool's errors and submodules, at first use: `import distpool` stays as light as `import multiprocessing`."""
+    if name in _ERRORS:
+        return getattr(import_module("distpool.errors"), name)
+    if name in _SUBMODULES:
+        return import_module(f"distpool.{name}")
+    raise AttributeError(f"module 'distpool' has no attribute {name!r}")
+
+
+if "__main__" in sys.modules:
+    # As the standard library does: `__main__` has the name under which children import it again.
+    sys.modules["__mp_main__"] = sys.modules["__main__"]
+
+__all__ = [
+    "Array",
+    "AuthenticationError",
+    "Barrier",
+    "BoundedSemaphore",
+    "BufferTooShort",
+    "Condition",
+    "DistpoolError",
+    "Event",
+    "JoinableQueue",
+    "Lock",
+    "Manager",
+    "Pipe",
+    "Pool",
+    "PoolBroken",
+    "PoolTerminated",
+    "Process",
+    "ProcessError",
+    "Queue",
+    "RLock",
+    "RawArray",
+    "RawValue",
+    "Semaphore",
+    "SimpleQueue",
+    "TimeoutError",
+    "Value",
+    "WorkerDied",
+    "active_children",
+    "allow_connection_pickling",
+    "cpu_count",
+    "current_process",
+    "freeze_support",
+    "get_all_start_methods",
+    "get_context",
+    "get_logger",
+    "get_start_method",
+    "log_to_stderr",
+    "parent_process",
+    "reducer",
+    "set_executable",
+    "set_forkserver_preload",
+    "set_start_method",
+]

@@ -1,0 +1,52 @@
+"""Every number that was chosen, with its unit and its reason. One frozen object; nothing else reads them from elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The runtime's constants."""
+
+    work_ahead_s: float = 0.010
+    """How much work a worker holds ahead: enough to hide a round trip, little enough to stay balanced."""
+
+    calls_ahead_limit: int = 4096
+    """The most calls a worker holds, however short they are: bounds what a death or a take-back has to sort out."""
+
+    bytes_ahead_limit: int = 256 * 1024
+    """The most argument bytes in frames of one worker's socket; one call may be larger, and then travels alone."""
+
+    hold_results_s: float = 0.001
+    """A worker tells of finished calls at most this often while it has more to do; results wait in the ring meanwhile."""
+
+    peek_after_s: float = 0.002
+    """Silence of a busy worker after which its ring is looked at once; longer than `hold_results_s`."""
+
+    steal_after_s: float = 0.002
+    """Silence of a busy worker after which an idle one may get the calls that it has not begun."""
+
+    spin_s: float = 50e-6
+    """How long a reader spins for an answer that is due before it sleeps; 200 us gain nothing more."""
+
+    park_s: float = 0.005
+    """How long the background thread leaves the loop to threads that wait for results before it looks again."""
+
+    inline_frame_bytes: int = 64 * 1024
+    """Larger frames travel as a memfd: a socket buffer holds only a few hundred kB."""
+
+    ring_record_bytes: int = 16 * 1024
+    """Larger results leave the ring and travel as a frame."""
+
+    ring_bytes: int = 256 * 1024
+    """Results a worker may have finished and the caller not read: 4096 small ones fit."""
+
+    terminate_grace_s: float = 0.5
+    """From SIGTERM to SIGKILL when a pool is terminated."""
+
+    start_failures_limit: int = 3
+    """Workers that may fail in a row before they are ready; then the pool is broken, instead of starting for ever."""
+
+
+SETTINGS = Settings()

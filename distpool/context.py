@@ -1,0 +1,138 @@
+"""Contexts and start methods: the standard library's own, with distpool's Pool.
+
+The default start method is the standard library's too: there is one per process, whoever sets it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterable
+from multiprocessing import context as standard
+from multiprocessing import process
+from typing import Any
+
+BaseContext = standard.BaseContext
+
+
+class _PoolMaker:
+    """Gives a standard context distpool's Pool, with the standard signature."""
+
+    def Pool(  # noqa: N802
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        maxtasksperchild: int | None = None,
+    ) -> Any:
+        """Returns a process pool object."""
+        from distpool.pool import Pool
+
+        context: Any = self
+        return Pool(processes, initializer, initargs, maxtasksperchild, context=context.get_context())
+
+
+class _Interruptible:
+    """`Process.interrupt`, which Python 3.14 has, on all versions."""
+
+    def interrupt(self) -> None:
+        """Send SIGINT: the child gets a KeyboardInterrupt."""
+        this: Any = self
+        this._check_closed()
+        if this._popen is None:
+            raise AssertionError("can only interrupt a started process")
+        if this._popen.returncode is None:
+            os.kill(this._popen.pid, signal.SIGINT)
+
+
+class Process(_Interruptible, standard.Process):
+    """See `multiprocessing.Process`."""
+
+
+class ForkProcess(_Interruptible, standard.ForkProcess):
+    """See `multiprocessing.Process`."""
+
+
+class SpawnProcess(_Interruptible, standard.SpawnProcess):
+    """See `multiprocessing.Process`."""
+
+
+class ForkServerProcess(_Interruptible, standard.ForkServerProcess):
+    """See `multiprocessing.Process`."""
+
+
+class ForkContext(_PoolMaker, standard.ForkContext):
+    """Workers see the memory that their pool's maker had when it made the pool."""
+
+    Process = ForkProcess
+
+
+class SpawnContext(_PoolMaker, standard.SpawnContext):
+    """Workers are fresh interpreters that import `__main__`."""
+
+    Process = SpawnProcess
+
+
+class ForkServerContext(_PoolMaker, standard.ForkServerContext):
+    """Workers are forked from a fresh interpreter that has imported `__main__`."""
+
+    Process = ForkServerProcess
+
+
+class DefaultContext(_PoolMaker, standard.DefaultContext):
+    """The context of the process's start method."""
+
+    Process = Process
+
+    def __init__(self) -> None:
+        pass  # Its state is that of the standard library's default context.
+
+    def get_context(self, method: str | None = None) -> Any:
+        """The context of a start method. Raises ValueError for one that is unknown."""
+        if method is None:
+            method = _standard_default().get_start_method()
+        try:
+            return _contexts[method]
+        except KeyError:
+            raise ValueError(f"cannot find context for {method!r}") from None
+
+    def set_start_method(self, method: str | None, force: bool = False) -> None:
+        """Choose it for this process. Raises RuntimeError when it has been chosen before and not `force`."""
+        _standard_default().set_start_method(method, force=force)
+
+    def get_start_method(self, allow_none: bool = False) -> Any:
+        """Its name."""
+        return _standard_default().get_start_method(allow_none)
+
+    def get_all_start_methods(self) -> list[str]:
+        """Those of this platform, the default first."""
+        methods: list[str] = _standard_default().get_all_start_methods()
+        return methods
+
+
+def _standard_default() -> Any:
+    return standard._default_context  # type: ignore[attr-defined]
+
+
+def cpu_count_for_pools() -> int:
+    """How many workers a pool has by default: what the standard library of the running Python takes."""
+    count = getattr(os, "process_cpu_count", os.cpu_count)()
+    return count or 1
+
+
+def active_children() -> list[Any]:
+    """All live children of this process: the standard library's, and the workers of distpool's pools."""
+    import sys
+
+    children: list[Any] = list(process.active_children())
+    session = sys.modules.get("distpool.runtime.session")
+    return children if session is None else [*children, *session.live_handles()]
+
+
+_contexts: dict[str, Any] = {
+    "fork": ForkContext(),
+    "spawn": SpawnContext(),
+    "forkserver": ForkServerContext(),
+}
+default_context = DefaultContext()
+get_context = default_context.get_context

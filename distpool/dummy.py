@@ -1,0 +1,3 @@
+"""`multiprocessing.dummy`: the standard library's own objects."""
+
+from multiprocessing.dummy import *  # noqa: F403

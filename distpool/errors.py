@@ -1,0 +1,33 @@
+"""Every exception that distpool raises by its own name; each is also the standard library's kind where users catch that."""
+
+from __future__ import annotations
+
+from concurrent.futures.process import BrokenProcessPool
+
+
+class DistpoolError(Exception):
+    """The root of distpool's own exceptions."""
+
+
+class WorkerDied(DistpoolError, BrokenProcessPool):
+    """A worker process ended before the call that it had begun was finished."""
+
+
+class PoolBroken(DistpoolError, BrokenProcessPool):
+    """No call of this pool can run any more: its initializer failed again and again, say. The message has the reason."""
+
+
+class PoolTerminated(DistpoolError, BrokenProcessPool):
+    """The pool was terminated before the call was finished."""
+
+
+class ProtocolError(DistpoolError):
+    """A frame could not be read as a message; the peer speaks another version or is not distpool."""
+
+
+class RemoteError(DistpoolError):
+    """An exception of a call that cannot be rebuilt in this process; the message holds its type and traceback."""
+
+
+class ForeignProcess(DistpoolError, RuntimeError):
+    """A pool was used in a process that was forked from its owner."""

@@ -1,0 +1,322 @@
+"""`concurrent.futures` on distpool's runtime: the process pool is distpool's, everything else the standard library's."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+import traceback
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent import futures as standard
+from concurrent.futures import (
+    ALL_COMPLETED,
+    FIRST_COMPLETED,
+    FIRST_EXCEPTION,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    InvalidStateError,
+    ThreadPoolExecutor,
+    TimeoutError,
+    as_completed,
+    wait,
+)
+from concurrent.futures import process as standard_process
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from distpool.context import cpu_count_for_pools, get_context
+from distpool.logic.calls import Outcome
+from distpool.logic.group import GroupPlan
+from distpool.outcomes import open_outcome
+from distpool.pool import check_may_have_children, start_method_prefix
+from distpool.protocol.messages import CallMode, OutcomeKind
+from distpool.runtime.handles import WorkerHandle
+from distpool.runtime.launcher import LaunchPlan
+from distpool.runtime.session import Workers, interpreter_is_ending, open_workers
+from distpool.signatures import lists_options
+
+_ENDED = ("CANCELLED", "CANCELLED_AND_NOTIFIED", "FINISHED")
+_RemoteTraceback: type[Exception] = standard_process._RemoteTraceback  # type: ignore[attr-defined]
+
+
+class Future(standard.Future[Any]):
+    """A standard future; a thread that waits for it runs the runtime's loop meanwhile."""
+
+    def __init__(self, workers: Workers | None = None) -> None:
+        super().__init__()
+        self._workers = workers
+
+    def result(self, timeout: float | None = None) -> Any:
+        """The call's value; raises its exception, CancelledError, or TimeoutError after `timeout` seconds."""
+        return super().result(self._wait(timeout))
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """The call's exception or None; raises CancelledError, or TimeoutError after `timeout` seconds."""
+        return super().exception(self._wait(timeout))
+
+    def begin(self) -> bool:
+        """As a sink: the call is about to be sent."""
+        return self.set_running_or_notify_cancel()
+
+    def deliver(self, first: int, outcomes: list[Outcome]) -> None:
+        """As a sink: the call has ended."""
+        kind, payload = outcomes[0]
+        self._workers = None
+        if self._state in _ENDED:
+            return  # cancelled, or resolved by its user
+        if kind == OutcomeKind.CANCELLED:
+            if self.cancel():
+                self.set_running_or_notify_cancel()
+            return
+        if kind in (OutcomeKind.LOST, OutcomeKind.BROKEN, OutcomeKind.TERMINATED):
+            success, value = False, BrokenProcessPool(payload.decode(errors="replace"))
+        else:
+            success, value = open_outcome(outcomes[0], _RemoteTraceback)  # type: ignore[assignment]
+        try:
+            self.set_result(value) if success else self.set_exception(value)
+        except InvalidStateError:
+            return  # its user resolved it in this very moment
+
+    def _is_ended(self) -> bool:
+        return self._state in _ENDED
+
+    def _wait(self, timeout: float | None) -> float | None:
+        """Run the loop until the future has ended; what remains of the time is up to the standard library."""
+        workers = self._workers
+        if workers is None or self._state in _ENDED:
+            return timeout
+        workers.wait(self._is_ended, timeout, self._wait_passively)
+        return timeout if timeout is None else 0
+
+    def _wait_passively(self, timeout: float | None) -> None:
+        with self._condition:
+            self._condition.wait_for(self._is_ended, timeout)
+
+
+class ProcessPoolExecutor(standard.ProcessPoolExecutor):
+    """Runs calls in worker processes; see `concurrent.futures.ProcessPoolExecutor`, whose calls and errors it has.
+
+    `max_workers`: at most so many, by default one for each CPU. `initializer(*initargs)` runs first in each worker; a
+    worker is replaced after `max_tasks_per_child` calls. When a worker dies, all pending futures raise
+    BrokenProcessPool, as in the standard library.
+    """
+
+    @lists_options
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        mp_context: Any | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+    ) -> None:
+        if max_workers is None:
+            max_workers = cpu_count_for_pools()
+        elif max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        if mp_context is None:
+            mp_context = get_context("spawn") if max_tasks_per_child is not None else get_context()
+        self._max_workers = max_workers
+        self._mp_context = mp_context
+        start_method = mp_context.get_start_method(allow_none=False)
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        if max_tasks_per_child is not None:
+            if not isinstance(max_tasks_per_child, int):
+                raise TypeError("max_tasks_per_child must be an integer")
+            if max_tasks_per_child <= 0:
+                raise ValueError("max_tasks_per_child must be >= 1")
+            if start_method == "fork":
+                raise ValueError(
+                    "max_tasks_per_child is incompatible with the 'fork' multiprocessing start method; "
+                    "supply a different mp_context."
+                )
+        self._start_method = start_method
+        self._initializer = initializer
+        self._initargs = initargs
+        self._max_tasks_per_child = max_tasks_per_child
+        self._shutdown_lock = threading.Lock()
+        self._shutdown_thread = False
+        self._workers: Workers | None = None
+
+    # Calls ----------------------------------------------------------------------------------------------------------
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:  # type: ignore[override]
+        """`fn(*args, **kwargs)` in a worker; raises BrokenProcessPool or RuntimeError when no call can run any more."""
+        with self._shutdown_lock:
+            workers = self._workers
+            if workers is not None and workers.broken:
+                raise BrokenProcessPool(workers.broken)
+            if self._shutdown_thread:
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            if interpreter_is_ending():
+                raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+            if workers is None:
+                workers = self._start()
+            future = Future(workers)
+            try:
+                function_id, call = workers.pickle_call(fn, args, kwargs)
+            except Exception as error:
+                text = "".join(traceback.format_exception(error))
+                error.__cause__ = _RemoteTraceback(f'\n"""\n{text}"""')
+                future.set_exception(error)
+                return future
+            workers.hand_in(function_id, CallMode.CALL, [call], future)
+        workers.poke()
+        return future
+
+    def map(  # type: ignore[override]
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[Any]:
+        """An iterator over `fn` of the items, in order; `chunksize` of them to a call.
+
+        `timeout`: seconds from now after which the iterator raises TimeoutError. `buffersize`: how many results may be
+        waited for before more of the input is read; None reads it all at once.
+        """
+        if chunksize < 1:
+            raise ValueError("chunksize must be >= 1.")
+        if buffersize is not None and not isinstance(buffersize, int):
+            raise TypeError("buffersize must be an integer or None")
+        if buffersize is not None and buffersize < 1:
+            raise ValueError("buffersize must be None or > 0")
+        deadline = None if timeout is None else timeout + time.monotonic()
+        items: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
+        if chunksize == 1:
+            return _results(self, fn, items, deadline, buffersize)
+        chunks = iter(lambda: tuple(itertools.islice(items, chunksize)), ())
+        calls = ((fn, chunk) for chunk in chunks)
+        return itertools.chain.from_iterable(_results(self, _run_chunk, calls, deadline, buffersize))
+
+    # Life -----------------------------------------------------------------------------------------------------------
+
+    @property
+    def _processes(self) -> dict[int, WorkerHandle] | None:  # type: ignore[override]
+        """The workers by their pid; some libraries read it. None after shutdown, as in the standard library."""
+        if self._shutdown_thread or self._workers is None:
+            return None if self._shutdown_thread else {}
+        return {handle.pid: handle for handle in self._workers.handles() if handle.pid is not None}
+
+    @property
+    def _broken(self) -> str | bool:  # type: ignore[override]
+        return (self._workers is not None and self._workers.broken) or False
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """No more calls. `cancel_futures`: cancel those that were not sent to a worker. `wait` for the others."""
+        with self._shutdown_lock:
+            self._shutdown_thread = True
+            workers = self._workers
+        if workers is None or not workers.is_owned_here():
+            return
+        if cancel_futures:
+            workers.cancel_waiting()
+        workers.close()
+        if wait:
+            workers.join()
+
+    def terminate_workers(self) -> None:
+        """End the workers with SIGTERM, now: pending futures raise BrokenProcessPool."""
+        self._end_workers(WorkerHandle.terminate, "terminated")
+
+    def kill_workers(self) -> None:
+        """End the workers with SIGKILL, now: pending futures raise BrokenProcessPool."""
+        self._end_workers(WorkerHandle.kill, "killed")
+
+    def _end_workers(self, end: Callable[[WorkerHandle], None], how: str) -> None:
+        workers = self._workers
+        handles = [] if workers is None else workers.handles()
+        if workers is not None:
+            workers.terminate(OutcomeKind.BROKEN, f"the workers of the process pool were {how}")
+        for handle in handles:
+            end(handle)
+        self.shutdown(wait=False, cancel_futures=True)
+
+    def _start(self) -> Workers:
+        check_may_have_children()
+        self._workers = workers = open_workers(
+            GroupPlan(
+                self._max_workers,
+                on_demand=self._start_method != "fork",
+                breaks=True,
+                calls_per_worker=self._max_tasks_per_child,
+            ),
+            LaunchPlan(
+                self._start_method,
+                self._max_workers,
+                f"{start_method_prefix(self._start_method)}Process",
+                False,
+                self._initializer,
+                tuple(self._initargs),
+            ),
+            drains_at_exit=True,
+        )
+        # An executor that nobody has any more finishes what was submitted, and then its workers end.
+        weakref.finalize(self, _close_if_owned, workers).atexit = False
+        return workers
+
+
+def _results(
+    executor: ProcessPoolExecutor,
+    fn: Callable[..., Any],
+    calls: Iterator[tuple[Any, ...]],
+    deadline: float | None,
+    buffersize: int | None,
+) -> Iterator[Any]:
+    """Submit now, and iterate over the results later; what is left when the iterator ends is cancelled."""
+    first = calls if buffersize is None else itertools.islice(calls, buffersize)
+    pending = deque(executor.submit(fn, *args) for args in first)
+    owner = weakref.ref(executor)
+
+    def iterate() -> Iterator[Any]:
+        try:
+            while pending:
+                future = pending.popleft()
+                try:
+                    live = owner() if buffersize is not None else None
+                    if live is not None and (args := next(calls, None)) is not None:
+                        pending.append(live.submit(fn, *args))
+                    del live
+                    yield future.result(None if deadline is None else deadline - time.monotonic())
+                finally:
+                    future.cancel()
+                    del future
+        finally:
+            for future in pending:
+                future.cancel()
+
+    return iterate()
+
+
+def _run_chunk(fn: Callable[..., Any], chunk: tuple[tuple[Any, ...], ...]) -> list[Any]:
+    return [fn(*args) for args in chunk]
+
+
+def _close_if_owned(workers: Workers) -> None:
+    if workers.is_owned_here():
+        workers.close()
+
+
+__all__ = [
+    "ALL_COMPLETED",
+    "FIRST_COMPLETED",
+    "FIRST_EXCEPTION",
+    "BrokenExecutor",
+    "BrokenProcessPool",
+    "CancelledError",
+    "Executor",
+    "Future",
+    "InvalidStateError",
+    "ProcessPoolExecutor",
+    "ThreadPoolExecutor",
+    "TimeoutError",
+    "as_completed",
+    "wait",
+]

@@ -1,0 +1,22 @@
+"""The ids of things that travel in messages, as types of their own, and the addresses of roles."""
+
+from __future__ import annotations
+
+from typing import Final, NewType
+
+LeaseId = NewType("LeaseId", int)
+GroupId = NewType("GroupId", int)
+FunctionId = NewType("FunctionId", int)
+NodeId = NewType("NodeId", str)
+
+Address = str | LeaseId
+"""Whom a message is for: a role or local hand by its name, or the worker at the other end of a lease."""
+
+CLIENT: Final = "client"
+NODE: Final = "node"
+HEAD: Final = "head"
+LAUNCHER: Final = "launcher"
+SESSION: Final = "session"
+
+INLINE_FUNCTION: Final = FunctionId(0)
+"""The function travels in the arguments of the call itself."""

@@ -1,0 +1,28 @@
+"""From which worker to take calls back, so that an idle one gets something to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from distpool.logic.leases import Lease, LeaseState
+
+
+class Balance:
+    """A worker that has been silent for `patience_s` and holds calls it has not begun gives them up to an idle one."""
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+
+    def choose(self, leases: Iterable[Lease], now: float) -> tuple[Lease | None, float | None]:
+        """The worker to take calls from, or else when to look again (None: nobody holds a call too many)."""
+        victim: Lease | None = None
+        look_again: float | None = None
+        for lease in leases:
+            if lease.state is not LeaseState.READY or lease.holding.calls < 2:
+                continue
+            due = lease.heard_at + self._patience_s
+            if due > now:
+                look_again = due if look_again is None else min(look_again, due)
+            elif victim is None or lease.holding.calls > victim.holding.calls:
+                victim = lease
+        return victim, look_again

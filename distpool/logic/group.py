@@ -1,0 +1,279 @@
+"""One pool's leases and calls: who gets which calls, when workers start and end, and what a death means.
+
+It sends calls by `Credits`, takes them back by `Balance`, and gives each call exactly one outcome. What a call is, and
+who waits for it, it leaves to the bundle's sink; how calls are encoded, to the client role.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from distpool.config import Settings
+from distpool.ids import HEAD, LAUNCHER, GroupId, LeaseId
+from distpool.logic.balance import Balance
+from distpool.logic.calls import Bundle, CallQueue, Span
+from distpool.logic.credits import Credits
+from distpool.logic.leases import Lease, LeaseState
+from distpool.logic.outbox import Outbox
+from distpool.protocol.messages import (
+    CallsDone,
+    ExitWorker,
+    LeaseLost,
+    OutcomeKind,
+    RequestLeases,
+    StopGroup,
+    TakeBack,
+)
+
+
+class GroupState(Enum):
+    """The life of a pool's workers."""
+
+    OPEN = auto()
+    CLOSING = auto()
+    """No more calls come; workers end when all are done."""
+    BROKEN = auto()
+    """No call can run; the workers are being ended."""
+    TERMINATED = auto()
+    GONE = auto()
+    """No process is left."""
+
+
+@dataclass(frozen=True)
+class GroupPlan:
+    """What a facade asks for. `on_demand`: start a worker only when a call waits for one. `breaks`: one death ends the
+    whole pool, as the standard Executor does it. `calls_per_worker`: replace a worker after so many calls."""
+
+    size: int
+    on_demand: bool = False
+    breaks: bool = False
+    calls_per_worker: int | None = None
+
+
+class Group:
+    """The leases of one pool and its calls."""
+
+    def __init__(self, group_id: GroupId, plan: GroupPlan, settings: Settings) -> None:
+        self.id = group_id
+        self.plan = plan
+        self.state = GroupState.OPEN
+        self.reason = ""
+        self.leases: dict[LeaseId, Lease] = {}
+        self.queue = CallQueue()
+        self.credits = Credits(settings.work_ahead_s, settings.calls_ahead_limit)
+        self._balance = Balance(settings.steal_after_s)
+        self._settings = settings
+        self._requested = 0
+        self._failed_starts = 0
+        self._stopping_sent = False
+        self._end_kind = OutcomeKind.TERMINATED
+        self.on_gone: Callable[[], None] = lambda: None
+
+    @property
+    def outstanding(self) -> int:
+        """Calls that have no outcome yet."""
+        return self.queue.waiting + sum(lease.holding.calls for lease in self.leases.values())
+
+    # What is told to it ---------------------------------------------------------------------------------------------
+
+    def submit(self, bundle: Bundle, outbox: Outbox) -> None:
+        if self.state in (GroupState.OPEN, GroupState.CLOSING):
+            self.queue.push(bundle)
+            return
+        outbox.end_all([Span(bundle, 0, len(bundle.entries))], self._end_kind, self.reason)
+
+    def started(self, lease_id: LeaseId) -> None:
+        self._requested -= 1
+        self.leases[lease_id] = Lease(lease_id, self.plan.calls_per_worker)
+
+    def ready(self, lease_id: LeaseId, now: float) -> None:
+        lease = self.leases[lease_id]
+        lease.step("ready")
+        lease.was_ready = True
+        lease.heard_at = now
+        self._failed_starts = 0
+
+    def unusable(self, lease_id: LeaseId, failure: bytes) -> None:
+        self.leases[lease_id].failure = failure
+
+    def done(self, lease_id: LeaseId, message: CallsDone, now: float, outbox: Outbox) -> None:
+        lease = self.leases[lease_id]
+        lease.heard_at = now
+        if self.state in (GroupState.BROKEN, GroupState.TERMINATED):
+            return  # Its calls have had their outcome.
+        if message.outcomes:
+            outbox.complete(lease.holding.finish(message.outcomes))
+            self.credits.observe(len(message.outcomes), message.busy_s)
+        if message.stopped and lease.state in (LeaseState.STOPPING, LeaseState.LEAVING):
+            lease.step("stopped")
+
+    def taken_back(self, lease_id: LeaseId, calls: int) -> None:
+        if calls == 0:
+            return  # It had begun all that it held.
+        lease = self.leases[lease_id]
+        lease.step("taken back")
+        lease.returned(calls)
+        self.queue.push_back(lease.holding.take_back(calls))
+
+    def lost(self, message: LeaseLost, outbox: Outbox) -> None:
+        """The worker has ended, by itself or not: what it had not begun runs elsewhere, what it had begun is lost."""
+        lease = self.leases.pop(message.lease)
+        expected = lease.state is LeaseState.LEAVING or self.state in (GroupState.BROKEN, GroupState.TERMINATED)
+        lease.step("exited")
+        unbegun = lease.holding.take_back(min(message.unbegun, lease.holding.calls))
+        begun = lease.holding.take_back(lease.holding.calls)
+        if expected and not begun:
+            self.queue.push_back(unbegun)
+            return
+        how = f"worker process {message.pid} {describe_exit(message.exitcode)}"
+        if not lease.was_ready:
+            self._failed_starts += 1
+            limit = 1 if self.plan.breaks else self._settings.start_failures_limit
+            if self._failed_starts >= limit:
+                self.break_down(self._start_failure_text(lease, how), outbox)
+        elif self.plan.breaks:
+            self.queue.push_back([*begun, *unbegun])
+            self.break_down(
+                "A process in the process pool was terminated abruptly while the future was running or pending: "
+                f"{how}.",
+                outbox,
+            )
+            return
+        self.queue.push_back(unbegun)
+        outbox.end_all(begun, OutcomeKind.LOST, f"{how} while it ran this call")
+
+    def gone(self, outbox: Outbox) -> None:
+        """The template has ended. Leases that were never told of end with it."""
+        if self.state in (GroupState.OPEN, GroupState.CLOSING) and self.outstanding:
+            self.break_down("the process that starts this pool's workers has ended", outbox)
+        self.state = GroupState.GONE
+        self.on_gone()
+
+    def is_broken(self) -> bool:
+        """It ended because no call could run any more, and not because somebody ended it."""
+        return self._end_kind is OutcomeKind.BROKEN
+
+    # What it is asked for -------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        if self.state is GroupState.OPEN:
+            self.state = GroupState.CLOSING
+
+    def cancel_waiting(self, outbox: Outbox) -> None:
+        """Cancel the calls that were not sent."""
+        untouched = [span for span in self.queue.drop_all() if not self._keep_if_begun(span)]
+        outbox.end_all(untouched, OutcomeKind.CANCELLED, "")
+
+    def terminate(self, outbox: Outbox, kind: OutcomeKind, text: str) -> None:
+        """End all calls like this, and all workers."""
+        if self.state in (GroupState.TERMINATED, GroupState.GONE):
+            return
+        self.state = GroupState.TERMINATED
+        self.reason = text
+        self._end_everything(outbox, kind)
+
+    def break_down(self, text: str, outbox: Outbox) -> None:
+        """No call can run any more: all that wait end with this text."""
+        self.state = GroupState.BROKEN
+        self.reason = text
+        self._end_everything(outbox, OutcomeKind.BROKEN)
+
+    # Decisions ------------------------------------------------------------------------------------------------------
+
+    def decide(self, now: float, outbox: Outbox) -> tuple[list[tuple[Lease, list[Span]]], float | None]:
+        """What to send to whom, and when to decide again without news (None: only with news)."""
+        if self.state in (GroupState.BROKEN, GroupState.TERMINATED, GroupState.GONE):
+            return [], None
+        to_send = self._assign(now, outbox) if self.queue.waiting else []
+        wake_at = None
+        if not self.queue.waiting and any(
+            lease.state is LeaseState.READY and not lease.holding.calls for lease in self.leases.values()
+        ):
+            victim, wake_at = self._balance.choose(self.leases.values(), now)
+            if victim is not None:
+                outbox.put(victim.id, TakeBack(victim.id))
+        self._let_spent_workers_leave(outbox)
+        self._request_leases(outbox)
+        if self.state is GroupState.CLOSING:
+            self._close_down(outbox)
+        return to_send, wake_at
+
+    def _assign(self, now: float, outbox: Outbox) -> list[tuple[Lease, list[Span]]]:
+        limit = self.credits.limit()
+        open_leases = [lease for lease in self.leases.values() if lease.room(limit) > 0]
+        # The worker heard from last comes first: it may still be spinning for its next call.
+        open_leases.sort(key=lambda lease: (lease.holding.calls, -lease.heard_at))
+        to_send = []
+        for position, lease in enumerate(open_leases):
+            share = -(-self.queue.waiting // (len(open_leases) - position))
+            bytes_room = self._settings.bytes_ahead_limit - lease.holding.bytes
+            if bytes_room <= 0 and lease.holding.calls > 1:
+                continue
+            spans, cancelled = self.queue.take(min(lease.room(limit), share), bytes_room)
+            outbox.end_all(cancelled, OutcomeKind.CANCELLED, "")
+            if spans:
+                if lease.holding.calls == 0:
+                    lease.heard_at = now
+                lease.holding.add(spans)
+                lease.sent(sum(map(len, spans)))
+                to_send.append((lease, spans))
+            if not self.queue.waiting:
+                break
+        return to_send
+
+    def _let_spent_workers_leave(self, outbox: Outbox) -> None:
+        if self.plan.calls_per_worker is None:
+            return
+        for lease in self.leases.values():
+            if lease.is_spent():
+                lease.step("told to end")
+                outbox.put(lease.id, ExitWorker())
+
+    def _request_leases(self, outbox: Outbox) -> None:
+        wanted = self.plan.size
+        if self.plan.on_demand or self.state is GroupState.CLOSING:
+            wanted = min(wanted, self.outstanding)
+        missing = wanted - len(self.leases) - self._requested
+        if missing > 0:
+            self._requested += missing
+            outbox.put(HEAD, RequestLeases(self.id, missing))
+
+    def _close_down(self, outbox: Outbox) -> None:
+        if self.outstanding:
+            return
+        for lease in self.leases.values():
+            if lease.state is not LeaseState.LEAVING:
+                lease.step("told to end")
+                outbox.put(lease.id, ExitWorker())
+        if not self.leases and not self._requested and not self._stopping_sent:
+            self._stopping_sent = True
+            outbox.put(LAUNCHER, StopGroup(self.id, kill=False))
+
+    def _end_everything(self, outbox: Outbox, kind: OutcomeKind) -> None:
+        self._end_kind = kind
+        spans = [span for lease in self.leases.values() for span in lease.holding.take_back(lease.holding.calls)]
+        outbox.end_all([*spans, *self.queue.drop_all()], kind, self.reason)
+        if not self._stopping_sent:
+            self._stopping_sent = True
+            outbox.put(LAUNCHER, StopGroup(self.id, kill=True))
+
+    def _keep_if_begun(self, span: Span) -> bool:
+        """Calls that a worker held once and gave back were said to be running: they stay."""
+        if span.bundle.begun:
+            self.queue.push_back([span])
+        return span.bundle.begun
+
+    def _start_failure_text(self, lease: Lease, how: str) -> str:
+        text = f"{how} before it was ready to take calls"
+        if self._failed_starts > 1:
+            text += f", as {self._failed_starts - 1} before it"
+        return text if lease.failure is None else text + ".\n" + lease.failure.decode(errors="replace")
+
+
+def describe_exit(exitcode: int) -> str:
+    """An exit code in words: 'was killed by signal 9', 'exited with code 3'."""
+    if exitcode < 0:
+        return f"was killed by signal {-exitcode}"
+    return f"exited with code {exitcode}"

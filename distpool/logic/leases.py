@@ -1,0 +1,83 @@
+"""One lease as its caller sees it: its state, what its worker holds, and how much it may still be given."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+from distpool.ids import LeaseId
+from distpool.logic.calls import Holding
+
+
+class LeaseState(Enum):
+    """The life of a lease at its caller."""
+
+    STARTING = auto()
+    """The worker is being made ready."""
+    READY = auto()
+    """The worker takes calls."""
+    STOPPING = auto()
+    """Calls were taken back; nothing may be sent until the worker says that it has dropped them."""
+    LEAVING = auto()
+    """The worker was told to end, and will."""
+    GONE = auto()
+    """The worker has ended."""
+
+
+NEXT_STATE: dict[tuple[LeaseState, str], LeaseState] = {
+    (LeaseState.STARTING, "ready"): LeaseState.READY,
+    (LeaseState.STARTING, "told to end"): LeaseState.LEAVING,
+    (LeaseState.STARTING, "exited"): LeaseState.GONE,
+    (LeaseState.READY, "taken back"): LeaseState.STOPPING,
+    (LeaseState.READY, "told to end"): LeaseState.LEAVING,
+    (LeaseState.READY, "exited"): LeaseState.GONE,
+    (LeaseState.STOPPING, "stopped"): LeaseState.READY,
+    (LeaseState.STOPPING, "told to end"): LeaseState.LEAVING,
+    (LeaseState.STOPPING, "exited"): LeaseState.GONE,
+    (LeaseState.LEAVING, "ready"): LeaseState.LEAVING,
+    (LeaseState.LEAVING, "stopped"): LeaseState.LEAVING,
+    (LeaseState.LEAVING, "exited"): LeaseState.GONE,
+}
+
+
+class Lease:
+    """The right to use one worker, and the calls that it holds."""
+
+    def __init__(self, lease_id: LeaseId, calls_left: int | None) -> None:
+        self.id = lease_id
+        self.state = LeaseState.STARTING
+        self.holding = Holding()
+        self.calls_left = calls_left
+        self.was_ready = False
+        self.heard_at = 0.0
+        self.functions: set[int] = set()
+        self.failure: bytes | None = None
+
+    def step(self, event: str) -> None:
+        """Follow the table; a pair that it lacks is an error in the runtime."""
+        try:
+            self.state = NEXT_STATE[self.state, event]
+        except KeyError:
+            raise ValueError(f"lease {self.id} is {self.state.name} and cannot be '{event}'") from None
+
+    def room(self, limit: int) -> int:
+        """How many more calls may be sent, when no worker may hold more than `limit`."""
+        if self.state is not LeaseState.READY:
+            return 0
+        room = limit - self.holding.calls
+        return room if self.calls_left is None else min(room, self.calls_left)
+
+    def sent(self, calls: int) -> None:
+        if self.calls_left is not None:
+            self.calls_left -= calls
+
+    def returned(self, calls: int) -> None:
+        """Calls that were sent and not begun do not count against the worker's life."""
+        if self.calls_left is not None:
+            self.calls_left += calls
+
+    def is_spent(self) -> bool:
+        """The worker has run as many calls as it may."""
+        return self.calls_left == 0 and self.holding.calls == 0 and self.state is LeaseState.READY
+
+    def __repr__(self) -> str:
+        return f"<Lease {self.id} {self.state.name} holds {self.holding.calls}>"

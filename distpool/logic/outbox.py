@@ -1,0 +1,33 @@
+"""What a role wants done: messages to others, and calls that have ended. The loop empties it after each decision."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from distpool.ids import Address
+from distpool.logic.calls import Bundle, Outcome, Span
+from distpool.protocol.messages import Message, OutcomeKind
+
+Completion = tuple[Bundle, int, list[Outcome]]
+"""(bundle, its sink's number of the first call, outcomes of that and the following calls)"""
+
+
+class Outbox:
+    """The only way out of a role."""
+
+    def __init__(self) -> None:
+        self.messages: deque[tuple[Address, Message]] = deque()
+        self.completions: deque[Completion] = deque()
+
+    def put(self, to: Address, message: Message) -> None:
+        self.messages.append((to, message))
+
+    def complete(self, completions: list[Completion]) -> None:
+        self.completions.extend(completions)
+
+    def end_all(self, spans: list[Span], kind: OutcomeKind, text: str) -> None:
+        """All calls of these spans end in the same way."""
+        payload = text.encode()
+        for span in spans:
+            bundle = span.bundle
+            self.completions.append((bundle, bundle.first + span.start, [(kind, payload)] * len(span)))

@@ -1,0 +1,3 @@
+"""`multiprocessing.managers`: the standard library's own objects."""
+
+from multiprocessing.managers import *  # noqa: F403

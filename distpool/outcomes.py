@@ -1,0 +1,36 @@
+"""What became of a call, as its caller gets it: a value, or the exception with its remote traceback."""
+
+from __future__ import annotations
+
+import pickle
+from multiprocessing.pool import MaybeEncodingError
+
+from distpool.errors import PoolBroken, PoolTerminated, WorkerDied
+from distpool.logic.calls import Outcome
+from distpool.protocol.messages import OutcomeKind
+from distpool.serialization.remote_errors import decode_failure
+
+_ENDED = {
+    OutcomeKind.LOST: WorkerDied,
+    OutcomeKind.BROKEN: PoolBroken,
+    OutcomeKind.TERMINATED: PoolTerminated,
+}
+
+
+def open_outcome(outcome: Outcome, traceback_class: type[Exception]) -> tuple[bool, object]:
+    """(True, value) or (False, exception). A result that cannot be unpickled gives the error of doing so.
+
+    `traceback_class` carries the text of the remote traceback, as the cause of the exception.
+    """
+    kind, payload = outcome
+    if kind == OutcomeKind.VALUE:
+        try:
+            return True, pickle.loads(payload)
+        except Exception as error:
+            return False, error
+    if kind == OutcomeKind.ERROR:
+        error, trace = decode_failure(payload)
+        if not isinstance(error, MaybeEncodingError):
+            error.__cause__ = traceback_class(f'\n"""\n{trace}"""')
+        return False, error
+    return False, _ENDED[OutcomeKind(kind)](payload.decode(errors="replace"))

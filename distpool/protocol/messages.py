@@ -1,0 +1,249 @@
+"""Every message in one place, grouped by direction. Messages carry lists, so that a batch is the normal form."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import msgspec
+
+from distpool.ids import FunctionId, GroupId, LeaseId, NodeId
+
+PROTOCOL_VERSION = 1
+
+
+class CallMode(IntEnum):
+    """How a worker applies the function to the arguments."""
+
+    CALL = 0
+    """`f(*args, **kwargs)`; the argument entry is a pickled (args, kwargs)."""
+    ITEM = 1
+    """`f(item)`"""
+    STAR = 2
+    """`f(*item)`"""
+    CHUNK = 3
+    """`[f(item) for item in items]` as one call; the argument entry is a pickled list of items."""
+    STAR_CHUNK = 4
+    """`[f(*item) for item in items]` as one call."""
+
+
+class OutcomeKind(IntEnum):
+    """What became of one call."""
+
+    VALUE = 0
+    """The payload is the pickled result."""
+    ERROR = 1
+    """The payload is an encoded `RemoteFailure`."""
+    FRAME = 2
+    """In a ring only: the payload was too large and came as a `LargeOutcome`."""
+    LOST = 3
+    """Made by the caller: the worker died when the call had begun; the payload is a text that says how."""
+    BROKEN = 4
+    """Made by the caller: the pool is broken; the payload is a text that says why."""
+    TERMINATED = 5
+    """Made by the caller: the pool was terminated."""
+    CANCELLED = 6
+    """Made by the caller: the call was cancelled before it was sent."""
+
+
+class Message(msgspec.Struct, array_like=True, frozen=True):
+    """The base of all messages; the tag is the message's number in the protocol."""
+
+
+class Slice(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A run of calls of one function. `args`: one pickle (`packed`: of the list of all `count` arguments, else of the
+    only call's), or a list of one pickle for each call, or the size of one pickle that follows in the frame."""
+
+    function: FunctionId
+    mode: int
+    count: int
+    packed: bool
+    args: bytes | list[bytes] | int
+
+
+class FunctionBlob(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A function that the worker does not have yet. `fresh`: unpickle it anew for each call, as it may carry state."""
+
+    function: FunctionId
+    blob: bytes
+    fresh: bool
+
+
+# Caller to worker ---------------------------------------------------------------------------------------------------
+
+
+class RunCalls(Message, tag=1):
+    """Caller to worker: run these calls, in this order; take a token before you begin each."""
+
+    slices: list[Slice]
+    functions: list[FunctionBlob]
+
+
+class ExitWorker(Message, tag=2):
+    """Caller to worker: there will be no more calls; end."""
+
+
+class RoomInRing(Message, tag=3):
+    """Caller to worker: the results that filled the ring have been read."""
+
+
+# Worker to caller ---------------------------------------------------------------------------------------------------
+
+
+class WorkerReady(Message, tag=10):
+    """Worker to caller: the initializer has run."""
+
+
+class WorkerUnusable(Message, tag=11):
+    """Worker to caller: the initializer, or what must be imported before it, failed; the worker ends."""
+
+    failure: bytes
+
+
+class CallsFinished(Message, tag=12):
+    """Worker to caller: look into the ring. `stopped`: a token was missing, and all calls in hand were dropped."""
+
+    stopped: bool
+
+
+class LargeOutcome(Message, tag=13):
+    """Worker to caller: the payload of the ring's next FRAME record."""
+
+    payload: bytes | int
+
+
+class CallsDone(Message, tag=14):
+    """The caller's lane to its client role: these calls ended, in the order in which they were sent."""
+
+    outcomes: list[tuple[int, bytes]]
+    busy_s: float
+    stopped: bool
+
+
+# Client, head and node ----------------------------------------------------------------------------------------------
+
+
+class RegisterNode(Message, tag=20):
+    """Node to head: this machine offers workers."""
+
+    node: NodeId
+    cpus: int
+    version: int = PROTOCOL_VERSION
+
+
+class RequestLeases(Message, tag=21):
+    """Client to head: place so many leases for a group."""
+
+    group: GroupId
+    count: int
+
+
+class GrantLease(Message, tag=22):
+    """Head to node: start a worker for this lease."""
+
+    lease: LeaseId
+    group: GroupId
+
+
+class LeaseStarted(Message, tag=23):
+    """Node to client: a process is being made ready for your lease."""
+
+    lease: LeaseId
+    group: GroupId
+
+
+class LeaseLost(Message, tag=24):
+    """Node to client: the worker of your lease has ended. `unbegun`: calls that it held and had not begun."""
+
+    lease: LeaseId
+    group: GroupId
+    pid: int
+    exitcode: int
+    unbegun: int
+
+
+class ReturnLease(Message, tag=25):
+    """Node to head: the worker of this lease has ended; its place is free."""
+
+    lease: LeaseId
+
+
+# Local hands --------------------------------------------------------------------------------------------------------
+
+
+class StartWorker(Message, tag=30):
+    """Node to its launcher: start a worker process."""
+
+    lease: LeaseId
+    group: GroupId
+
+
+class WorkerExited(Message, tag=31):
+    """Launcher to its node: a worker process has ended and was reaped."""
+
+    lease: LeaseId
+    group: GroupId
+    pid: int
+    exitcode: int
+    unbegun: int
+
+
+class StopGroup(Message, tag=32):
+    """Client to launcher: end the group's template, and with it its workers, by `kill` or because they have ended."""
+
+    group: GroupId
+    kill: bool
+
+
+class TakeBack(Message, tag=33):
+    """Client to a lane: take back every call that the worker has not begun."""
+
+    lease: LeaseId
+
+
+class TakenBack(Message, tag=34):
+    """A lane to its client: so many calls were taken back, the last ones sent."""
+
+    calls: int
+
+
+class GroupGone(Message, tag=35):
+    """Launcher to client, through its node: the template of the group has ended, and no worker is left."""
+
+    group: GroupId
+
+
+# Driver and template ------------------------------------------------------------------------------------------------
+
+
+class ForkWorker(Message, tag=40):
+    """Launcher to template: start a worker; its lane and tokens come with the frame as descriptors."""
+
+    lease: LeaseId
+    slot: int
+    number: int
+
+
+class WorkerForked(Message, tag=41):
+    """Template to launcher: the worker process has this pid."""
+
+    lease: LeaseId
+    pid: int
+
+
+class WorkerReaped(Message, tag=42):
+    """Template to launcher: the process has ended; `exitcode` is negative for a signal."""
+
+    lease: LeaseId
+    pid: int
+    exitcode: int
+
+
+class StopTemplate(Message, tag=43):
+    """Launcher to template: end; kill the workers that are left."""
+
+    grace_s: float
+
+
+LANE_MESSAGES = RunCalls | ExitWorker | RoomInRing | WorkerReady | WorkerUnusable | CallsFinished | LargeOutcome
+TEMPLATE_MESSAGES = ForkWorker | WorkerForked | WorkerReaped | StopTemplate
+LINK_MESSAGES = RegisterNode | RequestLeases | GrantLease | LeaseStarted | LeaseLost | ReturnLease

@@ -1,0 +1,240 @@
+"""What the asynchronous calls of a Pool return: results that are waited for, and iterators over results.
+
+They are sinks of the runtime: `begin` and `deliver` run on the thread that holds the loop, all else on users' threads.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator
+from multiprocessing import TimeoutError as PoolTimeoutError
+from multiprocessing import pool as standard
+from typing import Any
+
+from distpool.logic.calls import Outcome
+from distpool.outcomes import open_outcome
+from distpool.runtime.session import Workers
+
+Callback = Callable[[Any], object]
+
+
+class AsyncResult(standard.ApplyResult):  # type: ignore[type-arg]
+    """The result of `apply_async`; see `multiprocessing.pool.AsyncResult`."""
+
+    def __init__(self, pool: Any, workers: Workers, callback: Callback | None, error_callback: Callback | None) -> None:
+        # Keeps the pool alive for as long as its result is waited for.
+        self._pool = pool
+        self._workers = workers
+        self._callback = callback
+        self._error_callback = error_callback
+        self._is_done = False
+        self._success = False
+        self._value: Any = None
+
+    def ready(self) -> bool:
+        return self._is_done
+
+    def successful(self) -> bool:
+        """Raises ValueError while the call has not ended."""
+        if not self._is_done:
+            raise ValueError(f"{self!r} not ready")
+        return self._success
+
+    def wait(self, timeout: float | None = None) -> None:
+        """At most `timeout` seconds."""
+        if not self._is_done:
+            self._workers.wait(self.ready, timeout, self._wait_passively)
+
+    def get(self, timeout: float | None = None) -> Any:
+        """The value; raises the call's exception, or multiprocessing.TimeoutError after `timeout` seconds."""
+        self.wait(timeout)
+        if not self._is_done:
+            raise PoolTimeoutError
+        if self._success:
+            return self._value
+        raise self._value
+
+    def begin(self) -> bool:
+        return True
+
+    def deliver(self, first: int, outcomes: list[Outcome]) -> None:
+        self.resolve(*open_outcome(outcomes[0], standard.RemoteTraceback))
+
+    def resolve(self, success: bool, value: object) -> None:
+        """The call has ended; callbacks run before anybody who waits gets the value."""
+        self._success, self._value = success, value
+        callback = self._callback if success else self._error_callback
+        if callback is not None:
+            _run_callback(callback, value)
+        self._is_done = True
+        self._pool = None
+        event = self.__dict__.get("_event")
+        if event is not None:
+            event.set()
+
+    def _wait_passively(self, timeout: float | None) -> None:
+        event = self.__dict__.setdefault("_event", threading.Event())
+        if not self._is_done:
+            event.wait(timeout)
+
+
+class MapResult(AsyncResult):
+    """The result of `map_async` and `starmap_async`: the first error counts, but only when all chunks have ended."""
+
+    def __init__(
+        self,
+        pool: Any,
+        workers: Workers,
+        chunksize: int,
+        length: int,
+        callback: Callback | None,
+        error_callback: Callback | None,
+        *,
+        is_flat: bool,
+    ) -> None:
+        super().__init__(pool, workers, callback, error_callback)
+        self._chunksize = chunksize
+        self._number_left = -(-length // chunksize) if chunksize > 0 else 0
+        self._is_flat = is_flat
+        self._success = True
+        self._value = [None] * length
+
+    def deliver(self, first: int, outcomes: list[Outcome]) -> None:
+        for position, outcome in enumerate(outcomes, first):
+            self.put(position, *open_outcome(outcome, standard.RemoteTraceback))
+
+    def ready_if_empty(self) -> None:
+        """There is nothing to wait for; no callback is called, as in the standard library."""
+        self._is_done = True
+
+    def put(self, position: int, success: bool, value: Any) -> None:
+        """Chunk number `position` has ended."""
+        self._number_left -= 1
+        if not success:
+            if self._success:
+                self._success, self._value = False, value
+        elif self._success:
+            if self._is_flat:
+                self._value[position] = value
+            else:
+                start = position * self._chunksize
+                self._value[start : start + len(value)] = value
+        if self._number_left == 0:
+            self.resolve(self._success, self._value)
+
+
+class IMapIterator(standard.IMapIterator):  # type: ignore[type-arg]
+    """The results of `imap`, in order; it goes on after an exception."""
+
+    def __init__(self, pool: Any, workers: Workers) -> None:
+        self._pool = pool
+        self._workers = workers
+        self._ready: deque[tuple[bool, Any]] = deque()
+        self._changed = threading.Condition(threading.Lock())
+        self._length: int | None = None
+        self._yielded = 0
+        self._arrived = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def next(self, timeout: float | None = None) -> Any:
+        """The next result; raises its exception, StopIteration after the last, multiprocessing.TimeoutError when late."""
+        if not self._ready:
+            self._wait(timeout)
+        try:
+            success, value = self._ready.popleft()
+        except IndexError:
+            if self._yielded == self._length:
+                self._pool = None
+                raise StopIteration from None
+            raise PoolTimeoutError from None
+        self._yielded += 1
+        if success:
+            return value
+        raise value
+
+    __next__ = next
+
+    def begin(self) -> bool:
+        return True
+
+    def deliver(self, first: int, outcomes: list[Outcome]) -> None:
+        opened = [open_outcome(outcome, standard.RemoteTraceback) for outcome in outcomes]
+        with self._changed:
+            self._arrived += len(opened)
+            self._arrange(first, opened)
+            self._changed.notify_all()
+
+    def end(self, length: int, error: BaseException | None = None) -> None:
+        """The input has ended after `length` items, with an error in place of the next or not."""
+        with self._changed:
+            if error is not None:
+                self._arrange(length, [(False, error)])
+            self._length = length + (error is not None)
+            self._changed.notify_all()
+
+    def fail(self, position: int, error: BaseException) -> None:
+        """Item `position` could not be sent."""
+        with self._changed:
+            self._arrived += 1
+            self._arrange(position, [(False, error)])
+            self._changed.notify_all()
+
+    def wait_for_demand(self, sent: int, most: int) -> None:
+        """The feeder: wait while more than `most` of the `sent` items have not come back."""
+        with self._changed:
+            self._changed.wait_for(lambda: sent - self._arrived <= most or self._workers.is_over())
+
+    def wake(self) -> None:
+        """The pool has ended: let the feeder see it."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def _arrange(self, first: int, opened: list[tuple[bool, Any]]) -> None:
+        unsorted: dict[int, tuple[bool, Any]] = self.__dict__.setdefault("_unsorted", {})
+        due = self.__dict__.setdefault("_due", 0)
+        if first == due:
+            self._ready.extend(opened)
+            due += len(opened)
+        else:
+            unsorted.update(enumerate(opened, first))
+        while due in unsorted:
+            self._ready.append(unsorted.pop(due))
+            due += 1
+        self.__dict__["_due"] = due
+
+    def _is_answered(self) -> bool:
+        return bool(self._ready) or self._yielded == self._length
+
+    def _wait(self, timeout: float | None) -> None:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._is_answered():
+            remaining_s = None if deadline is None else deadline - time.monotonic()
+            if remaining_s is not None and remaining_s <= 0:
+                return
+            self._workers.wait(self._is_answered, remaining_s, self._wait_passively)
+
+    def _wait_passively(self, timeout: float | None) -> None:
+        with self._changed:
+            self._changed.wait_for(self._is_answered, timeout)
+
+
+class IMapUnorderedIterator(IMapIterator):
+    """The results of `imap_unordered`, as they come."""
+
+    def _arrange(self, first: int, opened: list[tuple[bool, Any]]) -> None:
+        self._ready.extend(opened)
+
+
+def _run_callback(callback: Callback, value: object) -> None:
+    """A callback that raises is told of and harms nobody else."""
+    try:
+        callback(value)
+    except Exception:
+        print(f"Exception in callback {callback!r}:", file=sys.stderr)
+        traceback.print_exc()

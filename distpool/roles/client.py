@@ -1,0 +1,134 @@
+"""The client: the caller's side of leases. It hands calls to workers and what becomes of them to the calls' sinks."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+from distpool.config import Settings
+from distpool.ids import INLINE_FUNCTION, Address, FunctionId, GroupId, LeaseId
+from distpool.logic.calls import Bundle, Span
+from distpool.logic.group import Group, GroupPlan
+from distpool.logic.leases import Lease
+from distpool.logic.outbox import Outbox
+from distpool.protocol.messages import (
+    CallsDone,
+    FunctionBlob,
+    GroupGone,
+    LeaseLost,
+    LeaseStarted,
+    OutcomeKind,
+    RunCalls,
+    Slice,
+    TakenBack,
+    WorkerReady,
+    WorkerUnusable,
+)
+from distpool.roles.role import unexpected
+
+_FEW_CALLS = 3
+
+
+class ClientRole:
+    """Groups of leases and their calls. Workers speak by their lease; the session calls the methods below."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.outbox = Outbox()
+        self.groups: dict[GroupId, Group] = {}
+        self.functions: dict[FunctionId, FunctionBlob] = {}
+        self._settings = settings
+        self._group_of: dict[LeaseId, Group] = {}
+
+    # From the session -----------------------------------------------------------------------------------------------
+
+    def open(self, group_id: GroupId, plan: GroupPlan) -> Group:
+        group = self.groups[group_id] = Group(group_id, plan, self._settings)
+        return group
+
+    def submit(self, group: Group, bundle: Bundle) -> None:
+        group.submit(bundle, self.outbox)
+
+    def close(self, group: Group) -> None:
+        group.close()
+
+    def cancel_waiting(self, group: Group) -> None:
+        group.cancel_waiting(self.outbox)
+
+    def terminate(self, group: Group, kind: OutcomeKind, text: str) -> None:
+        group.terminate(self.outbox, kind, text)
+
+    # From workers, lanes, node and launcher -------------------------------------------------------------------------
+
+    def handle(self, sender: Address, message: Any, now: float) -> None:
+        match message:
+            case CallsDone():
+                self._of(sender).done(LeaseId(int(sender)), message, now, self.outbox)
+            case TakenBack(calls):
+                self._of(sender).taken_back(LeaseId(int(sender)), calls)
+            case LeaseStarted(lease, group_id):
+                self._group_of[lease] = group = self.groups[group_id]
+                group.started(lease)
+            case WorkerReady():
+                self._of(sender).ready(LeaseId(int(sender)), now)
+            case WorkerUnusable(failure):
+                self._of(sender).unusable(LeaseId(int(sender)), failure)
+            case LeaseLost(lease):
+                self._group_of.pop(lease).lost(message, self.outbox)
+            case GroupGone(group_id):
+                self.groups.pop(group_id).gone(self.outbox)
+            case _:
+                raise unexpected("client", sender, message)
+
+    def decide(self, now: float) -> float | None:
+        wake_at = None
+        for group in self.groups.values():
+            to_send, group_wake_at = group.decide(now, self.outbox)
+            for lease, spans in to_send:
+                self.outbox.put(lease.id, self._encode_calls(lease, spans))
+            if group_wake_at is not None:
+                wake_at = group_wake_at if wake_at is None else min(wake_at, group_wake_at)
+        return wake_at
+
+    def has_outstanding(self) -> bool:
+        """Some call has no outcome yet."""
+        return any(group.outstanding for group in self.groups.values())
+
+    def has_many_outstanding(self) -> bool:
+        """More calls have no outcome yet than a thread that submits and waits by turns ever has."""
+        return any(group.outstanding > _FEW_CALLS for group in self.groups.values())
+
+    def held_by(self, lease: LeaseId) -> int:
+        """How many calls the worker of this lease holds."""
+        group = self._group_of.get(lease)
+        return group.leases[lease].holding.calls if group is not None else 0
+
+    def _of(self, lease: Address) -> Group:
+        return self._group_of[LeaseId(int(lease))]
+
+    def _encode_calls(self, lease: Lease, spans: list[Span]) -> RunCalls:
+        slices = []
+        new_functions = []
+        for span in spans:
+            function = span.bundle.function
+            if function != INLINE_FUNCTION and function not in lease.functions:
+                lease.functions.add(function)
+                new_functions.append(self.functions[function])
+            slices.append(slice_of(span))
+        return RunCalls(slices, new_functions)
+
+
+def slice_of(span: Span) -> Slice:
+    """The calls of a span as they travel. Scalars are pickled in one go: that runs no user code and cannot fail."""
+    bundle = span.bundle
+    entries = bundle.entries
+    count = len(span)
+    if count == 1:
+        entry = entries[span.start]
+        if type(entry) is bytes:
+            return Slice(bundle.function, bundle.mode, 1, False, entry)
+        return Slice(bundle.function, bundle.mode, 1, False, pickle.dumps(entry, 5))
+    run = entries[span.start : span.stop]
+    if bytes not in set(map(type, run)):
+        return Slice(bundle.function, bundle.mode, count, True, pickle.dumps(run, 5))
+    args = [entry if type(entry) is bytes else pickle.dumps(entry, 5) for entry in run]
+    return Slice(bundle.function, bundle.mode, count, False, args)

@@ -1,0 +1,242 @@
+"""Who runs the loop: a thread that waits for a result, or else the background thread.
+
+Handing a result from one thread to another costs more than the whole round trip to a worker, so whoever waits takes
+the helm. The background thread stands aside meanwhile; when the helm was left alone for `park_s` it takes it back, and
+then sleeps in the loop for as long as nothing happens.
+"""
+
+from __future__ import annotations
+
+import _signal  # the C functions: the wrappers of `signal` convert each value to an enum
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from distpool.config import Settings
+from distpool.runtime.loop import Loop
+
+# A handler of one of these may raise at any place, also in the middle of a turn; then others must run the turns.
+_RAISING_SIGNALS = tuple(
+    int(number)
+    for number in (
+        signal.SIGHUP,
+        signal.SIGQUIT,
+        signal.SIGTERM,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGALRM,
+        signal.SIGVTALRM,
+        signal.SIGPROF,
+        signal.SIGCHLD,
+        signal.SIGCONT,
+        signal.SIGWINCH,
+    )
+)
+_SIGINT = int(signal.SIGINT)
+_PYTHONS_OWN = (signal.SIG_DFL, signal.SIG_IGN, None)
+
+
+class Helm:
+    """Lets one thread at a time run the loop's turns."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        settings: Settings,
+        on_crash: Callable[[BaseException], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._settings = settings
+        self._on_crash = on_crash
+        self._on_end = on_end
+        # Held by whoever runs turns.
+        self._lock = threading.Lock()
+        # Held by the one user thread that may ask for the helm; others wait passively.
+        self._seat = threading.Lock()
+        self._holder: int | None = None
+        self._wanted = False
+        self._stop = False
+        self._uses = 0
+        self._resume = threading.Event()
+        self._sleeps = False
+        self._interrupted = False
+        self._thread: threading.Thread | None = None
+
+    # The background thread ------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the background thread, if it does not run."""
+        if self._thread is None:
+            self._stop = False
+            self._thread = threading.Thread(target=self._run, name="distpool", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the background thread, and wait for it."""
+        thread, self._thread = self._thread, None
+        if thread is None or thread is threading.current_thread():
+            return
+        self._stop = True
+        self._resume.set()
+        self._loop.wake()
+        thread.join()
+
+    def _run(self) -> None:
+        while not self._stop:
+            with self._lock:
+                self._holder = threading.get_ident()
+                while not (self._wanted or self._stop):
+                    self._turn(None)
+                self._holder = None
+            self._stand_aside()
+        self._on_end()
+
+    def _stand_aside(self) -> None:
+        """Until the helm was left alone for a while, or somebody leaves it with work under way."""
+        while not self._stop:
+            uses = self._uses
+            if self._resume.wait(self._settings.park_s):
+                break
+            if uses != self._uses:
+                continue
+            # A thread that has waited for so long says when it leaves: no need to look again and again.
+            self._sleeps = True
+            if self._holder is None:
+                break
+            self._resume.wait()
+            break
+        self._sleeps = False
+        self._resume.clear()
+
+    # User threads ---------------------------------------------------------------------------------------------------
+
+    def poke(self) -> None:
+        """Something was posted: send it at once if nobody holds the helm. Whoever holds it was woken by the post."""
+        if self._loop.is_closed or self._lock.locked():
+            return
+        if self._may_run_turns() and self._lock.acquire(blocking=False):
+            with self._held():
+                self._turn(0.0)
+            if not (self._loop.mailbox or self._loop.client.has_many_outstanding()):
+                return
+        # A burst: the background thread takes the rest, and what gathers while it works goes out in batches.
+        self._resume.set()
+
+    def wait(self, is_done: Callable[[], bool], timeout_s: float | None, passively: Callable[[float | None], Any]) -> bool:
+        """Until `is_done()`, at most `timeout_s`. `passively` waits while another thread runs the loop."""
+        if is_done():
+            return True
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        if self._holder == threading.get_ident():
+            # From within a callback: every role is at rest, so turns may be run here.
+            return self._run_until(is_done, deadline)
+        if not self._may_run_turns() or not self._seat.acquire(blocking=False):
+            passively(timeout_s)
+            return is_done()
+        try:
+            if not self._take(deadline):
+                return is_done()
+            with self._held():
+                self._run_until(is_done, deadline)
+        finally:
+            self._wanted = False
+            self._seat.release()
+            self._leave()
+        return is_done()
+
+    def _leave(self) -> None:
+        """Wake the background thread where somebody must go on looking."""
+        if self._sleeps or self._loop.mailbox or self._loop.client.has_outstanding():
+            self._resume.set()
+
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Hold the helm without running turns, for changes that the loop must not see half done."""
+        if self._holder == threading.get_ident():
+            yield
+            return
+        self._take(None)
+        try:
+            self._holder = threading.get_ident()
+            yield
+        finally:
+            self._holder = None
+            self._wanted = False
+            self._uses += 1
+            self._lock.release()
+            self._resume.set()
+
+    def _take(self, deadline: float | None) -> bool:
+        if self._lock.acquire(blocking=False):
+            return True
+        self._wanted = True
+        self._loop.wake()
+        timeout_s = -1.0 if deadline is None else max(0.0, deadline - time.monotonic())
+        return self._lock.acquire(timeout=timeout_s)
+
+    def _run_until(self, is_done: Callable[[], bool], deadline: float | None) -> bool:
+        loop = self._loop
+        while not is_done():
+            remaining_s = None
+            if deadline is not None:
+                remaining_s = deadline - time.monotonic()
+                if remaining_s <= 0:
+                    break
+            self._turn(remaining_s, spin=True)
+            if self._interrupted:
+                break
+        loop.run_completions()
+        return is_done()
+
+    def _turn(self, timeout_s: float | None, *, spin: bool = False) -> None:
+        try:
+            self._loop.turn(timeout_s, spin=spin)
+        except Exception as error:
+            # A mistake in the runtime must be loud, and nobody may wait for ever because of it.
+            traceback.print_exc(file=sys.stderr)
+            self._on_crash(error)
+        self._loop.run_completions()
+
+    # Ctrl-C ---------------------------------------------------------------------------------------------------------
+
+    def _may_run_turns(self) -> bool:
+        """Not the main thread while a signal handler may raise at any place there."""
+        if threading.current_thread() is not threading.main_thread():
+            return True
+        getsignal = _signal.getsignal
+        return all(getsignal(number) in _PYTHONS_OWN for number in _RAISING_SIGNALS)
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """The lock is ours: run turns; Ctrl-C takes effect when they are done, and the second one at once."""
+        self._holder = threading.get_ident()
+        self._interrupted = False
+        handler = None
+        if threading.current_thread() is threading.main_thread():
+            handler = _signal.getsignal(_SIGINT)
+            if callable(handler):
+                _signal.signal(_SIGINT, self._defer_interrupt)
+        try:
+            yield
+        finally:
+            self._holder = None
+            self._uses += 1
+            interrupted, self._interrupted = self._interrupted, False
+            if callable(handler):
+                _signal.signal(_SIGINT, handler)
+            self._lock.release()
+            if interrupted:
+                os.kill(os.getpid(), _SIGINT)
+
+    def _defer_interrupt(self, signum: int, frame: Any) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt
+        self._interrupted = True
+        self._loop.wake()

@@ -1,0 +1,263 @@
+"""The launcher: starts templates, has them start workers, and reports what becomes of both.
+
+Owned by whoever holds the loop; only `open` is called from a user's thread, which then holds the loop itself.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from multiprocessing import context, process, resource_tracker, spawn, util
+from multiprocessing.popen_spawn_posix import _DupFd  # type: ignore[attr-defined]
+from typing import Any
+
+from distpool.config import Settings
+from distpool.ids import GroupId, LeaseId
+from distpool.protocol.codec import decode_template, encode
+from distpool.protocol.messages import (
+    ForkWorker,
+    GroupGone,
+    Message,
+    StartWorker,
+    StopGroup,
+    StopTemplate,
+    WorkerExited,
+    WorkerForked,
+    WorkerReaped,
+)
+from distpool.runtime.handles import WorkerHandle
+from distpool.runtime.template import TemplatePlan, TemplateProcess, run_template, write_to_child
+from distpool.runtime.worker_process import WorkerSetup, spawned_main_keys
+from distpool.serialization.pickling import extended_dumps
+from distpool.transport.frames import receive_with_descriptors, send_frame, send_with_descriptors, socket_pair
+from distpool.transport.lanes import Lane, make_tokens
+from distpool.transport.ring import Ring, ring_size
+
+_UNKNOWN_EXIT = -signal.SIGKILL
+
+
+@dataclass(frozen=True)
+class LaunchPlan:
+    """How a group's workers are started. `names`: `ForkPoolWorker` gives ForkPoolWorker-1 and so on."""
+
+    start_method: str
+    size: int
+    names: str
+    daemon: bool
+    initializer: Callable[..., object] | None
+    initargs: tuple[Any, ...]
+    encode_error: Callable[[BaseException, object], BaseException] | None = None
+
+
+class Crew:
+    """The template and the workers of one group."""
+
+    def __init__(self, plan: LaunchPlan, pid: int, control: socket.socket, rings: int) -> None:
+        self.plan = plan
+        self.pid = pid
+        self.control = control
+        self.rings = rings
+        self.free_slots = list(range(plan.size - 1, -1, -1))
+        self.slots: dict[LeaseId, int] = {}
+        self.handles: dict[LeaseId, WorkerHandle] = {}
+        self.is_stopping = False
+
+
+class Launcher:
+    """The local hand that owns processes."""
+
+    def __init__(self, settings: Settings, lanes: dict[LeaseId, Lane], know_pid: Callable[[WorkerHandle], None]) -> None:
+        self.crews: dict[GroupId, Crew] = {}
+        self._settings = settings
+        self._lanes = lanes
+        self._know_pid = know_pid
+
+    def open(self, group: GroupId, plan: LaunchPlan) -> Crew:
+        """Start the template of a group. Under `fork` it is forked from this very thread.
+
+        Raises what pickling the initializer raises, and RuntimeError while `__main__` is being imported by a child.
+        """
+        rings = os.memfd_create("distpool-rings", os.MFD_CLOEXEC)
+        os.ftruncate(rings, plan.size * ring_size(self._settings.ring_bytes))
+        ours, theirs = socket_pair()
+        start = self._fork if plan.start_method == "fork" else self._spawn
+        try:
+            pid = start(plan, ours, theirs, rings)
+        except BaseException:
+            ours.close()
+            os.close(rings)
+            raise
+        finally:
+            theirs.close()
+        crew = self.crews[group] = Crew(plan, pid, ours, rings)
+        return crew
+
+    def close_after_fork(self) -> None:
+        """In a forked child: let go of every descriptor, so that a child keeps nothing alive that is not its own."""
+        for crew in self.crews.values():
+            crew.control.close()
+            os.close(crew.rings)
+        self.crews.clear()
+
+    # Messages -------------------------------------------------------------------------------------------------------
+
+    def handle(self, message: Any) -> list[Message]:
+        """Obey the node or the client; what is to be told to the node."""
+        match message:
+            case StartWorker(lease, group):
+                return self._start_worker(lease, group)
+            case StopGroup(group, kill):
+                crew = self.crews.get(group)
+                if crew is not None:  # otherwise it has ended already
+                    self._stop(crew, self._settings.terminate_grace_s if kill else 0.0)
+                return []
+            case _:
+                raise ValueError(f"the launcher cannot handle {type(message).__name__}")
+
+    def receive(self, group: GroupId) -> list[Message]:
+        """Read what the template says: messages to the node. LeaseId of a death: read its lane before you deliver it."""
+        crew = self.crews[group]
+        try:
+            frame, _ = receive_with_descriptors(crew.control, 1)
+        except ConnectionResetError:
+            frame = b""
+        if not frame:
+            return self._template_ended(group, crew)
+        match decode_template(frame):
+            case WorkerForked(lease, pid):
+                crew.handles[lease].known_pid = pid
+                return []
+            case WorkerReaped(lease, pid, exitcode):
+                return [self._worker_ended(group, crew, lease, pid, exitcode)]
+            case other:
+                raise ValueError(f"a template cannot say {other!r}")
+
+    def _start_worker(self, lease: LeaseId, group: GroupId) -> list[Message]:
+        crew = self.crews[group]
+        number = next(process._process_counter)  # type: ignore[attr-defined]
+        handle = WorkerHandle(lease, f"{crew.plan.names}-{number}", daemon=crew.plan.daemon, know_pid=self._know_pid)
+        crew.handles[lease] = handle
+        slot = crew.slots[lease] = crew.free_slots.pop()
+        ring = Ring(crew.rings, slot * ring_size(self._settings.ring_bytes), self._settings.ring_bytes)
+        ring.clear()
+        ours, theirs = socket_pair()
+        tokens = make_tokens()
+        self._lanes[lease] = Lane(ours, tokens, ring)
+        try:
+            order = encode(ForkWorker(lease, slot, number))
+            send_with_descriptors(crew.control, order, [theirs.fileno(), tokens])
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # The template has ended: its end of file tells of all its workers.
+        finally:
+            theirs.close()
+        return []
+
+    def _worker_ended(self, group: GroupId, crew: Crew, lease: LeaseId, pid: int, exitcode: int) -> WorkerExited:
+        crew.handles.pop(lease).ended(exitcode)
+        crew.free_slots.append(crew.slots.pop(lease))
+        return WorkerExited(lease, group, pid, exitcode, 0)
+
+    def _template_ended(self, group: GroupId, crew: Crew) -> list[Message]:
+        messages: list[Message] = [
+            self._worker_ended(group, crew, lease, handle.known_pid or 0, _UNKNOWN_EXIT)
+            for lease, handle in list(crew.handles.items())
+        ]
+        del self.crews[group]
+        crew.control.close()
+        os.close(crew.rings)
+        try:
+            os.waitpid(crew.pid, 0)
+        except ChildProcessError:
+            pass  # Somebody else's wait() has reaped it.
+        return [*messages, GroupGone(group)]
+
+    def _stop(self, crew: Crew, grace_s: float) -> None:
+        if not crew.is_stopping:
+            crew.is_stopping = True
+            try:
+                send_frame(crew.control, encode(StopTemplate(grace_s)))
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # It has ended already, and its end of file is on its way.
+
+    # Templates ------------------------------------------------------------------------------------------------------
+
+    def _fork(self, plan: LaunchPlan, ours: socket.socket, theirs: socket.socket, rings: int) -> int:
+        setup = WorkerSetup(plan.initializer, plan.initargs, encode_error=plan.encode_error)
+        template = self._template_plan(plan, setup)
+        util._flush_std_streams()  # type: ignore[attr-defined]
+        pid = os.fork()
+        if pid:
+            return pid
+        # What else the runtime has open was closed by its own hook of `os.fork` (see `session`).
+        ours.close()
+        run_template(template, theirs, rings)
+
+    def _spawn(self, plan: LaunchPlan, ours: socket.socket, theirs: socket.socket, rings: int) -> int:
+        preparation, main = spawned_main_keys()
+        tracker: int = resource_tracker.getfd()
+        popen = _SpawningPopen()
+        context.set_spawning_popen(popen)  # type: ignore[attr-defined]
+        try:
+            pickled = None if plan.initializer is None else pickle_initializer(plan.initializer, plan.initargs)
+            setup = WorkerSetup(None, (), pickled, main, plan.encode_error)
+            prepared = pickle.dumps(preparation)
+            template = replace(
+                self._template_plan(plan, setup),
+                preparation=prepared,
+                descriptors=tuple(popen.descriptors),
+                tracker=tracker,
+            )
+            data = prepared + pickle.dumps(TemplateProcess(template, theirs.fileno(), rings))
+        finally:
+            context.set_spawning_popen(None)  # type: ignore[attr-defined]
+        read_end, write_end = os.pipe()
+        try:
+            command = spawn.get_command_line(tracker_fd=tracker, pipe_handle=read_end)
+            descriptors = [read_end, theirs.fileno(), rings, tracker, *popen.descriptors]
+            pid: int = util.spawnv_passfds(spawn.get_executable(), command, descriptors)  # type: ignore[attr-defined]
+        except BaseException:
+            os.close(write_end)
+            raise
+        finally:
+            os.close(read_end)
+        write_to_child(write_end, data)
+        return pid
+
+    def _template_plan(self, plan: LaunchPlan, setup: WorkerSetup) -> TemplatePlan:
+        return TemplatePlan(
+            plan.start_method, os.getpid(), plan.names, plan.daemon, setup, self._settings.ring_bytes
+        )
+
+
+class _SpawningPopen:
+    """What objects that are shared by inheritance ask for while they are pickled for a child."""
+
+    DupFd = _DupFd
+
+    def __init__(self) -> None:
+        self.descriptors: list[int] = []
+
+    def duplicate_for_child(self, descriptor: int) -> int:
+        self.descriptors.append(descriptor)
+        return descriptor
+
+
+class _NothingOfMain:
+    """For an initializer: what `__main__` cannot give by name goes by value."""
+
+    complete = True
+
+    def has(self, value: object) -> bool:
+        return True
+
+
+def pickle_initializer(initializer: Callable[..., object], initargs: tuple[Any, ...]) -> bytes:
+    """By reference as the standard library does it; by value where that is impossible."""
+    try:
+        return context.reduction.ForkingPickler.dumps((initializer, initargs)).tobytes()
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return extended_dumps((initializer, initargs), _NothingOfMain())

@@ -1,0 +1,266 @@
+"""The loop: one turn waits, reads, hands messages to roles, lets them decide, and sends what they want sent.
+
+    user threads ── mailbox ──┐                                    ┌── lanes ──► workers
+                              ▼                                    │
+            epoll ──► read ──► handle (client, node, head) ──► decide ──► outbox ──► launcher ──► templates
+                                                                   │
+                                                                   └──► completions ──► sinks (futures, results)
+
+Only one thread at a time runs turns (see `helm`). Completions run last, when every role is at rest, so that a user's
+callback may itself wait for a result, which runs further turns from within.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from distpool.config import Settings
+from distpool.ids import CLIENT, HEAD, LAUNCHER, NODE, Address, GroupId, LeaseId, NodeId
+from distpool.logic.outbox import Completion
+from distpool.logic.spinning import SpinPolicy
+from distpool.protocol.messages import Message, StartWorker, TakeBack, TakenBack, WorkerExited
+from distpool.roles.client import ClientRole
+from distpool.roles.head import HeadRole
+from distpool.roles.node import NodeRole
+from distpool.runtime.handles import WorkerHandle
+from distpool.runtime.launcher import Launcher
+from distpool.transport.lanes import Lane
+
+Command = tuple[Callable[..., None], tuple[Any, ...]]
+"""Something that a user's thread wants done by whoever holds the loop."""
+
+_READ = select.EPOLLIN
+_READ_WRITE = select.EPOLLIN | select.EPOLLOUT
+
+
+class Loop:
+    """Hosts the client, node and head roles of this process, and the hands that do their I/O."""
+
+    def __init__(self, settings: Settings, cpus: int, know_pid: Callable[[WorkerHandle], None]) -> None:
+        self.client = ClientRole(settings)
+        self.node = NodeRole(NodeId("local"), cpus)
+        self.head = HeadRole()
+        self.lanes: dict[LeaseId, Lane] = {}
+        self.launcher = Launcher(settings, self.lanes, know_pid)
+        self.mailbox: deque[Command] = deque()
+        self.completions: deque[Completion] = deque()
+        self.spin = SpinPolicy(settings.spin_s)
+        self._settings = settings
+        self._epoll = select.epoll()
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._wake_fd, _READ)
+        self._readers: dict[int, LeaseId | GroupId] = {}
+        self._templates: set[int] = set()
+        self.is_closed = False
+        self._asleep = False
+        self._wake_at: float | None = None
+        self._peek_at: dict[LeaseId, float] = {}
+
+    # From any thread ------------------------------------------------------------------------------------------------
+
+    def post(self, function: Callable[..., None], *args: Any) -> None:
+        """Have this done in the next turn."""
+        self.mailbox.append((function, args))
+        if self._asleep:
+            self.wake()
+        elif self.is_closed:
+            self.finish_mailbox()
+
+    def wake(self) -> None:
+        """End the wait of whoever holds the loop."""
+        self._asleep = False
+        if not self.is_closed:
+            os.eventfd_write(self._wake_fd, 1)
+
+    # By the holder --------------------------------------------------------------------------------------------------
+
+    def turn(self, timeout_s: float | None, *, spin: bool = False) -> None:
+        """One turn; waits at most `timeout_s` for something to happen (None: as long as it takes)."""
+        events = self._wait(timeout_s, spin=spin)
+        now = time.monotonic()
+        for descriptor, event in events:
+            self._read(descriptor, event, now)
+        if self._peek_at:
+            self._peek(now)
+        while self.mailbox:
+            function, args = self.mailbox.popleft()
+            function(*args)
+        self._decide(now)
+
+    def run_completions(self) -> None:
+        """Tell sinks what became of their calls. Each is removed before it is told, as it may run turns itself."""
+        while self.completions:
+            bundle, first, outcomes = self.completions.popleft()
+            bundle.sink.deliver(first, outcomes)  # type: ignore[attr-defined]
+
+    def watch_template(self, group: GroupId) -> None:
+        """Read what a new template says."""
+        descriptor = self.launcher.crews[group].control.fileno()
+        self._readers[descriptor] = group
+        self._templates.add(descriptor)
+        self._epoll.register(descriptor, _READ)
+
+    def close(self) -> None:
+        """After the last group is gone. What is posted later, by a thread that did not know, is answered at once."""
+        self.is_closed = True
+        self._epoll.close()
+        os.close(self._wake_fd)
+        self.finish_mailbox()
+
+    def finish_mailbox(self) -> None:
+        """Every group is gone, so each call that still comes ends at once."""
+        while True:
+            try:
+                function, args = self.mailbox.popleft()
+            except IndexError:
+                break
+            function(*args)
+        self._decide(time.monotonic())
+        self.run_completions()
+
+    def close_after_fork(self) -> None:
+        """In a forked child: let go of every descriptor, without a word to anybody."""
+        self._epoll.close()
+        os.close(self._wake_fd)
+        for lane in self.lanes.values():
+            lane.close()
+        self.lanes.clear()
+        self.launcher.close_after_fork()
+
+    # Reading --------------------------------------------------------------------------------------------------------
+
+    def _wait(self, timeout_s: float | None, *, spin: bool) -> list[tuple[int, int]]:
+        poll = self._epoll.poll
+        if self.mailbox or timeout_s == 0.0:
+            return poll(0)
+        if spin and (budget_s := self.spin.budget_s()):
+            until = time.perf_counter() + budget_s
+            while time.perf_counter() < until:
+                if events := poll(0):
+                    self.spin.spun(hit=True)
+                    return events
+            self.spin.spun(hit=False)
+        due = [at for at in (self._wake_at, min(self._peek_at.values(), default=None)) if at is not None]
+        if due:
+            remaining_s = max(0.0, min(due) - time.monotonic())
+            timeout_s = remaining_s if timeout_s is None else min(timeout_s, remaining_s)
+        self._asleep = True
+        # Looked at again: who posted before `_asleep` was set does not wake us.
+        events = poll(0) if self.mailbox else poll(timeout_s)
+        self._asleep = False
+        return events
+
+    def _read(self, descriptor: int, event: int, now: float) -> None:
+        if descriptor == self._wake_fd:
+            os.eventfd_read(self._wake_fd)
+        elif descriptor in self._templates:
+            self._read_template(descriptor, now)
+        elif descriptor in self._readers:
+            lease = LeaseId(self._readers[descriptor])
+            lane = self.lanes[lease]
+            if event & select.EPOLLOUT and lane.flush():
+                self._epoll.modify(descriptor, _READ)
+            self._read_lane(lease, lane, now)
+
+    def _read_lane(self, lease: LeaseId, lane: Lane, now: float) -> None:
+        for message in lane.receive():
+            self.client.handle(lease, message, now)
+        if self.client.held_by(lease):
+            self._peek_at[lease] = now + self._settings.peek_after_s
+        else:
+            self._peek_at.pop(lease, None)
+        if lane.is_at_end and lane.sock.fileno() in self._readers:
+            # The worker's end is closed; its death is told by its template.
+            self._forget(lane.sock.fileno())
+
+    def _peek(self, now: float) -> None:
+        """A busy worker tells of results in batches: look once for those that it holds while a long call runs."""
+        for lease in [lease for lease, at in self._peek_at.items() if at <= now]:
+            del self._peek_at[lease]
+            done = self.lanes[lease].peek()
+            if done is not None:
+                self.client.handle(lease, done, now)
+
+    def _read_template(self, descriptor: int, now: float) -> None:
+        group = GroupId(self._readers[descriptor])
+        messages = self.launcher.receive(group)
+        if group not in self.launcher.crews:
+            # The launcher has closed the descriptor, and with it epoll has forgotten it.
+            self._templates.discard(descriptor)
+            del self._readers[descriptor]
+        for message in messages:
+            if isinstance(message, WorkerExited):
+                message = self._bury(message, now)
+            self.node.handle(LAUNCHER, message, now)
+
+    def _bury(self, death: WorkerExited, now: float) -> WorkerExited:
+        """Everything that the worker still said comes before its death; what it had not begun is counted."""
+        lease = death.lease
+        lane = self.lanes[lease]
+        self._read_lane(lease, lane, now)
+        unbegun = lane.take_back()
+        self._peek_at.pop(lease, None)
+        if lane.sock.fileno() in self._readers:
+            self._forget(lane.sock.fileno())
+        del self.lanes[lease]
+        lane.close()
+        return WorkerExited(lease, death.group, death.pid, death.exitcode, unbegun)
+
+    def _forget(self, descriptor: int) -> None:
+        self._epoll.unregister(descriptor)
+        del self._readers[descriptor]
+
+    # Deciding and sending -------------------------------------------------------------------------------------------
+
+    def _decide(self, now: float) -> None:
+        """Until nobody has anything more to say; roles of this process hand each other messages without encoding."""
+        roles = {CLIENT: self.client, NODE: self.node, HEAD: self.head}
+        while True:
+            self._wake_at = self.client.decide(now)
+            self.head.decide(now)
+            busy = False
+            for name, role in roles.items():
+                messages = role.outbox.messages
+                busy = busy or bool(messages)
+                while messages:
+                    self._deliver(name, *messages.popleft(), now)
+            if not busy:
+                break
+        completions = self.client.outbox.completions
+        if completions:
+            self.completions.extend(completions)
+            completions.clear()
+
+    def _deliver(self, sender: Address, to: Address, message: Message, now: float) -> None:
+        if isinstance(to, int):
+            self._send_to_worker(LeaseId(to), message, now)
+        elif to == LAUNCHER:
+            for answer in self.launcher.handle(message):
+                self.node.handle(LAUNCHER, answer, now)
+            if isinstance(message, StartWorker):
+                self._watch_lane(message.lease)
+        elif to == CLIENT:
+            self.client.handle(sender, message, now)
+        elif to == NODE:
+            self.node.handle(sender, message, now)
+        else:
+            self.head.handle(sender, message, now)
+
+    def _send_to_worker(self, lease: LeaseId, message: Message, now: float) -> None:
+        lane = self.lanes[lease]
+        if isinstance(message, TakeBack):
+            self.client.handle(lease, TakenBack(lane.take_back()), now)
+            return
+        lane.send(message)
+        if lane.has_unsent() and lane.sock.fileno() in self._readers:
+            self._epoll.modify(lane.sock, _READ_WRITE)
+
+    def _watch_lane(self, lease: LeaseId) -> None:
+        descriptor = self.lanes[lease].sock.fileno()
+        self._readers[descriptor] = lease
+        self._epoll.register(descriptor, _READ)

@@ -1,0 +1,323 @@
+"""The door between users' threads and the runtime: opens groups of workers, hands in calls, waits for what becomes of them.
+
+    facade ── pickles arguments ──► Workers.submit ── mailbox ──► loop ──► lanes ──► worker
+    facade ◄── sink.deliver ◄── completions ◄──────────────────── loop ◄── ring  ◄── worker
+
+One session per process, made with the first pool and ended with the last one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from itertools import count
+from multiprocessing import util
+from typing import Any, Protocol
+
+from distpool.config import SETTINGS
+from distpool.errors import ForeignProcess
+from distpool.ids import GroupId
+from distpool.logic.calls import SCALAR_BYTES, Bundle, Entry, Outcome
+from distpool.logic.group import Group, GroupPlan, GroupState
+from distpool.protocol.messages import CallMode, OutcomeKind
+from distpool.runtime.handles import WorkerHandle
+from distpool.runtime.helm import Helm
+from distpool.runtime.launcher import Crew, LaunchPlan
+from distpool.runtime.loop import Loop
+from distpool.runtime.main_view import MainView, view_of_main
+from distpool.serialization.functions import FunctionTable
+from distpool.serialization.pickling import dumps, is_scalar
+
+
+class Receiver(Protocol):
+    """A sink: who waits for a bundle's calls. Both methods run on the thread that holds the loop."""
+
+    def begin(self) -> bool:
+        """The calls are about to be sent; False if they were cancelled."""
+        ...
+
+    def deliver(self, first: int, outcomes: list[Outcome]) -> None:
+        """Calls `first` and following ended like this."""
+        ...
+
+
+class Session:
+    """The runtime of this process."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.loop = Loop(SETTINGS, os.cpu_count() or 1, self._know_pid)
+        self.helm = Helm(self.loop, SETTINGS, self._crash, self._end_if_idle)
+        self.functions = count(1)
+        self.is_ending = False
+        self._group_ids = count(1)
+        self._pauses = threading.Lock()
+        util.Finalize(None, _terminate_at_exit, exitpriority=10)
+
+    def open(self, plan: GroupPlan, launch: LaunchPlan, *, drains_at_exit: bool) -> Workers:
+        """Start a group of workers. Under `fork` the template is forked from this thread, with none of ours running."""
+        group_id = GroupId(next(self._group_ids))
+        loop = self.loop
+        with self._pauses:
+            if launch.start_method == "fork":
+                self.helm.stop()
+                wait_for_threads_to_end()
+            try:
+                with self.helm.exclusively():
+                    crew = loop.launcher.open(group_id, launch)
+                    loop.watch_template(group_id)
+                    group = loop.client.open(group_id, plan)
+                    if not plan.on_demand:
+                        loop.turn(0.0)
+            finally:
+                if loop.client.groups:
+                    self.helm.start()
+                else:
+                    self._end_if_idle()
+        return Workers(self, group, crew, view_of_main(launch.start_method), drains_at_exit=drains_at_exit)
+
+    def wait(self, is_done: Callable[[], bool], timeout_s: float | None, passively: Callable[[float | None], Any]) -> bool:
+        return self.helm.wait(is_done, timeout_s, passively)
+
+    def join(self) -> None:
+        """If the last group is gone, wait for the end of the background thread."""
+        if not self.loop.client.groups:
+            self.helm.stop()
+
+    def _end_if_idle(self) -> None:
+        """The background thread ends, or never began: when no group is left, so does the session."""
+        if not self.loop.client.groups and not self.loop.is_closed:
+            _forget(self)
+            self.loop.close()
+
+    def _know_pid(self, handle: WorkerHandle) -> None:
+        def is_known() -> bool:
+            return handle.known_pid is not None or handle.exitcode is not None
+
+        while not self.wait(is_known, None, _sleep_briefly):
+            continue
+
+    def _crash(self, error: BaseException) -> None:
+        for group in self.loop.client.groups.values():
+            group.terminate(self.loop.client.outbox, OutcomeKind.BROKEN, f"the runtime failed: {error!r}")
+        self.loop.completions.extend(self.loop.client.outbox.completions)
+        self.loop.client.outbox.completions.clear()
+
+
+class Workers:
+    """One group of workers, as a facade uses it. Every method may be called from any thread."""
+
+    def __init__(self, session: Session, group: Group, crew: Crew, main: MainView, *, drains_at_exit: bool) -> None:
+        self._session = session
+        self._group = group
+        self._crew = crew
+        self._main = main
+        self._functions = FunctionTable(main, session.functions, self._publish)
+        self._gone = threading.Event()
+        self.drains_at_exit = drains_at_exit
+        _open_workers[id(self)] = self
+        group.on_gone = self._note_gone
+
+    # Calls ----------------------------------------------------------------------------------------------------------
+
+    def pickle_call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, bytes]:
+        """(function id, pickled call). Raises what pickling raises."""
+        function_id = self._functions.named(function)
+        call = (args, kwargs) if function_id else (function, args, kwargs)
+        return function_id, dumps(call, self._main)
+
+    def pickle_chunk(self, function: Any, items: Iterable[Any]) -> tuple[Any, bytes]:
+        """(function id, pickled list of items). Raises what pickling raises."""
+        function_id = self._functions.named(function)
+        return function_id, dumps(items if function_id else (function, items), self._main)
+
+    def entry(self, item: Any) -> Entry:
+        """One item as it waits to be sent: itself when it is a scalar, else its pickle."""
+        return item if is_scalar(item) else dumps(item, self._main)
+
+    def function_for_items(self, function: Any) -> Any:
+        """The id of a function whose items travel without it. Raises what pickling raises."""
+        return self._functions.any(function)
+
+    def submit(self, function_id: Any, mode: CallMode, entries: list[Entry], sink: Receiver, first: int = 0) -> None:
+        """Hand in calls; what becomes of them is delivered to the sink."""
+        bundle = self._bundle(function_id, mode, entries, sink, first)
+        self._post(self._session.loop.client.submit, self._group, bundle)
+
+    def hand_in(self, function_id: Any, mode: CallMode, entries: list[Entry], sink: Receiver) -> None:
+        """Like `submit`, but leave it to `poke` to send at once: a facade may hold a lock of its own here."""
+        self._check_process()
+        bundle = self._bundle(function_id, mode, entries, sink, 0)
+        self._session.loop.post(self._session.loop.client.submit, self._group, bundle)
+
+    def poke(self) -> None:
+        """Send what was handed in."""
+        self._session.helm.poke()
+
+    def submit_now(
+        self, function_id: Any, mode: CallMode, entries: list[Entry], sink: Receiver, first: int
+    ) -> None:
+        """The same, by whoever holds the loop."""
+        self._session.loop.client.submit(self._group, self._bundle(function_id, mode, entries, sink, first))
+
+    def _bundle(self, function_id: Any, mode: CallMode, entries: list[Entry], sink: Receiver, first: int) -> Bundle:
+        sizes = [len(entry) for entry in entries if type(entry) is bytes]
+        entry_bytes = max(SCALAR_BYTES, sum(sizes) // len(sizes)) if sizes else SCALAR_BYTES
+        return Bundle(function_id, mode, entries, sink, first, entry_bytes)
+
+    def post(self, function: Callable[..., None], *args: Any) -> None:
+        """Have something done by whoever holds the loop."""
+        self._post(function, *args)
+
+    def wait(self, is_done: Callable[[], bool], timeout_s: float | None, passively: Callable[[float | None], Any]) -> bool:
+        """Wait until `is_done()`; this thread runs the loop meanwhile if it can."""
+        self._check_process()
+        return self._session.wait(is_done, timeout_s, passively)
+
+    # Life -----------------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> GroupState:
+        return self._group.state
+
+    @property
+    def broken(self) -> str:
+        """Why no call can run any more; empty while they can."""
+        return self._group.reason if self._group.is_broken() else ""
+
+    def is_over(self) -> bool:
+        """No call can run any more."""
+        return self._group.state not in (GroupState.OPEN, GroupState.CLOSING)
+
+    def is_owned_here(self) -> bool:
+        """This process made the group, and was not forked from the one that did."""
+        return self._session.pid == os.getpid()
+
+    def handles(self) -> list[WorkerHandle]:
+        """The worker processes that live, oldest first."""
+        return list(self._crew.handles.values()) if self.is_owned_here() else []
+
+    def close(self) -> None:
+        """No more calls: workers end when all are done."""
+        self._post(self._session.loop.client.close, self._group)
+
+    def cancel_waiting(self) -> None:
+        """Cancel the calls that were not sent to a worker."""
+        self._post(self._session.loop.client.cancel_waiting, self._group)
+
+    def terminate(self, kind: OutcomeKind = OutcomeKind.TERMINATED, text: str = "the pool was terminated") -> None:
+        """End all calls and all workers."""
+        if self.is_owned_here():
+            self._post(self._session.loop.client.terminate, self._group, kind, text)
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Wait until no process of the group is left."""
+        if not self.is_owned_here():
+            return False
+        if not self._session.wait(self._gone.is_set, timeout_s, self._gone.wait):
+            return False
+        self._session.join()
+        return True
+
+    def _note_gone(self) -> None:
+        self._gone.set()
+        _open_workers.pop(id(self), None)
+
+    def _post(self, function: Callable[..., None], *args: Any) -> None:
+        self._check_process()
+        self._session.loop.post(function, *args)
+        self._session.helm.poke()
+
+    def _check_process(self) -> None:
+        if self._session.pid != os.getpid():
+            raise ForeignProcess(
+                f"this pool belongs to process {self._session.pid}; process {os.getpid()} was forked from it and cannot "
+                "use it: make a pool in the process that uses it"
+            )
+
+    def _publish(self, blob: Any) -> None:
+        self._session.loop.client.functions[blob.function] = blob
+
+
+# The session of this process ------------------------------------------------------------------------------------------
+
+_open_workers: dict[int, Workers] = {}
+_current: list[Session] = []
+_changes = threading.RLock()
+
+
+def open_workers(plan: GroupPlan, launch: LaunchPlan, *, drains_at_exit: bool = False) -> Workers:
+    """Start a group of workers in this process's session. `drains_at_exit`: the interpreter waits for its calls."""
+    with _changes:
+        if not _current:
+            _current.append(Session())
+        return _current[0].open(plan, launch, drains_at_exit=drains_at_exit)
+
+
+def live_handles() -> list[WorkerHandle]:
+    """The workers of all groups of this process."""
+    return [handle for workers in list(_open_workers.values()) for handle in workers.handles()]
+
+
+def _forget(session: Session) -> None:
+    if session in _current:
+        _current.remove(session)
+
+
+def _after_fork_in_child() -> None:
+    """The child of a fork has no session: its parent's goes on without it."""
+    global _changes
+    _changes = threading.RLock()
+    for session in _current:
+        session.loop.close_after_fork()
+    _current.clear()
+    _open_workers.clear()
+    _ending.clear()
+
+
+_ending: list[bool] = []
+
+
+def interpreter_is_ending() -> bool:
+    """No call can be submitted any more."""
+    return bool(_ending)
+
+
+def _drain_at_exit() -> None:
+    """The interpreter is about to end: executors finish what was submitted, as the standard ones do."""
+    _ending.append(True)
+    for workers in list(_open_workers.values()):
+        if workers.drains_at_exit:
+            workers.close()
+    for workers in list(_open_workers.values()):
+        if workers.drains_at_exit:
+            workers.join()
+
+
+def _terminate_at_exit() -> None:
+    """Pools that were not closed end here."""
+    remaining = list(_open_workers.values())
+    for workers in remaining:
+        workers.terminate()
+    for workers in remaining:
+        workers.join(SETTINGS.terminate_grace_s + 4.0)
+
+
+def wait_for_threads_to_end() -> None:
+    """Python 3.12 returns from `join` a moment before the thread is gone, and warns of a fork with threads then."""
+    if sys.version_info[:2] != (3, 12) or threading.active_count() > 1:
+        return
+    until = time.monotonic() + 0.05
+    while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < until:
+        time.sleep(0.0001)
+
+
+def _sleep_briefly(timeout_s: float | None) -> None:
+    time.sleep(0.001)
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+threading._register_atexit(_drain_at_exit)  # type: ignore[attr-defined]

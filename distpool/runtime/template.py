@@ -1,0 +1,233 @@
+"""The template: a single-threaded process that starts one pool's workers, watches them, and kills them when the driver dies.
+
+Under `fork` it is forked from the thread that makes the pool, so its memory, and with it every worker's, is the
+driver's at that moment. Under `forkserver` it is a fresh interpreter that has imported `__main__`; under `spawn` one that
+has not, and that starts a fresh interpreter for each worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import select
+import signal
+import socket
+import time
+import traceback
+from dataclasses import dataclass
+from multiprocessing import context, process, spawn, util
+from typing import Any, NoReturn
+
+from distpool.ids import LeaseId
+from distpool.protocol.codec import decode_template, encode
+from distpool.protocol.messages import ForkWorker, Message, StopTemplate, WorkerForked, WorkerReaped
+from distpool.runtime.worker_process import WorkerProcess, WorkerSetup, import_main
+from distpool.transport.frames import receive_with_descriptors, send_frame
+from distpool.transport.ring import ring_size
+
+_START_FAILED = 71
+
+
+@dataclass
+class TemplatePlan:
+    """What a template needs to know of its pool. `preparation` is for `multiprocessing.spawn` in a fresh interpreter, as
+    the driver pickled it; `descriptors` are what such a worker must inherit besides its own."""
+
+    start_method: str
+    driver_pid: int
+    worker_name: str
+    daemon: bool
+    setup: WorkerSetup
+    ring_bytes: int
+    preparation: bytes = b""
+    descriptors: tuple[int, ...] = ()
+    tracker: int | None = None
+
+
+class TemplateProcess(process.BaseProcess):
+    """A template in a fresh interpreter, as `multiprocessing.spawn` starts it there."""
+
+    def __init__(self, plan: TemplatePlan, control: int, rings: int) -> None:
+        super().__init__()
+        self._plan = plan
+        self._control_fd = control
+        self._rings_fd = rings
+
+    def _bootstrap(self, parent_sentinel: int | None = None) -> NoReturn:
+        run_template(self._plan, socket.socket(fileno=self._control_fd), self._rings_fd)
+
+
+def run_template(plan: TemplatePlan, control: socket.socket, rings: int) -> NoReturn:
+    """Serve until the driver says stop or is gone; never returns to the code that forked it."""
+    status = 1
+    try:
+        template = Template(plan, control, rings)
+        template.prepare()
+        template.serve()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        util._flush_std_streams()  # type: ignore[attr-defined]
+        os._exit(status)
+
+
+class Template:
+    """Starts and watches workers. It runs no user code but the import of `__main__`, and no threads."""
+
+    def __init__(self, plan: TemplatePlan, control: socket.socket, rings: int) -> None:
+        self._plan = plan
+        self._control = control
+        self._rings = rings
+        self._workers: dict[int, tuple[int, LeaseId]] = {}
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
+        self._driver = os.pidfd_open(plan.driver_pid)
+        self._poll.register(self._driver, select.POLLIN)
+        self._kill_at: float | None = None
+        self._is_stopping = False
+        self._handlers: dict[int, Any] = {}
+
+    def prepare(self) -> None:
+        """Take the signals that are for the driver out of the way; import `__main__` where its workers shall inherit it."""
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+            self._handlers[number] = signal.getsignal(number)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        setup = self._plan.setup
+        if self._plan.start_method == "forkserver" and setup.main:
+            try:
+                import_main(setup.main)
+            except BaseException:
+                # Each worker tries again, and the failure is told where the standard library tells it.
+                return
+            self._plan.setup = WorkerSetup(
+                setup.initializer, setup.initargs, setup.pickled, encode_error=setup.encode_error
+            )
+
+    def serve(self) -> None:
+        while not (self._is_stopping and not self._workers):
+            timeout_ms = None
+            if self._kill_at is not None:
+                timeout_ms = max(0, int((self._kill_at - time.monotonic()) * 1000) + 1)
+            for descriptor, _ in self._poll.poll(timeout_ms):
+                if descriptor == self._control.fileno():
+                    self._obey()
+                elif descriptor == self._driver:
+                    self._kill_all()
+                else:
+                    self._reap(descriptor)
+            if self._kill_at is not None and time.monotonic() >= self._kill_at:
+                self._kill_at = None
+                self._signal_all(signal.SIGKILL)
+
+    def _obey(self) -> None:
+        try:
+            frame, descriptors = receive_with_descriptors(self._control, 2)
+        except ConnectionResetError:
+            frame, descriptors = b"", []
+        if not frame:
+            self._kill_all()
+            return
+        match decode_template(frame):
+            case ForkWorker() as order:
+                self._start(order, *descriptors)
+            case StopTemplate(grace_s):
+                self._is_stopping = True
+                self._signal_all(signal.SIGTERM)
+                self._kill_at = time.monotonic() + grace_s
+            case other:
+                raise ValueError(f"a template cannot obey {other!r}")
+
+    def _start(self, order: ForkWorker, lane: int, tokens: int) -> None:
+        plan = self._plan
+        offset = order.slot * ring_size(plan.ring_bytes)
+        worker = WorkerProcess(plan.setup, lane, tokens, self._rings, offset)
+        name = f"{plan.worker_name}-{order.number}"
+        worker.become(
+            name, order.number, daemon=plan.daemon, start_method=plan.start_method, parent_pid=plan.driver_pid
+        )
+        try:
+            pid = self._spawn(worker, lane, tokens) if plan.start_method == "spawn" else self._fork(worker)
+        except OSError:
+            traceback.print_exc()
+            self._tell(WorkerReaped(order.lease, 0, _START_FAILED))
+            return
+        finally:
+            os.close(lane)
+            os.close(tokens)
+        watch = os.pidfd_open(pid)
+        self._workers[watch] = (pid, order.lease)
+        self._poll.register(watch, select.POLLIN)
+        self._tell(WorkerForked(order.lease, pid))
+
+    def _fork(self, worker: WorkerProcess) -> int:
+        util._flush_std_streams()  # type: ignore[attr-defined]
+        pid = os.fork()
+        if pid:
+            return pid
+        status = 1
+        try:
+            self._control.close()
+            for watch in self._workers:
+                os.close(watch)
+            for number, handler in self._handlers.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            status = worker._bootstrap(parent_sentinel=self._driver)  # type: ignore[attr-defined]
+        finally:
+            os._exit(status)
+
+    def _spawn(self, worker: WorkerProcess, lane: int, tokens: int) -> int:
+        """Start a fresh interpreter, and give it what `multiprocessing.spawn` expects in its pipe."""
+        context.set_spawning_popen(self)  # type: ignore[attr-defined]
+        try:
+            data = self._plan.preparation + pickle.dumps(worker)
+        finally:
+            context.set_spawning_popen(None)  # type: ignore[attr-defined]
+        read_end, write_end = os.pipe()
+        descriptors = [read_end, lane, tokens, self._rings, *self._plan.descriptors]
+        arguments: dict[str, int] = {"pipe_handle": read_end}
+        if self._plan.tracker is not None:
+            arguments["tracker_fd"] = self._plan.tracker
+            descriptors.append(self._plan.tracker)
+        command = spawn.get_command_line(**arguments)
+        try:
+            pid: int = util.spawnv_passfds(spawn.get_executable(), command, descriptors)  # type: ignore[attr-defined]
+        except OSError:
+            os.close(write_end)
+            raise
+        finally:
+            os.close(read_end)
+        write_to_child(write_end, data)
+        return pid
+
+    def _reap(self, watch: int) -> None:
+        pid, lease = self._workers.pop(watch)
+        self._poll.unregister(watch)
+        os.close(watch)
+        _, status = os.waitpid(pid, 0)
+        self._tell(WorkerReaped(lease, pid, os.waitstatus_to_exitcode(status)))
+
+    def _tell(self, message: Message) -> None:
+        try:
+            send_frame(self._control, encode(message))
+        except (BrokenPipeError, ConnectionResetError):
+            self._kill_all()
+
+    def _signal_all(self, number: int) -> None:
+        for watch in self._workers:
+            signal.pidfd_send_signal(watch, number)
+
+    def _kill_all(self) -> NoReturn:
+        """The driver is gone: nobody wants these workers any more."""
+        self._signal_all(signal.SIGKILL)
+        os._exit(1)
+
+
+def write_to_child(pipe: int, data: bytes) -> None:
+    """Write and close. A child that ended before it read all is told of by its exit code."""
+    with open(pipe, "wb") as stream, contextlib.suppress(BrokenPipeError):
+        stream.write(data)

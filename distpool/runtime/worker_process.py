@@ -1,0 +1,290 @@
+"""The main of a worker process: reads its lane on the main thread, runs calls, writes what became of them to the ring."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import starmap
+from multiprocessing import process, spawn
+from typing import Any
+
+from distpool.config import SETTINGS
+from distpool.ids import INLINE_FUNCTION, FunctionId
+from distpool.logic.spinning import SpinPolicy
+from distpool.protocol.codec import decode_lane, encode
+from distpool.protocol.messages import (
+    CallMode,
+    CallsFinished,
+    ExitWorker,
+    LargeOutcome,
+    Message,
+    OutcomeKind,
+    RoomInRing,
+    RunCalls,
+    Slice,
+    WorkerReady,
+    WorkerUnusable,
+)
+from distpool.roles.worker import ITEM_MODES, WorkerRole
+from distpool.runtime.devices import die_with_parent
+from distpool.serialization.pickling import standard_dumps
+from distpool.serialization.remote_errors import encode_failure
+from distpool.transport.frames import receive_frame, send_frame
+from distpool.transport.lanes import take_token
+from distpool.transport.ring import Ring
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """What a worker needs before its first call. Under `fork` it is inherited; otherwise `pickled` holds (initializer,
+    initargs) and `main` the keys by which `__main__` is imported again under the standard rules."""
+
+    initializer: Callable[..., object] | None
+    initargs: tuple[Any, ...]
+    pickled: bytes | None = None
+    main: dict[str, str] = field(default_factory=dict)
+    encode_error: Callable[[BaseException, object], BaseException] | None = None
+
+
+class WorkerProcess(process.BaseProcess):
+    """One worker, as the standard library's machinery for child processes sees it."""
+
+    def __init__(self, setup: WorkerSetup, lane: int, tokens: int, ring: int, ring_offset: int) -> None:
+        super().__init__()
+        self._setup = setup
+        self._descriptors = (lane, tokens, ring, ring_offset)
+        self._template_pid = os.getpid()
+
+    def become(self, name: str, number: int, *, daemon: bool, start_method: str, parent_pid: int) -> None:
+        """Take the identity that the driver chose."""
+        self._start_method = start_method
+        self._identity = (*process.current_process()._identity, number)  # type: ignore[attr-defined]
+        self._name = name
+        self._config["daemon"] = daemon  # type: ignore[attr-defined]
+        self._parent_pid = parent_pid
+
+    def run(self) -> None:
+        """Be ready, then serve until told to end."""
+        die_with_parent(self._template_pid)
+        signal.set_wakeup_fd(-1)
+        lane, tokens, ring, ring_offset = self._descriptors
+        sock = socket.socket(fileno=lane)
+        worker = Worker(sock, tokens, Ring(ring, ring_offset, SETTINGS.ring_bytes), self._setup)
+        os.close(ring)
+        if worker.prepare():
+            worker.serve()
+
+
+class Worker:
+    """Runs calls. Everything happens on the thread that calls `serve`."""
+
+    def __init__(self, sock: socket.socket, tokens: int, ring: Ring, setup: WorkerSetup) -> None:
+        sock.setblocking(True)
+        self._sock = sock
+        self._tokens = tokens
+        self._ring = ring
+        self._setup = setup
+        self._role = WorkerRole(SETTINGS.hold_results_s)
+        self._spin = SpinPolicy(SETTINGS.spin_s)
+        self._functions: dict[FunctionId, Callable[..., Any]] = {}
+        self._busy_ns = 0
+        self._in_call = False
+
+    def prepare(self) -> bool:
+        """Import `__main__`, run the initializer; on failure tell the caller why, and return False."""
+        setup = self._setup
+        if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, signal.SIG_IGN):
+            signal.signal(signal.SIGINT, self._on_interrupt)
+        try:
+            if setup.main:
+                import_main(setup.main)
+            initializer, initargs = setup.initializer, setup.initargs
+            if setup.pickled is not None:
+                initializer, initargs = pickle.loads(setup.pickled)
+            if initializer is not None:
+                initializer(*initargs)
+        except BaseException as error:
+            self._send(WorkerUnusable(encode_failure(error)))
+            raise
+        self._send(WorkerReady())
+        return True
+
+    def serve(self) -> None:
+        """Until ExitWorker, or until the caller is gone."""
+        role = self._role
+        while True:
+            piece = role.next_slice()
+            if piece is not None:
+                self._run_slice(piece)
+                continue
+            message = self._receive()
+            if message is None or type(message) is ExitWorker:
+                return
+            if type(message) is RunCalls:
+                role.handle(message)
+
+    # Messages -------------------------------------------------------------------------------------------------------
+
+    def _receive(self) -> Message | None:
+        """The next message; before it sleeps it tells what is untold, and spins a little for the next call."""
+        try:
+            return self._decode(receive_frame(self._sock, socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            just_ran = self._role.untold
+            if just_ran or self._role.has_stopped:
+                self._tell()
+        except ConnectionResetError:
+            return None
+        budget_s = self._spin.budget_s() if just_ran else 0.0
+        if budget_s:
+            until = time.perf_counter() + budget_s
+            while time.perf_counter() < until:
+                try:
+                    frame = receive_frame(self._sock, socket.MSG_DONTWAIT)
+                except BlockingIOError:
+                    continue
+                except ConnectionResetError:
+                    return None
+                self._spin.spun(hit=True)
+                return self._decode(frame)
+            self._spin.spun(hit=False)
+        try:
+            return self._decode(receive_frame(self._sock))
+        except ConnectionResetError:
+            return None
+
+    def _decode(self, frame: Any) -> Message | None:
+        return decode_lane(frame) if frame else None
+
+    def _send(self, message: Message) -> None:
+        try:
+            send_frame(self._sock, encode(message))
+        except (BrokenPipeError, ConnectionResetError):
+            # The caller is gone, and with it everyone who could want the result.
+            os._exit(1)
+
+    def _tell(self) -> None:
+        self._send(CallsFinished(self._role.has_stopped))
+        self._role.told(time.monotonic())
+
+    # Calls ----------------------------------------------------------------------------------------------------------
+
+    def _run_slice(self, piece: Slice) -> None:
+        """Claim and run the calls of a slice one after another."""
+        args = piece.args
+        if piece.packed:
+            items = pickle.loads(args)  # type: ignore[arg-type]
+        elif piece.count == 1 and type(args) is not list:
+            items = [args]
+        else:
+            items = args
+        tokens, role = self._tokens, self._role
+        clock = time.monotonic
+        for item in items:
+            if not take_token(tokens):
+                role.refused()
+                return
+            began_ns = time.perf_counter_ns()
+            outcome = self._run_call(piece, item)
+            self._busy_ns += time.perf_counter_ns() - began_ns
+            self._write(*outcome)
+            if role.finished(clock()) or self._ring.is_half_full():
+                self._tell()
+
+    def _run_call(self, piece: Slice, item: Any) -> tuple[int, bytes]:
+        try:
+            self._in_call = True
+            if not piece.packed:
+                item = pickle.loads(item)
+            value = self._apply(piece, item)
+            self._in_call = False
+        except BaseException as error:
+            # SystemExit and KeyboardInterrupt too: they belong to the call, and the worker lives on.
+            self._in_call = False
+            return OutcomeKind.ERROR, encode_failure(error)
+        if type(value) in _PLAIN:
+            return OutcomeKind.VALUE, pickle.dumps(value, 5)
+        try:
+            return OutcomeKind.VALUE, standard_dumps(value)
+        except BaseException as error:
+            if self._setup.encode_error is not None:
+                error = self._setup.encode_error(error, value)
+            return OutcomeKind.ERROR, encode_failure(error)
+
+    def _on_interrupt(self, signum: int, frame: Any) -> None:
+        """Ctrl-C reaches every process of a terminal: here it interrupts the call that runs, and nothing else."""
+        if self._in_call:
+            raise KeyboardInterrupt
+
+    def _apply(self, piece: Slice, item: Any) -> Any:
+        mode = piece.mode
+        if piece.function == INLINE_FUNCTION:
+            function, *rest = item
+            item = rest[0] if mode != CallMode.CALL else tuple(rest)
+        else:
+            known = self._functions.get(piece.function)
+            function = self._load_function(piece.function) if known is None else known
+        if mode in ITEM_MODES:
+            return function(item) if mode == CallMode.ITEM else function(*item)
+        if mode == CallMode.CALL:
+            args, kwargs = item
+            return function(*args, **kwargs)
+        return list(map(function, item)) if mode == CallMode.CHUNK else list(starmap(function, item))
+
+    def _load_function(self, function_id: FunctionId) -> Callable[..., Any]:
+        known = self._role.functions[function_id]
+        function: Callable[..., Any] = pickle.loads(known.blob)
+        if not known.fresh:
+            self._functions[function_id] = function
+        return function
+
+    def _write(self, kind: int, payload: bytes) -> None:
+        """Put the outcome of the oldest call into the ring; a large one goes by a frame, which comes first."""
+        if len(payload) > SETTINGS.ring_record_bytes:
+            self._send(LargeOutcome(payload))
+            kind, payload = OutcomeKind.FRAME, bytes([kind])
+        while not self._ring.write(kind, payload, self._busy_ns):
+            self._ring.wait_for_room()
+            if self._ring.write(kind, payload, self._busy_ns):
+                break
+            self._tell()
+            self._wait_for_room()
+        if kind == OutcomeKind.FRAME:
+            self._tell()
+
+    def _wait_for_room(self) -> None:
+        while True:
+            message = self._decode(receive_frame(self._sock))
+            if message is None:
+                os._exit(1)
+            if type(message) is RoomInRing:
+                return
+            if type(message) is RunCalls:
+                self._role.handle(message)
+            elif type(message) is ExitWorker:
+                raise SystemExit(0)
+
+
+_PLAIN = frozenset({int, float, bool, type(None), str, bytes})
+
+
+def import_main(main: dict[str, str]) -> None:
+    """Import the driver's `__main__` as `__mp_main__`, as spawned children of the standard library do."""
+    current: Any = process.current_process()
+    current._inheriting = True
+    try:
+        spawn.prepare(main)
+    finally:
+        del current._inheriting
+
+
+def spawned_main_keys() -> tuple[dict[str, Any], dict[str, str]]:
+    """This process's preparation data for a fresh interpreter, without and only with the keys that import `__main__`."""
+    data = spawn.get_preparation_data(process.current_process().name)
+    main = {key: data.pop(key) for key in ("init_main_from_name", "init_main_from_path") if key in data}
+    return data, main

@@ -1,0 +1,77 @@
+"""Functions that are pickled once and sent to each worker once.
+
+Only what pickles as a name is shared by all calls: a bound method, a partial or an object with `__call__` may change
+between two calls, so it travels with each call, as it does with the standard library.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from distpool.ids import INLINE_FUNCTION, FunctionId
+from distpool.protocol.messages import FunctionBlob
+from distpool.serialization.pickling import PICKLE_ERRORS, MainView, blame, extended_dumps, standard_dumps
+
+
+class FunctionTable:
+    """The functions that one group's workers have or will get."""
+
+    def __init__(self, main: MainView, ids: Iterator[int], publish: Callable[[FunctionBlob], None]) -> None:
+        self._main = main
+        self._ids = ids
+        self._publish = publish
+        self._by_name: dict[object, FunctionId] = {}
+        self._by_blob: dict[bytes, FunctionId] = {}
+
+    def named(self, function: object) -> FunctionId:
+        """The id of a function that the worker finds by its name, or INLINE_FUNCTION: it must travel with the call."""
+        try:
+            known = self._by_name.get(function)
+        except TypeError:  # not hashable, so surely an object with state
+            return INLINE_FUNCTION
+        if known is not None:
+            return known
+        if not pickles_as_name(function) or (_is_of_main(function) and not self._main.has(function)):
+            return INLINE_FUNCTION
+        try:
+            blob = standard_dumps(function)
+        except PICKLE_ERRORS:
+            return INLINE_FUNCTION
+        self._by_name[function] = function_id = self._add(blob, fresh=False)
+        return function_id
+
+    def any(self, function: object) -> FunctionId:
+        """The id of any function, for calls whose items travel without it. Raises pickle's error."""
+        function_id = self.named(function)
+        if function_id != INLINE_FUNCTION:
+            return function_id
+        fresh = not isinstance(function, types.FunctionType)
+        try:
+            blob = standard_dumps(function) if fresh and self._main.complete else extended_dumps(function, self._main)
+        except PICKLE_ERRORS as error:
+            try:
+                blob = extended_dumps(function, self._main)
+            except PICKLE_ERRORS:
+                raise blame(error, function) from None
+        known = self._by_blob.get(blob)
+        if known is None:
+            known = self._by_blob[blob] = self._add(blob, fresh=fresh)
+        return known
+
+    def _add(self, blob: bytes, *, fresh: bool) -> FunctionId:
+        function_id = FunctionId(next(self._ids))
+        self._publish(FunctionBlob(function_id, blob, fresh))
+        return function_id
+
+
+def pickles_as_name(function: Any) -> bool:
+    """Functions, classes and built-ins of modules; not methods bound to an object."""
+    if isinstance(function, types.BuiltinFunctionType):
+        return function.__self__ is None or isinstance(function.__self__, types.ModuleType)
+    return isinstance(function, (types.FunctionType, type))
+
+
+def _is_of_main(function: Any) -> bool:
+    return getattr(function, "__module__", None) == "__main__"

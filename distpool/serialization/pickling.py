@@ -1,0 +1,224 @@
+"""Values to pickles: by reference whatever the worker can import or has inherited, by value only what it cannot.
+
+The standard pickler (with the reducers that multiprocessing registers) comes first. What it refuses is pickled by
+value; such functions still use the worker's own module for their globals, so that an initializer's globals are seen.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import io
+import pickle
+import sys
+import types
+from collections.abc import Callable
+from importlib import import_module
+from multiprocessing.reduction import ForkingPickler
+from typing import Any, Protocol
+
+SCALARS = frozenset({int, float, bool, type(None), complex})
+"""Types whose pickles are small, run no user code and cannot fail."""
+
+SHORT_TEXT = 256
+PICKLE_ERRORS = (pickle.PicklingError, AttributeError, TypeError)
+_PROTOCOL = 5
+
+
+class MainView(Protocol):
+    """What a worker's `__main__` has of this process's."""
+
+    complete: bool
+    """Everything that `__main__` defines can be found there by its name: it is a file that the worker imports."""
+
+    def has(self, value: object) -> bool:
+        """Whether this function or class of `__main__` can be found there by its name."""
+        ...
+
+
+def is_scalar(value: object) -> bool:
+    """Whether a value may travel among others in one pickle."""
+    kind = type(value)
+    return kind in SCALARS or (kind is str and len(value) <= SHORT_TEXT)  # type: ignore[arg-type]
+
+
+class StandardPickler(pickle.Pickler):
+    """The C pickler with multiprocessing's reducers, as ForkingPickler, but without a ChainMap's slow look-ups."""
+
+    _merged: tuple[int, int, dict[type, Any]] = (0, 0, {})
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, _PROTOCOL)
+        extra = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
+        copied, added, table = StandardPickler._merged
+        if copied != len(copyreg.dispatch_table) or added != len(extra):
+            table = {**copyreg.dispatch_table, **extra}
+            StandardPickler._merged = (len(copyreg.dispatch_table), len(extra), table)
+        self.dispatch_table = table
+
+
+def standard_dumps(value: object) -> bytes:
+    """Pickle as multiprocessing does. Raises what pickle raises."""
+    file = io.BytesIO()
+    StandardPickler(file).dump(value)
+    return file.getvalue()
+
+
+def extended_dumps(value: object, main: MainView) -> bytes:
+    """Pickle, by value what the worker could not find. Raises what cloudpickle raises."""
+    file = io.BytesIO()
+    _by_value_pickler()(file, main).dump(value)
+    return file.getvalue()
+
+
+def dumps(value: object, main: MainView) -> bytes:
+    """Pickle by reference first; by value only what cannot be imported.
+
+    Raises the standard pickler's error, with the part of `value` that is to blame added to its message.
+    """
+    first_error: Exception | None = None
+    if main.complete:
+        try:
+            return standard_dumps(value)
+        except PICKLE_ERRORS as error:
+            first_error = error
+    try:
+        return extended_dumps(value, main)
+    except PICKLE_ERRORS as error:
+        raise blame(first_error or error, value) from None
+
+
+def blame(error: Exception, value: object) -> Exception:
+    """The same kind of error, whose message names the part of `value` that cannot be pickled."""
+    path, culprit = find_unpicklable(value)
+    text = f"{error}; the part that cannot be pickled is {path or 'the value itself'}, {describe(culprit)}"
+    try:
+        return type(error)(text)
+    except Exception:  # an exception class with another signature: keep the original one
+        return error
+
+
+def describe(value: object) -> str:
+    text = object.__repr__(value) if type(value).__repr__ is object.__repr__ else repr(value)
+    return f"a {type(value).__qualname__}: {text if len(text) <= 80 else text[:77] + '...'}"
+
+
+def find_unpicklable(value: object, limit: int = 200) -> tuple[str, object]:
+    """The innermost part of `value` that cannot be pickled, and the way to it, like `[0].lock`. Looks at `limit` parts."""
+    path = ""
+    while limit > 0:
+        for step, part in _parts(value):
+            limit -= 1
+            if limit <= 0 or not _is_picklable(part):
+                path, value = path + step, part
+                break
+        else:
+            return path, value
+    return path, value
+
+
+def _parts(value: object) -> list[tuple[str, object]]:
+    if isinstance(value, dict):
+        return [(f"[{key!r}]", part) for key, part in list(value.items())[:100]]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [(f"[{position}]", part) for position, part in enumerate(list(value)[:100])]
+    if isinstance(value, types.FunctionType):
+        cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
+        return [(f".<closure>.{name}", cell.cell_contents) for name, cell in cells]
+    attributes = getattr(value, "__dict__", None)
+    if isinstance(attributes, dict):
+        return [(f".{name}", part) for name, part in list(attributes.items())[:100]]
+    return []
+
+
+def _is_picklable(value: object) -> bool:
+    try:
+        standard_dumps(value)
+    except Exception:
+        return False
+    return True
+
+
+# By value -------------------------------------------------------------------------------------------------------------
+
+_pickler_class: list[Callable[[io.BytesIO, MainView], pickle.Pickler]] = []
+
+
+def _by_value_pickler() -> Callable[[io.BytesIO, MainView], pickle.Pickler]:
+    """The class is made at first use: cloudpickle takes 20 ms to import, and most programs never need it."""
+    if not _pickler_class:
+        _pickler_class.append(_make_by_value_pickler())
+    return _pickler_class[0]
+
+
+def _make_by_value_pickler() -> Callable[[io.BytesIO, MainView], pickle.Pickler]:
+    cloudpickle = import_module("cloudpickle")
+    base: Any = cloudpickle.Pickler
+
+    class ByValuePickler(base):  # type: ignore[misc]
+        """cloudpickle, but by reference what the worker has, and with the worker's module as a function's globals."""
+
+        def __init__(self, file: io.BytesIO, main: MainView) -> None:
+            super().__init__(file, _PROTOCOL)
+            self.dispatch_table = {**base.dispatch_table, **ForkingPickler._extra_reducers}  # type: ignore[attr-defined]
+            self._main = main
+
+        def reducer_override(self, value: Any) -> Any:
+            if isinstance(value, (types.FunctionType, type)):
+                if _is_found_by_name(value) and (value.__module__ != "__main__" or self._main.has(value)):
+                    return NotImplemented
+                if isinstance(value, types.FunctionType) and _module_of(value) is not None:
+                    return _reduce_function(value, super().reducer_override(value))
+            return super().reducer_override(value)
+
+    return ByValuePickler
+
+
+def _is_found_by_name(value: Any) -> bool:
+    found: Any = sys.modules.get(value.__module__ or "")
+    for name in value.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is value
+
+
+def _module_of(function: types.FunctionType) -> str | None:
+    """The module whose dictionary are the function's globals, if it is one that can be imported again."""
+    module = sys.modules.get(function.__module__ or "")
+    return function.__module__ if module is not None and module.__dict__ is function.__globals__ else None
+
+
+def _reduce_function(function: types.FunctionType, reduced: Any) -> Any:
+    """cloudpickle's way to rebuild `function`, but on the dictionary of its own module.
+
+    The globals that it names travel too, for a worker whose module lacks them (those under a main guard, say).
+    """
+    _, (code, _, name, defaults, closure), (attributes, slots), *_ = reduced
+    named = {key: value for key, value in slots["__globals__"].items() if _travels(value)}
+    state = (attributes, {**slots, "__globals__": named})
+    return (rebuild_function, (code, function.__module__, name, defaults, closure), state, None, None, restore_function)
+
+
+def _travels(value: object) -> bool:
+    return isinstance(value, (types.ModuleType, types.FunctionType, type)) or _is_picklable(value)
+
+
+def rebuild_function(
+    code: types.CodeType, module: str, name: str, defaults: Any, closure: Any
+) -> types.FunctionType:
+    """In the worker: a function that was sent by value, with its module's dictionary as its globals."""
+    return types.FunctionType(code, import_module(module).__dict__, name, defaults, closure)
+
+
+def restore_function(function: types.FunctionType, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """In the worker: the function's attributes and closure; globals only where the module lacks them."""
+    attributes, slots = state
+    function.__dict__.update(attributes)
+    for key, value in slots.pop("__globals__").items():
+        function.__globals__.setdefault(key, value)
+    slots.pop("_cloudpickle_submodules", None)
+    for cell, sent in zip(function.__closure__ or (), slots.pop("__closure__") or (), strict=True):
+        try:
+            cell.cell_contents = sent.cell_contents
+        except ValueError:  # an empty cell stays empty
+            continue
+    for key, value in slots.items():
+        setattr(function, key, value)

@@ -1,0 +1,106 @@
+"""Exceptions from a worker to its caller: the right type, its arguments and notes, and the remote traceback as text."""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from typing import Any
+
+import msgspec
+
+from distpool.errors import RemoteError
+from distpool.serialization.pickling import standard_dumps
+
+TEXT_LIMIT = 64 * 1024
+
+
+class RemoteFailure(msgspec.Struct, array_like=True, frozen=True):
+    """An exception on its way. `exception`: its pickle; where that does not survive, the class, arguments and attributes
+    that do are in `parts` (a pickle), and where not even the class can be found, only `summary` and `trace` remain."""
+
+    exception: bytes | None
+    parts: bytes | None
+    summary: str
+    trace: str
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(RemoteFailure).decode
+
+
+def encode_failure(error: BaseException) -> bytes:
+    """In the worker. The traceback of the frames of distpool itself is left out. Never raises for a strange exception."""
+    trace = _trace_of(error)
+    try:
+        pickled = standard_dumps(error)
+        if type(error).__module__ != "builtins":
+            pickle.loads(pickled)
+    except Exception:
+        pickled = None
+    parts = None if pickled is not None else _parts_of(error)
+    return _encode(RemoteFailure(pickled, parts, _summary_of(error), trace))
+
+
+def decode_failure(payload: bytes) -> tuple[BaseException, str]:
+    """In the caller: the exception, and the text of its remote traceback."""
+    failure = _decode(payload)
+    error: BaseException | None = None
+    if failure.exception is not None:
+        try:
+            error = pickle.loads(failure.exception)
+        except Exception:
+            error = None
+    elif failure.parts is not None:
+        error = _rebuild(failure.parts)
+    if not isinstance(error, BaseException):
+        error = RemoteError(f"{failure.summary}; it cannot be rebuilt in this process:\n{failure.trace}")
+    return error, failure.trace
+
+
+def _summary_of(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:
+        text = "<no text: its __str__ failed>"
+    return f"{type(error).__module__}.{type(error).__qualname__}: {text[:TEXT_LIMIT]}"
+
+
+def _trace_of(error: BaseException) -> str:
+    shown = error.__traceback__
+    # The outermost frames are the worker's own, which called the user's function.
+    while shown is not None and shown.tb_frame.f_globals.get("__name__", "").startswith("distpool.runtime."):
+        shown = shown.tb_next
+    try:
+        text = "".join(traceback.format_exception(type(error), error, shown))
+    except Exception:
+        text = _summary_of(error)
+    if len(text) > TEXT_LIMIT:
+        text = text[: TEXT_LIMIT // 2] + "\n[...]\n" + text[-TEXT_LIMIT // 2 :]
+    return text.encode("utf-8", "replace").decode()
+
+
+def _parts_of(error: BaseException) -> bytes | None:
+    """The class, and those arguments and attributes that can be pickled."""
+    args = tuple(value if _survives(value) else repr(value) for value in error.args)
+    attributes = {name: value for name, value in error.__dict__.items() if _survives(value)}
+    parts: tuple[Any, ...] = (type(error), args, attributes)
+    return standard_dumps(parts) if _survives(parts) else None
+
+
+def _survives(value: object) -> bool:
+    try:
+        pickle.loads(standard_dumps(value))
+    except Exception:
+        return False
+    return True
+
+
+def _rebuild(parts: bytes) -> BaseException | None:
+    try:
+        kind, args, attributes = pickle.loads(parts)
+        error: BaseException = kind.__new__(kind, *args)
+        error.args = args
+        error.__dict__.update(attributes)
+    except Exception:
+        return None
+    return error

@@ -1,0 +1,3 @@
+"""`multiprocessing.synchronize`: the standard library's own objects."""
+
+from multiprocessing.synchronize import *  # noqa: F403

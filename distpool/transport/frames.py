@@ -1,0 +1,86 @@
+"""Frames over a SEQPACKET socket. What does not fit into a packet travels as a memfd, whose descriptor is the packet."""
+
+from __future__ import annotations
+
+import array
+import mmap
+import os
+import socket
+
+from distpool.config import SETTINGS
+from distpool.protocol.codec import Buffer
+
+_PACKET_BYTES = SETTINGS.inline_frame_bytes
+_ONE_DESCRIPTOR = socket.CMSG_SPACE(array.array("i").itemsize)
+_IOV_LIMIT = 512
+SOCKET_BYTES = 2 * 1024 * 1024
+
+
+def socket_pair() -> tuple[socket.socket, socket.socket]:
+    """Two ends of a lane, with room for many packets."""
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in ends:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
+    return ends
+
+
+def send_frame(sock: socket.socket, frame: list[Buffer], flags: int = 0) -> None:
+    """Send one frame. Raises BlockingIOError, with nothing sent, when the socket is full and does not block."""
+    if len(frame) == 1 and len(frame[0]) <= _PACKET_BYTES:
+        sock.send(frame[0], flags)
+        return
+    size = sum(map(len, frame))
+    if size <= _PACKET_BYTES:
+        sock.send(b"".join(frame), flags)
+        return
+    memory = os.memfd_create("distpool-frame", os.MFD_CLOEXEC)
+    try:
+        # Reserved first: a full machine is an exception here and not a bus error in the reader.
+        os.posix_fallocate(memory, 0, size)
+        _write_all(memory, frame)
+        descriptor = array.array("i", [memory])
+        sock.sendmsg(
+            [size.to_bytes(8, "little")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptor)], flags
+        )
+    finally:
+        os.close(memory)
+
+
+def receive_frame(sock: socket.socket, flags: int = 0) -> Buffer:
+    """The next frame, empty at the end of the stream. Raises BlockingIOError when there is none and it must not block."""
+    packet, ancillary, _, _ = sock.recvmsg(_PACKET_BYTES, _ONE_DESCRIPTOR, flags | socket.MSG_CMSG_CLOEXEC)
+    if not ancillary:
+        return packet
+    memory = array.array("i", ancillary[0][2])[0]
+    try:
+        return memoryview(mmap.mmap(memory, int.from_bytes(packet, "little"), prot=mmap.PROT_READ))
+    finally:
+        os.close(memory)
+
+
+def send_with_descriptors(sock: socket.socket, frame: list[Buffer], descriptors: list[int]) -> None:
+    """A short frame and descriptors that the receiver gets its own copies of."""
+    rights = array.array("i", descriptors)
+    sock.sendmsg([b"".join(frame)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+
+
+def receive_with_descriptors(sock: socket.socket, most: int) -> tuple[bytes, list[int]]:
+    """A short frame and the descriptors that came with it, close-on-exec."""
+    packet, ancillary, _, _ = sock.recvmsg(
+        _PACKET_BYTES, socket.CMSG_SPACE(most * array.array("i").itemsize), socket.MSG_CMSG_CLOEXEC
+    )
+    descriptors = array.array("i")
+    for _, _, rights in ancillary:
+        descriptors.frombytes(rights)
+    return packet, list(descriptors)
+
+
+def _write_all(memory: int, frame: list[Buffer]) -> None:
+    for first in range(0, len(frame), _IOV_LIMIT):
+        run = [memoryview(buffer) for buffer in frame[first : first + _IOV_LIMIT]]
+        while run:
+            written = os.writev(memory, run)
+            while run and written >= len(run[0]):
+                written -= len(run.pop(0))
+            if run:
+                run[0] = run[0][written:]

@@ -1,0 +1,152 @@
+"""The caller's end of a worker's lane: calls go out with a token each, results come in by the ring.
+
+A token is one count of an eventfd in semaphore mode. The worker takes one right before it begins a call; the caller
+takes what is left to get calls back, or to learn after a death which calls had begun. The kernel gives each token once.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+
+from distpool.errors import ProtocolError
+from distpool.protocol.codec import Buffer, decode_lane, encode
+from distpool.protocol.messages import (
+    CallsDone,
+    CallsFinished,
+    LargeOutcome,
+    Message,
+    OutcomeKind,
+    RoomInRing,
+    RunCalls,
+)
+from distpool.transport.frames import receive_frame, send_frame
+from distpool.transport.ring import Ring
+
+_TOKEN = 8
+
+
+def make_tokens() -> int:
+    """An eventfd that gives out its counts one by one."""
+    return os.eventfd(0, os.EFD_SEMAPHORE | os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+
+def take_token(tokens: int) -> bool:
+    """Take one token, if there is one."""
+    try:
+        os.read(tokens, _TOKEN)
+    except BlockingIOError:
+        return False
+    return True
+
+
+class Lane:
+    """Owned by whoever holds the loop."""
+
+    def __init__(self, sock: socket.socket, tokens: int, ring: Ring) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self.tokens = tokens
+        self.ring = ring
+        self.is_at_end = False
+        self._unsent: deque[tuple[list[Buffer], int]] = deque()
+        self._large: deque[bytes] = deque()
+        self._busy_ns = 0
+
+    def send(self, message: Message) -> None:
+        """Send now, or keep until `flush` when the socket is full. A worker that has ended is told of elsewhere."""
+        calls = sum(piece.count for piece in message.slices) if type(message) is RunCalls else 0
+        self._unsent.append((encode(message), calls))
+        self.flush()
+
+    def flush(self) -> bool:
+        """Send what waits; False when some of it must still wait."""
+        while self._unsent:
+            frame, calls = self._unsent[0]
+            if calls:
+                os.eventfd_write(self.tokens, calls)
+            try:
+                send_frame(self.sock, frame)
+            except BlockingIOError:
+                self._take_tokens(calls)
+                return False
+            except (BrokenPipeError, ConnectionResetError):
+                # The tokens stay: they count as not begun when the death is reported.
+                self._unsent.popleft()
+                continue
+            self._unsent.popleft()
+        return True
+
+    def has_unsent(self) -> bool:
+        return bool(self._unsent)
+
+    def take_back(self) -> int:
+        """Take back all calls that the worker has not begun: how many."""
+        kept = [(frame, calls) for frame, calls in self._unsent if not calls]
+        unsent = sum(calls for _, calls in self._unsent)
+        self._unsent = deque(kept)
+        taken = 0
+        while take_token(self.tokens):
+            taken += 1
+        return unsent + taken
+
+    def receive(self) -> list[Message]:
+        """All that has come: results as one CallsDone, other messages as they are."""
+        messages: list[Message] = []
+        stopped = False
+        while not self.is_at_end:
+            try:
+                frame = receive_frame(self.sock)
+            except BlockingIOError:
+                break
+            except ConnectionResetError:
+                self.is_at_end = True
+                break
+            if not frame:
+                self.is_at_end = True
+                break
+            match decode_lane(frame):
+                case CallsFinished(this_stopped):
+                    stopped = stopped or this_stopped
+                case LargeOutcome(payload):
+                    self._large.append(payload)  # type: ignore[arg-type]
+                case other:
+                    messages.append(other)
+        done = self.peek(stopped=stopped)
+        if done is not None:
+            messages.append(done)
+        return messages
+
+    def peek(self, *, stopped: bool = False) -> CallsDone | None:
+        """The results that lie in the ring, told of or not."""
+        outcomes = self.ring.read_all()
+        if self.ring.take_wait():
+            self.send(RoomInRing())
+        if not outcomes and not stopped:
+            return None
+        for position, (kind, payload) in enumerate(outcomes):
+            if kind == OutcomeKind.FRAME:
+                outcomes[position] = self._large_outcome(payload)
+        busy_ns, self._busy_ns = self._busy_ns, self.ring.busy_ns()
+        return CallsDone(outcomes, (self._busy_ns - busy_ns) / 1e9, stopped)
+
+    def close(self) -> None:
+        self.sock.close()
+        os.close(self.tokens)
+        self.ring.close()
+
+    def _large_outcome(self, kind: bytes) -> tuple[int, bytes]:
+        """The frame was sent before its record was written, so it is there."""
+        while not self._large:
+            message = decode_lane(receive_frame(self.sock))
+            if not isinstance(message, LargeOutcome):
+                if isinstance(message, CallsFinished):
+                    continue
+                raise ProtocolError(f"a {type(message).__name__} came where a large result was due")
+            self._large.append(message.payload)  # type: ignore[arg-type]
+        return kind[0], self._large.popleft()
+
+    def _take_tokens(self, count: int) -> None:
+        for _ in range(count):
+            take_token(self.tokens)

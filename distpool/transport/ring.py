@@ -1,0 +1,105 @@
+"""Results in memory shared by a worker and its caller, so that a finished call is known even when its worker is killed.
+
+One writer, one reader. Positions only grow; each side writes only its own words of the header. A record is eight bytes
+of kind and length and then the payload, padded to eight bytes, so that the eight never cross the end.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+
+PAGE = mmap.PAGESIZE
+_WRITTEN, _READ, _WRITER_WAITS, _BUSY_NS = range(4)
+_RECORD = struct.Struct("<II")
+
+
+def ring_size(data_bytes: int) -> int:
+    """The bytes that a ring takes in its memory file: a page of header, and the data in whole pages."""
+    return PAGE + -(-data_bytes // PAGE) * PAGE
+
+
+class Ring:
+    """One end of a ring that lies at `offset` of the memory file `fd`. `data_bytes` is its capacity."""
+
+    def __init__(self, fd: int, offset: int, data_bytes: int) -> None:
+        self._capacity = ring_size(data_bytes) - PAGE
+        self._map = mmap.mmap(fd, ring_size(data_bytes), offset=offset)
+        self._view = memoryview(self._map)
+        self._words = self._view[:64].cast("Q")
+
+    def clear(self) -> None:
+        """Before a new worker gets it."""
+        for word in (_WRITTEN, _READ, _WRITER_WAITS, _BUSY_NS):
+            self._words[word] = 0
+
+    def close(self) -> None:
+        self._words.release()
+        self._view.release()
+        self._map.close()
+
+    # The worker's side ----------------------------------------------------------------------------------------------
+
+    def write(self, kind: int, payload: bytes, busy_ns: int) -> bool:
+        """Append a record; False when there is no room for it now. `busy_ns`: time in calls since the start."""
+        size = len(payload)
+        words = self._words
+        position = words[_WRITTEN]
+        needed = 8 + (size + 7 & ~7)
+        if needed > self._capacity - position + words[_READ]:
+            return False
+        at = position % self._capacity + PAGE
+        ring = self._map
+        _RECORD.pack_into(ring, at, kind, size)
+        at += 8
+        end = self._capacity + PAGE
+        if at + size <= end:
+            ring[at : at + size] = payload
+        else:
+            head = end - at
+            ring[at:end] = payload[:head]
+            ring[PAGE : PAGE + size - head] = payload[head:]
+        words[_BUSY_NS] = busy_ns
+        # The position comes last: a reader, or one that comes after the writer was killed, sees whole records only.
+        words[_WRITTEN] = position + needed
+        return True
+
+    def is_half_full(self) -> bool:
+        return (self._words[_WRITTEN] - self._words[_READ]) * 2 > self._capacity
+
+    def wait_for_room(self) -> None:
+        """Ask the reader to say when it has read."""
+        self._words[_WRITER_WAITS] = 1
+
+    # The caller's side ----------------------------------------------------------------------------------------------
+
+    def has_records(self) -> bool:
+        return self._words[_WRITTEN] != self._words[_READ]
+
+    def read_all(self) -> list[tuple[int, bytes]]:
+        """Remove all records: (kind, payload)."""
+        words = self._words
+        position, written = words[_READ], words[_WRITTEN]
+        ring = self._map
+        end = self._capacity + PAGE
+        records = []
+        while position < written:
+            at = position % self._capacity + PAGE
+            kind, size = _RECORD.unpack_from(ring, at)
+            at += 8
+            payload = ring[at : at + size] if at + size <= end else ring[at:end] + ring[PAGE : PAGE + size - (end - at)]
+            records.append((kind, payload))
+            position += 8 + (size + 7 & ~7)
+        words[_READ] = position
+        return records
+
+    def busy_ns(self) -> int:
+        """Time that the worker has spent in calls, in nanoseconds."""
+        return self._words[_BUSY_NS]
+
+    def take_wait(self) -> bool:
+        """Whether the writer waits for room; asked once."""
+        if not self._words[_WRITER_WAITS]:
+            return False
+        self._words[_WRITER_WAITS] = 0
+        return True

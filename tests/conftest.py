@@ -1,0 +1,116 @@
+"""What every test owes to the next one: no process, thread, socket or file is left behind."""
+
+import gc
+import multiprocessing
+import os
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+PATIENCE_S = 3.0
+WATCHED_DESCRIPTORS = ("socket:", "anon_inode:[eventfd]", "anon_inode:[eventpoll]", "anon_inode:[pidfd]", "/memfd:")
+STANDARD_SERVICES = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "extension: distpool does this where the standard library refuses or lacks it")
+    # pytest's own time-out watcher is a thread, so every fork inside a test run would warn from Python 3.12 on.
+    config.addinivalue_line("filterwarnings", "ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
+@dataclass(frozen=True)
+class Belongings:
+    """What this process holds that can outlive a test."""
+
+    processes: frozenset[psutil.Process]
+    threads: frozenset[threading.Thread]
+    descriptors: Counter[str]
+    files: frozenset[str]
+
+    @classmethod
+    def now(cls) -> "Belongings":
+        return cls(
+            processes=frozenset(_processes_below()),
+            threads=frozenset(threading.enumerate()),
+            descriptors=Counter(_watched_descriptors()),
+            files=frozenset(_named_files()),
+        )
+
+    def added_since(self, before: "Belongings") -> list[str]:
+        return [
+            *(f"process {_described(process)}" for process in self.processes - before.processes),
+            *(f"thread {thread!r}" for thread in self.threads - before.threads),
+            *(f"descriptor {target} × {count}" for target, count in (self.descriptors - before.descriptors).items()),
+            *(f"file {path}" for path in self.files - before.files),
+        ]
+
+
+def _processes_below() -> Iterator[psutil.Process]:
+    multiprocessing.active_children()  # reaps the standard library's children that have ended
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if not _is_standard_service(process):
+                yield process
+        except psutil.NoSuchProcess:
+            continue
+
+
+def _is_standard_service(process: psutil.Process) -> bool:
+    # Only a direct child: a worker forked by the standard fork server has the server's command line.
+    command = " ".join(process.cmdline())
+    return process.ppid() == os.getpid() and any(service in command for service in STANDARD_SERVICES)
+
+
+def _watched_descriptors() -> Iterator[str]:
+    for entry in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{entry}")
+        except FileNotFoundError:
+            continue  # the descriptor of the listing itself
+        if target.startswith(WATCHED_DESCRIPTORS):
+            yield target
+
+
+def _named_files() -> Iterator[str]:
+    for folder in {"/dev/shm", tempfile.gettempdir()}:
+        if os.path.isdir(folder):
+            yield from (str(path) for path in Path(folder).iterdir() if path.name.startswith("distpool"))
+
+
+def _described(process: psutil.Process) -> str:
+    try:
+        return f"{process.pid} ({process.status()}): {' '.join(process.cmdline())}"
+    except psutil.NoSuchProcess:
+        return f"{process.pid} (just ended)"
+
+
+def _still_added_since(before: Belongings) -> list[str]:
+    """What is left once everything that is just ending has had the time to end."""
+    left = Belongings.now().added_since(before)
+    if left:
+        gc.collect()
+    give_up_at = time.monotonic() + PATIENCE_S
+    while left and time.monotonic() < give_up_at:
+        time.sleep(0.01)
+        left = Belongings.now().added_since(before)
+    return left
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """Fail the test that leaves a process, thread, socket, event, memory segment or named file behind."""
+    if not os.path.isdir("/proc/self/fd"):
+        yield
+        return
+    before = Belongings.now()
+    yield
+    left = _still_added_since(before)
+    if left:
+        pytest.fail("the test left behind:\n  " + "\n  ".join(sorted(left)), pytrace=False)

@@ -1,0 +1,77 @@
+"""Both libraries, under each start method."""
+
+import concurrent.futures
+import itertools
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import distpool
+import distpool.futures
+
+pytest.register_assert_rewrite(f"{__package__}.comparison", f"{__package__}.scripts")
+
+from .comparison import LIMIT_S, Library, Pair  # noqa: E402  the line above must come first
+
+
+@pytest.fixture(scope="module", params=["fork", "forkserver", "spawn"])
+def start_method(request: pytest.FixtureRequest) -> str:
+    # What a library keeps until the process ends (a fork server, a runtime thread) is there before the first test
+    # counts what it left behind.
+    for library in (multiprocessing, distpool):
+        with library.get_context(request.param).Pool(1) as pool:
+            pool.apply_async(abs, (-1,)).get(LIMIT_S)
+            pool.close()
+            pool.join()
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def libraries(start_method: str) -> Pair[Library]:
+    """Both libraries, for scenarios that make their own pools."""
+    return Pair(
+        standard=Library(
+            "multiprocessing", multiprocessing, concurrent.futures, multiprocessing.get_context(start_method)
+        ),
+        distpool=Library("distpool", distpool, distpool.futures, distpool.get_context(start_method)),
+    )
+
+
+@pytest.fixture(scope="module")
+def pools(libraries: Pair[Library]) -> Iterator[Pair[Any]]:
+    """A running pool of two workers of each library, for scenarios that leave it as they found it."""
+    with libraries.standard.pool(2) as standard, libraries.distpool.pool(2) as ours:
+        yield Pair(standard, ours)
+    standard.join()
+    ours.join()
+
+
+@pytest.fixture(scope="module")
+def executors(libraries: Pair[Library]) -> Iterator[Pair[Any]]:
+    """A running executor of two workers of each library, for scenarios that leave it as they found it."""
+    with libraries.standard.executor(2) as standard, libraries.distpool.executor(2) as ours:
+        for executor in (standard, ours):
+            # Executors start workers on demand: now, so that no test seems to leave them behind.
+            list(executor.map(time.sleep, [0.1, 0.1], timeout=LIMIT_S))
+        yield Pair(standard, ours)
+
+
+class Gate:
+    """Holds tasks in the workers back until the test opens it: `tasks.wait_for(gate.path)` returns only then."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def open(self) -> None:
+        Path(self.path).touch()
+
+
+@pytest.fixture
+def new_gate(tmp_path: Path) -> Callable[[], Gate]:
+    """A fresh gate for each run of a scenario."""
+    numbers = itertools.count()
+    return lambda: Gate(tmp_path / f"gate-{next(numbers)}")
