@@ -85,7 +85,8 @@ class Feed:
 
     def _submit(self, entries: list[Entry]) -> None:
         if entries:
-            self._workers.submit_now(self._function_id, self._mode, entries, self._result, self._first)
+            self._workers.hand_in(self._function_id, self._mode, entries, self._result, self._first)
+            self._workers.take_in()
             self._first += len(entries)
 
 

@@ -39,6 +39,7 @@ from distpool.runtime.session import Workers, interpreter_is_ending, open_worker
 from distpool.signatures import lists_options
 
 _ENDED = ("CANCELLED", "CANCELLED_AND_NOTIFIED", "FINISHED")
+_BREAKING = frozenset({OutcomeKind.LOST, OutcomeKind.BROKEN, OutcomeKind.TERMINATED})
 _RemoteTraceback: type[Exception] = standard_process._RemoteTraceback  # type: ignore[attr-defined]
 
 
@@ -59,19 +60,23 @@ class Future(standard.Future[Any]):
 
     def begin(self) -> bool:
         """As a sink: the call is about to be sent."""
+        with self._condition._lock:  # type: ignore[attr-defined]
+            if self._state == "PENDING":
+                self._state = "RUNNING"
+                return True
         return self.set_running_or_notify_cancel()
 
     def deliver(self, first: int, outcomes: list[Outcome]) -> None:
         """As a sink: the call has ended."""
-        kind, payload = outcomes[0]
         self._workers = None
+        kind, payload = outcomes[0]
         if self._state in _ENDED:
             return  # cancelled, or resolved by its user
         if kind == OutcomeKind.CANCELLED:
             if self.cancel():
                 self.set_running_or_notify_cancel()
             return
-        if kind in (OutcomeKind.LOST, OutcomeKind.BROKEN, OutcomeKind.TERMINATED):
+        if kind in _BREAKING:
             success, value = False, BrokenProcessPool(payload.decode(errors="replace"))
         else:
             success, value = open_outcome(outcomes[0], _RemoteTraceback)  # type: ignore[assignment]

@@ -30,7 +30,7 @@ class Belongings:
     """What this process holds that can outlive a test."""
 
     processes: frozenset[psutil.Process]
-    threads: frozenset[threading.Thread]
+    threads: Counter[str]
     descriptors: Counter[str]
     files: frozenset[str]
 
@@ -38,7 +38,8 @@ class Belongings:
     def now(cls) -> "Belongings":
         return cls(
             processes=frozenset(_processes_below()),
-            threads=frozenset(threading.enumerate()),
+            # By name: a runtime may end its thread before a fork and start the next one after it.
+            threads=Counter(thread.name for thread in threading.enumerate()),
             descriptors=Counter(_watched_descriptors()),
             files=frozenset(_named_files()),
         )
@@ -46,7 +47,7 @@ class Belongings:
     def added_since(self, before: "Belongings") -> list[str]:
         return [
             *(f"process {_described(process)}" for process in self.processes - before.processes),
-            *(f"thread {thread!r}" for thread in self.threads - before.threads),
+            *(f"thread {name} × {count}" for name, count in (self.threads - before.threads).items()),
             *(f"descriptor {target} × {count}" for target, count in (self.descriptors - before.descriptors).items()),
             *(f"file {path}" for path in self.files - before.files),
         ]

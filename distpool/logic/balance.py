@@ -18,7 +18,7 @@ class Balance:
         victim: Lease | None = None
         look_again: float | None = None
         for lease in leases:
-            if lease.state is not LeaseState.READY or lease.holding.calls < 2:
+            if lease.state is not LeaseState.READY or lease.holding.calls < 2 or lease.has_begun_all:
                 continue
             due = lease.heard_at + self._patience_s
             if due > now:

@@ -82,9 +82,14 @@ class CallQueue:
         self._spans: deque[Span] = deque()
         self.waiting = 0
 
-    def push(self, bundle: Bundle) -> None:
-        self._spans.append(Span(bundle, 0, len(bundle.entries)))
-        self.waiting += len(bundle.entries)
+    def push(self, bundles: Iterable[Bundle]) -> None:
+        append = self._spans.append
+        waiting = 0
+        for bundle in bundles:
+            size = len(bundle.entries)
+            append(Span(bundle, 0, size))
+            waiting += size
+        self.waiting += waiting
 
     def push_back(self, spans: Iterable[Span]) -> None:
         """Put calls that were taken back before all others; `spans` are in their sending order."""
@@ -99,20 +104,24 @@ class CallQueue:
         """
         to_send: list[Span] = []
         cancelled: list[Span] = []
-        while limit > 0 and self._spans:
-            span = self._spans[0]
+        spans = self._spans
+        while limit > 0 and spans:
+            span = spans[0]
             bundle = span.bundle
+            size = span.stop - span.start
             if not bundle.begun:
                 bundle.begun = True
                 if not bundle.sink.begin():
-                    cancelled.append(self._spans.popleft())
-                    self.waiting -= len(span)
+                    cancelled.append(spans.popleft())
+                    self.waiting -= size
                     continue
-            count = min(len(span), limit, max(bytes_limit // bundle.entry_bytes, 0 if to_send else 1))
-            if count == 0:
-                break
-            if count == len(span):
-                self._spans.popleft()
+            count = min(size, limit)
+            if count * bundle.entry_bytes > bytes_limit:
+                count = max(bytes_limit // bundle.entry_bytes, 0 if to_send else 1)
+                if count == 0:
+                    break
+            if count == size:
+                spans.popleft()
             else:
                 span.start += count
                 span = Span(bundle, span.start - count, span.start)
@@ -139,9 +148,10 @@ class Holding:
 
     def add(self, spans: Iterable[Span]) -> None:
         for span in spans:
+            size = span.stop - span.start
             self._spans.append(span)
-            self.calls += len(span)
-            self.bytes += len(span) * span.bundle.entry_bytes
+            self.calls += size
+            self.bytes += size * span.bundle.entry_bytes
 
     def finish(self, outcomes: list[Outcome]) -> list[tuple[Bundle, int, list[Outcome]]]:
         """The oldest calls ended like this: (bundle, number of the first call at its sink, outcomes)."""
@@ -149,16 +159,20 @@ class Holding:
             raise ValueError(f"{len(outcomes)} outcomes for {self.calls} calls")
         self.calls -= len(outcomes)
         done = []
+        spans = self._spans
         at = 0
-        while at < len(outcomes):
-            span = self._spans[0]
-            count = min(len(span), len(outcomes) - at)
-            done.append((span.bundle, span.bundle.first + span.start, outcomes[at : at + count]))
-            span.start += count
+        ended = len(outcomes)
+        while at < ended:
+            span = spans[0]
+            bundle = span.bundle
+            start = span.start
+            count = min(span.stop - start, ended - at)
+            done.append((bundle, bundle.first + start, outcomes[at : at + count]))
+            span.start = start + count
             at += count
-            self.bytes -= count * span.bundle.entry_bytes
+            self.bytes -= count * bundle.entry_bytes
             if span.start == span.stop:
-                self._spans.popleft()
+                spans.popleft()
         return done
 
     def take_back(self, count: int) -> list[Span]:

@@ -6,7 +6,7 @@ who waits for it, it leaves to the bundle's sink; how calls are encoded, to the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -78,11 +78,12 @@ class Group:
 
     # What is told to it ---------------------------------------------------------------------------------------------
 
-    def submit(self, bundle: Bundle, outbox: Outbox) -> None:
+    def submit(self, bundles: Iterable[Bundle], outbox: Outbox) -> None:
         if self.state in (GroupState.OPEN, GroupState.CLOSING):
-            self.queue.push(bundle)
+            self.queue.push(bundles)
             return
-        outbox.end_all([Span(bundle, 0, len(bundle.entries))], self._end_kind, self.reason)
+        spans = [Span(bundle, 0, len(bundle.entries)) for bundle in bundles]
+        outbox.end_all(spans, self._end_kind, self.reason)
 
     def started(self, lease_id: LeaseId) -> None:
         self._requested -= 1
@@ -101,6 +102,7 @@ class Group:
     def done(self, lease_id: LeaseId, message: CallsDone, now: float, outbox: Outbox) -> None:
         lease = self.leases[lease_id]
         lease.heard_at = now
+        lease.has_begun_all = False
         if self.state in (GroupState.BROKEN, GroupState.TERMINATED):
             return  # Its calls have had their outcome.
         if message.outcomes:
@@ -110,9 +112,10 @@ class Group:
             lease.step("stopped")
 
     def taken_back(self, lease_id: LeaseId, calls: int) -> None:
-        if calls == 0:
-            return  # It had begun all that it held.
         lease = self.leases[lease_id]
+        if calls == 0:
+            lease.has_begun_all = True
+            return
         lease.step("taken back")
         lease.returned(calls)
         self.queue.push_back(lease.holding.take_back(calls))
@@ -216,6 +219,7 @@ class Group:
             if spans:
                 if lease.holding.calls == 0:
                     lease.heard_at = now
+                lease.has_begun_all = False
                 lease.holding.add(spans)
                 lease.sent(sum(map(len, spans)))
                 to_send.append((lease, spans))

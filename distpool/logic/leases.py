@@ -49,6 +49,8 @@ class Lease:
         self.calls_left = calls_left
         self.was_ready = False
         self.heard_at = 0.0
+        # A take-back found nothing: asking again before there is news would find nothing again.
+        self.has_begun_all = False
         self.functions: set[int] = set()
         self.failure: bytes | None = None
 

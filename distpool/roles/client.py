@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterable
 from typing import Any
 
 from distpool.config import Settings
@@ -45,8 +46,8 @@ class ClientRole:
         group = self.groups[group_id] = Group(group_id, plan, self._settings)
         return group
 
-    def submit(self, group: Group, bundle: Bundle) -> None:
-        group.submit(bundle, self.outbox)
+    def submit(self, group: Group, bundles: Iterable[Bundle]) -> None:
+        group.submit(bundles, self.outbox)
 
     def close(self, group: Group) -> None:
         group.close()
@@ -121,7 +122,7 @@ def slice_of(span: Span) -> Slice:
     """The calls of a span as they travel. Scalars are pickled in one go: that runs no user code and cannot fail."""
     bundle = span.bundle
     entries = bundle.entries
-    count = len(span)
+    count = span.stop - span.start
     if count == 1:
         entry = entries[span.start]
         if type(entry) is bytes:

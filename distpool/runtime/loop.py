@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import select
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -57,6 +58,8 @@ class Loop:
         self._readers: dict[int, LeaseId | GroupId] = {}
         self._templates: set[int] = set()
         self.is_closed = False
+        # Held while the wake descriptor is used or closed; re-entrant, as a signal handler wakes the loop too.
+        self._end_lock = threading.RLock()
         self._asleep = False
         self._wake_at: float | None = None
         self._peek_at: dict[LeaseId, float] = {}
@@ -74,8 +77,9 @@ class Loop:
     def wake(self) -> None:
         """End the wait of whoever holds the loop."""
         self._asleep = False
-        if not self.is_closed:
-            os.eventfd_write(self._wake_fd, 1)
+        with self._end_lock:
+            if not self.is_closed:
+                os.eventfd_write(self._wake_fd, 1)
 
     # By the holder --------------------------------------------------------------------------------------------------
 
@@ -107,9 +111,10 @@ class Loop:
 
     def close(self) -> None:
         """After the last group is gone. What is posted later, by a thread that did not know, is answered at once."""
-        self.is_closed = True
-        self._epoll.close()
-        os.close(self._wake_fd)
+        with self._end_lock:
+            self.is_closed = True
+            self._epoll.close()
+            os.close(self._wake_fd)
         self.finish_mailbox()
 
     def finish_mailbox(self) -> None:

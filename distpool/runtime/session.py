@@ -9,9 +9,11 @@ One session per process, made with the first pool and ended with the last one.
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import count
 from multiprocessing import util
@@ -29,7 +31,7 @@ from distpool.runtime.launcher import Crew, LaunchPlan
 from distpool.runtime.loop import Loop
 from distpool.runtime.main_view import MainView, view_of_main
 from distpool.serialization.functions import FunctionTable
-from distpool.serialization.pickling import dumps, is_scalar
+from distpool.serialization.pickling import SCALARS, dumps, is_scalar
 
 
 class Receiver(Protocol):
@@ -116,6 +118,8 @@ class Workers:
         self._crew = crew
         self._main = main
         self._functions = FunctionTable(main, session.functions, self._publish)
+        self._incoming: deque[Bundle] = deque()
+        self._is_posted = False
         self._gone = threading.Event()
         self.drains_at_exit = drains_at_exit
         _open_workers[id(self)] = self
@@ -126,8 +130,11 @@ class Workers:
     def pickle_call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, bytes]:
         """(function id, pickled call). Raises what pickling raises."""
         function_id = self._functions.named(function)
-        call = (args, kwargs) if function_id else (function, args, kwargs)
-        return function_id, dumps(call, self._main)
+        if not function_id:
+            return function_id, dumps((function, args, kwargs), self._main)
+        if not kwargs and SCALARS.issuperset(map(type, args)):
+            return function_id, pickle.dumps((args, kwargs), 5)
+        return function_id, dumps((args, kwargs), self._main)
 
     def pickle_chunk(self, function: Any, items: Iterable[Any]) -> tuple[Any, bytes]:
         """(function id, pickled list of items). Raises what pickling raises."""
@@ -142,31 +149,37 @@ class Workers:
         """The id of a function whose items travel without it. Raises what pickling raises."""
         return self._functions.any(function)
 
-    def submit(self, function_id: Any, mode: CallMode, entries: list[Entry], sink: Receiver, first: int = 0) -> None:
+    def submit(
+        self, function_id: Any, mode: CallMode, entries: list[Entry], sink: Receiver, first: int = 0
+    ) -> None:
         """Hand in calls; what becomes of them is delivered to the sink."""
-        bundle = self._bundle(function_id, mode, entries, sink, first)
-        self._post(self._session.loop.client.submit, self._group, bundle)
+        self.hand_in(function_id, mode, entries, sink, first)
+        self.poke()
 
-    def hand_in(self, function_id: Any, mode: CallMode, entries: list[Entry], sink: Receiver) -> None:
+    def hand_in(
+        self, function_id: Any, mode: CallMode, entries: list[Entry], sink: Receiver, first: int = 0
+    ) -> None:
         """Like `submit`, but leave it to `poke` to send at once: a facade may hold a lock of its own here."""
         self._check_process()
-        bundle = self._bundle(function_id, mode, entries, sink, 0)
-        self._session.loop.post(self._session.loop.client.submit, self._group, bundle)
-
-    def poke(self) -> None:
-        """Send what was handed in."""
-        self._session.helm.poke()
-
-    def submit_now(
-        self, function_id: Any, mode: CallMode, entries: list[Entry], sink: Receiver, first: int
-    ) -> None:
-        """The same, by whoever holds the loop."""
-        self._session.loop.client.submit(self._group, self._bundle(function_id, mode, entries, sink, first))
-
-    def _bundle(self, function_id: Any, mode: CallMode, entries: list[Entry], sink: Receiver, first: int) -> Bundle:
         sizes = [len(entry) for entry in entries if type(entry) is bytes]
         entry_bytes = max(SCALAR_BYTES, sum(sizes) // len(sizes)) if sizes else SCALAR_BYTES
-        return Bundle(function_id, mode, entries, sink, first, entry_bytes)
+        self._incoming.append(Bundle(function_id, mode, entries, sink, first, entry_bytes))
+        if not self._is_posted:
+            self._is_posted = True
+            self._session.loop.post(self.take_in)
+
+    def poke(self) -> None:
+        """Send what was handed in, if nobody else is about to."""
+        self._session.helm.poke()
+
+    def take_in(self) -> None:
+        """By whoever holds the loop: all that was handed in goes to the client role at once."""
+        self._is_posted = False
+        bundles = []
+        while self._incoming:
+            bundles.append(self._incoming.popleft())
+        if bundles:
+            self._session.loop.client.submit(self._group, bundles)
 
     def post(self, function: Callable[..., None], *args: Any) -> None:
         """Have something done by whoever holds the loop."""

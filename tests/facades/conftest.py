@@ -45,6 +45,9 @@ def libraries(start_method: str) -> Pair[Library]:
 def pools(libraries: Pair[Library]) -> Iterator[Pair[Any]]:
     """A running pool of two workers of each library, for scenarios that leave it as they found it."""
     with libraries.standard.pool(2) as standard, libraries.distpool.pool(2) as ours:
+        for pool in (standard, ours):
+            # Workers may start late: now, so that no test seems to leave them behind.
+            pool.map_async(time.sleep, [0.1, 0.1], chunksize=1).get(LIMIT_S)
         yield Pair(standard, ours)
     standard.join()
     ours.join()

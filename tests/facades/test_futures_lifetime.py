@@ -315,7 +315,8 @@ def test_workers_can_be_ended_at_once(libraries, new_gate, method, number):
     assert worker.exitcode == -number
     assert not psutil.pid_exists(worker.pid)
     assert isinstance(running.exception(LIMIT_S), BrokenProcessPool)
-    assert queued[-1].cancelled()
+    # Cancelled or broken: the standard executor leaves it to chance which thread is faster.
+    assert queued[-1].cancelled() or isinstance(queued[-1].exception(LIMIT_S), BrokenProcessPool)
     with pytest.raises(RuntimeError):
         executor.submit(tasks.square, 1)
     executor.shutdown()

@@ -193,8 +193,9 @@ def test_what_is_not_callable_fails_in_the_worker(pools, func):
         lambda pool: pool.map(tasks.square, [1], chunksize="x"),
     ],
 )
-def test_wrong_arguments_fail_as_in_the_standard_pool(pools, call):
-    compare(call, pools, raises=TypeError)
+def test_wrong_arguments_are_type_errors(pools, call):
+    # Which line notices, and so what it says, is each library's own business.
+    compare(call, pools, raises=TypeError, message="any")
 
 
 # ---- errors raised by the input
@@ -262,7 +263,8 @@ def test_an_exception_that_does_not_pickle_is_reported(pools):
 
 
 def test_results_that_do_not_pickle_fail_maps_and_iterators(pools):
-    compare(lambda pool: pool.map(tasks.return_lock, [1]), pools, raises=MaybeEncodingError)
+    # The standard message shows the whole chunk.
+    compare(lambda pool: pool.map(tasks.return_lock, [1]), pools, raises=MaybeEncodingError, message="any")
     compare(lambda pool: next(pool.imap(tasks.return_lock, [1])), pools, raises=MaybeEncodingError)
     compare(lambda pool: next(pool.imap_unordered(tasks.return_lock, [1])), pools, raises=MaybeEncodingError)
 
@@ -280,7 +282,7 @@ def test_results_that_do_not_pickle_fail_maps_and_iterators(pools):
     ],
 )
 def test_an_argument_that_does_not_pickle_fails_only_its_call(pools, call):
-    compare(call, pools, raises=TypeError, same_message=False)
+    compare(call, pools, raises=TypeError, message="contained")
     compare(lambda pool: pool.map(tasks.square, [1, 2, 3]), pools)
 
 

@@ -238,5 +238,5 @@ def test_a_pool_is_refused_as_an_argument(pools):
         lambda pool: pool.apply_async(tasks.same, (pool,)).get(LIMIT_S),
         pools,
         raises=NotImplementedError,
-        same_message=False,
+        message="contained",
     )

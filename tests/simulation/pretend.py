@@ -1,0 +1,431 @@
+"""Pretend hands: lanes with tokens and a ring, worker processes, templates and their launcher, all without a process.
+
+Each works as its namesake in `transport` and `runtime` does, step by step, so that anything may happen between two steps.
+Whoever owns a step calls `slip` where a real worker could run on meanwhile: tokens are taken one by one while they are taken back.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import deque
+from collections.abc import Callable, Generator
+from typing import Protocol
+
+from distpool.config import Settings
+from distpool.ids import INLINE_FUNCTION, GroupId, LeaseId
+from distpool.protocol.messages import (
+    CallsDone,
+    CallsFinished,
+    ExitWorker,
+    GroupGone,
+    Message,
+    OutcomeKind,
+    RoomInRing,
+    RunCalls,
+    Slice,
+    StartWorker,
+    StopGroup,
+    WorkerExited,
+    WorkerReady,
+    WorkerUnusable,
+)
+from distpool.roles.worker import WorkerRole
+from tests.simulation.transcript import Violation, numbers
+
+KILLED = -9
+TERMINATED = -15
+FAILED_TO_START = 1
+STEP_S = 5e-6
+
+
+class Surroundings(Protocol):
+    """What the hands need from the world around them."""
+
+    now: float
+    settings: Settings
+
+    def slip(self) -> None:
+        """Let workers run on for a moment, or not."""
+        ...
+
+    def begin(self, number: int, worker: PretendWorker) -> tuple[float, bool]:
+        """A worker begins a call: how long it takes, and whether it ends the process."""
+        ...
+
+    def finish(self, number: int) -> None:
+        """The result of a call lies in the ring."""
+        ...
+
+    def tell(self, who: object, whom: object, what: object) -> None:
+        """For the transcript."""
+        ...
+
+    def draws(self, probability: float) -> bool:
+        """A seeded choice."""
+        ...
+
+
+class PretendLane:
+    """The caller's and the worker's end at once. A socket holds at most `frames_limit` frames, a ring so many results."""
+
+    def __init__(self, world: Surroundings, lease: LeaseId, frames_limit: int, ring_limit: int) -> None:
+        self.lease = lease
+        self.to_worker: deque[Message] = deque()
+        self.to_caller: deque[Message] = deque()
+        self.ring: deque[tuple[int, bytes]] = deque()
+        self.tokens = 0
+        self.ring_limit = ring_limit
+        self.writer_waits = False
+        self.worker_is_gone = False
+        self.end_was_read = False
+        self.busy_s = 0.0
+        self._busy_s_read = 0.0
+        self._world = world
+        self._frames_limit = frames_limit
+        self._unsent: deque[tuple[Message, int]] = deque()
+
+    # The caller's end -----------------------------------------------------------------------------------------------
+
+    def send(self, message: Message) -> None:
+        calls = sum(piece.count for piece in message.slices) if isinstance(message, RunCalls) else 0
+        self._unsent.append((message, calls))
+        self.flush()
+
+    def flush(self) -> None:
+        while self._unsent:
+            message, calls = self._unsent[0]
+            if self.worker_is_gone:
+                # The tokens stay: they count as not begun when the death is reported.
+                self.tokens += calls
+                self._unsent.popleft()
+                continue
+            if len(self.to_worker) >= self._frames_limit:
+                return
+            self.tokens += calls
+            self._world.slip()
+            self.to_worker.append(message)
+            self._unsent.popleft()
+
+    def can_flush(self) -> bool:
+        return bool(self._unsent) and len(self.to_worker) < self._frames_limit
+
+    def take_back(self) -> int:
+        """All calls that the worker has not begun. Without a token there is none that it could refuse and stop at: then
+        what is not sent yet stays, too. Functions in frames that are dropped still have to arrive."""
+        taken = 0
+        while self.take_token():
+            taken += 1
+            self._world.slip()
+        if not taken and not self.worker_is_gone:
+            return 0
+        unsent = sum(calls for _, calls in self._unsent)
+        kept = [(RunCalls([], m.functions) if isinstance(m, RunCalls) else m, 0) for m, _ in self._unsent]
+        self._unsent = deque(kept)
+        return unsent + taken
+
+    def calls_not_begun(self) -> int:
+        return self.tokens + sum(calls for _, calls in self._unsent)
+
+    def is_readable(self) -> bool:
+        return bool(self.to_caller) or (self.worker_is_gone and not self.end_was_read)
+
+    def receive(self) -> list[Message]:
+        """What has come: all results as one message, as `transport.lanes` gives it."""
+        messages: list[Message] = []
+        stopped = False
+        while self.to_caller:
+            message = self.to_caller.popleft()
+            if isinstance(message, CallsFinished):
+                stopped = stopped or message.stopped
+            else:
+                messages.append(message)
+        self.end_was_read = self.worker_is_gone
+        self._world.slip()
+        done = self.peek(stopped=stopped)
+        return messages if done is None else [*messages, done]
+
+    def peek(self, *, stopped: bool = False) -> CallsDone | None:
+        outcomes = list(self.ring)
+        self.ring.clear()
+        if self.writer_waits:
+            self.writer_waits = False
+            self.send(RoomInRing())
+        if not outcomes and not stopped:
+            return None
+        busy_s, self._busy_s_read = self.busy_s - self._busy_s_read, self.busy_s
+        return CallsDone(outcomes, busy_s, stopped)
+
+    # The worker's end -----------------------------------------------------------------------------------------------
+
+    def take_token(self) -> bool:
+        if self.tokens < 0:
+            raise Violation("negative credit", f"lane {self.lease} has {self.tokens} tokens")
+        if self.tokens == 0:
+            return False
+        self.tokens -= 1
+        return True
+
+    def say(self, message: Message) -> None:
+        self.to_caller.append(message)
+
+
+Life = Generator[float | None, None, None]
+"""A worker's steps: yields how long the next one takes to come, or None to wait for a message."""
+
+
+class PretendWorker:
+    """A worker process around the real `WorkerRole`; its steps are those of `runtime.worker_process.Worker`."""
+
+    def __init__(self, world: Surroundings, lease: LeaseId, pid: int, lane: PretendLane, *, fails: bool) -> None:
+        self.lease = lease
+        self.pid = pid
+        self.lane = lane
+        self.role = WorkerRole(world.settings.hold_results_s)
+        self.exitcode: int | None = None
+        self.ignores_sigterm = world.draws(0.1)
+        self.is_orphan = False
+        self.calls_begun = 0
+        self.in_call_since: float | None = None
+        self.idle_since: float | None = None
+        self.due_at: float | None = float("inf")  # until its template forks it
+        self._world = world
+        self._life = self._prepare(fails)
+
+    def __str__(self) -> str:
+        return f"worker {self.lease}"
+
+    def is_runnable(self, now: float) -> bool:
+        if self.exitcode is not None:
+            return False
+        if self.is_orphan:
+            return True
+        return bool(self.lane.to_worker) if self.due_at is None else self.due_at <= now
+
+    def step(self) -> None:
+        if self.is_orphan and self._world.draws(0.5):
+            self.die(KILLED, "died with its template")
+            return
+        if self.due_at is None and not self.lane.to_worker:
+            return
+        self.idle_since = None
+        try:
+            delay = next(self._life)
+        except StopIteration:
+            if self.exitcode is None:
+                self.die(0, "ended")
+            return
+        self.due_at = None if delay is None else self._world.now + delay
+        if delay is None and not self.lane.to_worker:
+            self.idle_since = self._world.now
+
+    def die(self, exitcode: int, why: str) -> None:
+        self.exitcode = exitcode
+        self.lane.worker_is_gone = True
+        self.in_call_since = self.idle_since = None
+        self._world.tell(self, "", why)
+
+    def _prepare(self, fails: bool) -> Life:
+        yield STEP_S
+        if fails:
+            self.lane.say(WorkerUnusable(b"the initializer failed"))
+            yield STEP_S
+            self.die(FAILED_TO_START, "ended as its initializer failed")
+            return
+        self._world.tell(self, "client", "is ready")
+        self.lane.say(WorkerReady())
+        yield from self._serve()
+
+    def _serve(self) -> Life:
+        role, lane = self.role, self.lane
+        while True:
+            piece = role.next_slice()
+            if piece is not None:
+                yield from self._run_slice(piece)
+                continue
+            if not lane.to_worker and (role.untold or role.has_stopped):
+                yield STEP_S
+                self._tell()
+                yield STEP_S
+            while not lane.to_worker:
+                yield None
+            message = lane.to_worker.popleft()
+            if isinstance(message, ExitWorker):
+                return
+            if isinstance(message, RunCalls):
+                role.handle(message)
+            yield STEP_S
+
+    def _run_slice(self, piece: Slice) -> Life:
+        role = self.role
+        for number in numbers(piece):
+            yield STEP_S
+            if not self.lane.take_token():
+                self._world.tell(self, "", f"finds no token for call {number}")
+                role.refused()
+                return
+            if piece.function != INLINE_FUNCTION and piece.function not in role.functions:
+                raise Violation("unknown function", f"worker {self.lease} was not sent function {piece.function}")
+            took_s, is_deadly = self._world.begin(number, self)
+            self.calls_begun += 1
+            self.in_call_since = self._world.now
+            yield took_s
+            if is_deadly:
+                self.die(KILLED, f"killed itself in call {number}")
+                return
+            self.lane.busy_s += took_s
+            yield from self._write(number)
+            self.in_call_since = None
+            yield STEP_S
+            if role.finished(self._world.now) or len(self.lane.ring) * 2 > self.lane.ring_limit:
+                self._tell()
+
+    def _write(self, number: int) -> Life:
+        lane = self.lane
+        while len(lane.ring) >= lane.ring_limit:
+            lane.writer_waits = True
+            yield STEP_S
+            if len(lane.ring) < lane.ring_limit:
+                break
+            self._tell()
+            yield from self._wait_for_room()
+        lane.ring.append((OutcomeKind.VALUE, pickle.dumps(number)))
+        self._world.finish(number)
+
+    def _wait_for_room(self) -> Life:
+        while True:
+            while not self.lane.to_worker:
+                yield None
+            message = self.lane.to_worker.popleft()
+            if isinstance(message, RoomInRing):
+                return
+            if isinstance(message, RunCalls):
+                self.role.handle(message)
+
+    def _tell(self) -> None:
+        message = CallsFinished(self.role.has_stopped)
+        self._world.tell(self, "client", message)
+        self.lane.say(message)
+        self.role.told(self._world.now)
+
+
+class PretendTemplate:
+    """A group's template. It obeys orders one after the other, reaps what has died, and ends when told and alone."""
+
+    def __init__(self, world: Surroundings, group: GroupId) -> None:
+        self.group = group
+        self.orders: deque[PretendWorker | StopGroup] = deque()
+        self.reaped: deque[PretendWorker] = deque()
+        self.workers: list[PretendWorker] = []
+        self.has_ended = False
+        self._is_stopping = False
+        self.kill_at: float | None = None
+        self._world = world
+
+    def is_runnable(self, now: float) -> bool:
+        if self.has_ended:
+            return False
+        if self.orders or (self.kill_at is not None and self.kill_at <= now):
+            return True
+        return any(worker.exitcode is not None for worker in self.workers) or (self._is_stopping and not self.workers)
+
+    def step(self) -> None:
+        if self._is_stopping and not self.workers:
+            self._world.tell(f"template {self.group}", "", "ends")
+            self.has_ended = True
+            return
+        dead = [worker for worker in self.workers if worker.exitcode is not None]
+        if self.kill_at is not None and self.kill_at <= self._world.now:
+            self.kill_at = None
+            self._signal(KILLED)
+        elif dead and (not self.orders or self._world.draws(0.5)):
+            self.workers.remove(dead[0])
+            self.reaped.append(dead[0])
+        elif self.orders:
+            self._obey(self.orders.popleft())
+
+    def killed(self) -> None:
+        """The system kills the workers of a template that has died, a moment later."""
+        self.has_ended = True
+        self._world.tell(f"template {self.group}", "", "is killed")
+        for order in self.orders:
+            if isinstance(order, PretendWorker):
+                order.die(KILLED, "was never started")
+        for worker in self.workers:
+            worker.is_orphan = True
+
+    def _obey(self, order: PretendWorker | StopGroup) -> None:
+        if isinstance(order, PretendWorker):
+            order.due_at = self._world.now
+            self.workers.append(order)
+            return
+        self._is_stopping = True
+        self._signal(TERMINATED)
+        self.kill_at = self._world.now + (self._world.settings.terminate_grace_s if order.kill else 0.0)
+
+    def _signal(self, number: int) -> None:
+        for worker in self.workers:
+            if worker.exitcode is None and (number == KILLED or not worker.ignores_sigterm):
+                worker.die(number, f"was ended by signal {-number}")
+
+
+class Crew:
+    """What the launcher knows of one group."""
+
+    def __init__(self, template: PretendTemplate, size: int) -> None:
+        self.template = template
+        self.size = size
+        self.workers: dict[LeaseId, PretendWorker] = {}
+        self.stops_heard = 0
+
+
+class PretendLauncher:
+    """Starts templates and workers, and passes on what becomes of them."""
+
+    def __init__(self, world: Surroundings, new_worker: Callable[[LeaseId, GroupId], PretendWorker]) -> None:
+        self.crews: dict[GroupId, Crew] = {}
+        self._world = world
+        self._new_worker = new_worker
+
+    def open(self, group: GroupId, size: int) -> None:
+        self.crews[group] = Crew(PretendTemplate(self._world, group), size)
+
+    def handle(self, message: Message) -> list[Message]:
+        match message:
+            case StartWorker(lease, group):
+                crew = self.crews.get(group)
+                if crew is None:  # Its template has ended; nobody has said so yet.
+                    return [WorkerExited(lease, group, 0, KILLED, 0)]
+                if len(crew.workers) >= crew.size:
+                    raise Violation("a lease too many", f"group {group} has {crew.size} workers and gets lease {lease}")
+                worker = crew.workers[lease] = self._new_worker(lease, group)
+                crew.template.orders.append(worker)
+                if crew.template.has_ended:
+                    worker.die(KILLED, "was never started")
+            case StopGroup(group):
+                crew = self.crews.get(group)
+                if crew is not None:
+                    crew.stops_heard += 1
+                    if crew.stops_heard > 1:
+                        raise Violation("told to stop twice", f"group {group}")
+                    crew.template.orders.append(message)
+            case other:
+                raise Violation("raised", f"the launcher cannot handle {other!r}")
+        return []
+
+    def is_readable(self, group: GroupId) -> bool:
+        template = self.crews[group].template
+        return bool(template.reaped) or template.has_ended
+
+    def receive(self, group: GroupId) -> list[Message]:
+        """One death, or the end of the template with the deaths of all that nobody has told of."""
+        crew = self.crews[group]
+        if crew.template.reaped:
+            return [self._ended(crew, crew.template.reaped.popleft())]
+        messages: list[Message] = [self._ended(crew, worker) for worker in list(crew.workers.values())]
+        del self.crews[group]
+        return [*messages, GroupGone(group)]
+
+    def _ended(self, crew: Crew, worker: PretendWorker) -> WorkerExited:
+        del crew.workers[worker.lease]
+        exitcode = KILLED if worker.exitcode is None else worker.exitcode
+        return WorkerExited(worker.lease, crew.template.group, worker.pid, exitcode, 0)

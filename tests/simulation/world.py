@@ -1,0 +1,364 @@
+"""A driver, its node and head, and their workers in one thread. A seeded random source decides what happens next.
+
+Time stands still while somebody can do something, but for short slips; then it jumps to the next thing that is due.
+`Hosting` is the driver's loop over the real roles, as `runtime.loop` runs them; `World` chooses among the loop, workers,
+templates and the user. The rules that hold at every moment are checked here; those about calls, in `ledger`.
+"""
+
+from __future__ import annotations
+
+import random
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from distpool.config import Settings
+from distpool.ids import CLIENT, HEAD, LAUNCHER, NODE, Address, GroupId, LeaseId, NodeId
+from distpool.logic.group import Group, GroupPlan
+from distpool.logic.leases import LeaseState
+from distpool.protocol.messages import Message, RunCalls, TakeBack, TakenBack, WorkerExited
+from distpool.roles.client import ClientRole
+from distpool.roles.head import HeadRole
+from distpool.roles.node import NodeRole
+from tests.simulation.ledger import Ledger
+from tests.simulation.pretend import PretendLane, PretendLauncher, PretendTemplate, PretendWorker
+from tests.simulation.transcript import Transcript, Violation
+
+ROUNDS_LIMIT = 100
+STEPS_LIMIT = 40_000
+SLACK_S = 0.1
+"""Far longer than any wait that the runtime intends."""
+
+
+class Hosting:
+    """The loop of the driver: turns, and whom a message goes to."""
+
+    def __init__(self, world: World, *, is_apart: bool) -> None:
+        self.client = ClientRole(world.settings)
+        self.node = NodeRole(NodeId("here"), 2)
+        self.head = HeadRole()
+        self.lanes: dict[LeaseId, PretendLane] = {}
+        self.launcher = PretendLauncher(world, world.new_worker)
+        self.mailbox: deque[Callable[[], None]] = deque()
+        self.links: dict[tuple[Address, Address], deque[Message]] = {}
+        self._world = world
+        self._is_apart = False
+        self._peek_at: dict[LeaseId, float] = {}
+        self._wake_at: float | None = None
+        self._decide()  # The node registers before anything else happens.
+        self._is_apart = is_apart
+
+    def __str__(self) -> str:
+        return "driver"
+
+    def due_at(self) -> float | None:
+        if (
+            self.mailbox
+            or any(lane.is_readable() or lane.can_flush() for lane in self.lanes.values())
+            or any(map(self.launcher.is_readable, self.launcher.crews))
+        ):
+            return self._world.now
+        due = [*self._peek_at.values(), *([] if self._wake_at is None else [self._wake_at])]
+        return min(due, default=None)
+
+    def turn(self) -> None:
+        world = self._world
+        lanes = [lease for lease, lane in self.lanes.items() if lane.is_readable() or lane.can_flush()]
+        groups = [group for group in self.launcher.crews if self.launcher.is_readable(group)]
+        readable: list[Callable[[], None]] = [
+            *(lambda lease=lease: self._read_lane(lease) for lease in lanes),  # type: ignore[misc]
+            *(lambda group=group: self._read_template(group) for group in groups),  # type: ignore[misc]
+        ]
+        world.rng.shuffle(readable)
+        for read in readable:
+            read()
+        self._peek()
+        while self.mailbox:
+            self.mailbox.popleft()()
+        self._decide()
+
+    def deliver_one(self) -> None:
+        """Roles apart: one message arrives."""
+        link = self._world.rng.choice([link for link, messages in self.links.items() if messages])
+        self._deliver(*link, self.links[link].popleft())
+        self._decide()
+
+    def has_mail_between_roles(self) -> bool:
+        return any(self.links.values())
+
+    # Reading --------------------------------------------------------------------------------------------------------
+
+    def _hear(self, lease: LeaseId, message: Message) -> None:
+        self._world.tell(f"lane {lease}", "client", message)
+        self.client.handle(lease, message, self._world.now)
+
+    def _read_lane(self, lease: LeaseId) -> None:
+        lane = self.lanes.get(lease)
+        if lane is None:
+            return  # It was buried in this very turn.
+        lane.flush()
+        for message in lane.receive():
+            self._hear(lease, message)
+        if self.client.held_by(lease):
+            self._peek_at[lease] = self._world.now + self._world.settings.peek_after_s
+        else:
+            self._peek_at.pop(lease, None)
+
+    def _peek(self) -> None:
+        for lease in [lease for lease, at in self._peek_at.items() if at <= self._world.now]:
+            del self._peek_at[lease]
+            done = self.lanes[lease].peek()
+            if done is not None:
+                self._hear(lease, done)
+
+    def _read_template(self, group: GroupId) -> None:
+        for message in self.launcher.receive(group):
+            if isinstance(message, WorkerExited) and message.lease in self.lanes:
+                message = self._bury(message)
+            self._world.tell(LAUNCHER, NODE, message)
+            self.node.handle(LAUNCHER, message, self._world.now)
+
+    def _bury(self, death: WorkerExited) -> WorkerExited:
+        self._read_lane(death.lease)
+        self._peek_at.pop(death.lease, None)
+        lane = self.lanes.pop(death.lease)
+        lane.worker_is_gone = True
+        return WorkerExited(death.lease, death.group, death.pid, death.exitcode, lane.take_back())
+
+    # Deciding -------------------------------------------------------------------------------------------------------
+
+    def _decide(self) -> None:
+        roles: dict[Address, ClientRole | NodeRole | HeadRole] = {
+            CLIENT: self.client,
+            NODE: self.node,
+            HEAD: self.head,
+        }
+        for _ in range(ROUNDS_LIMIT):
+            self._wake_at = self.client.decide(self._world.now)
+            self.head.decide(self._world.now)
+            busy = False
+            for name, role in roles.items():
+                messages = role.outbox.messages
+                busy = busy or bool(messages)
+                while messages:
+                    self._route(name, *messages.popleft())
+            if not busy:
+                break
+        else:
+            raise Violation("no rest", "the roles go on without any news")
+        completions = self.client.outbox.completions
+        while completions:
+            bundle, first, outcomes = completions.popleft()
+            self._world.ledger.deliver(bundle.sink, first, outcomes)
+
+    def _route(self, sender: Address, to: Address, message: Message) -> None:
+        if self._is_apart and not isinstance(to, int) and to != LAUNCHER:
+            self.links.setdefault((sender, to), deque()).append(message)
+        else:
+            self._deliver(sender, to, message)
+
+    def _deliver(self, sender: Address, to: Address, message: Message) -> None:
+        self._world.tell(sender, f"lane {to}" if isinstance(to, int) else to, message)
+        now = self._world.now
+        if isinstance(to, int):
+            self._send_to_worker(LeaseId(to), message)
+        elif to == LAUNCHER:
+            for answer in self.launcher.handle(message):
+                self._world.tell(LAUNCHER, NODE, answer)
+                self.node.handle(LAUNCHER, answer, now)
+        elif to == CLIENT:
+            self.client.handle(sender, message, now)
+        elif to == NODE:
+            self.node.handle(sender, message, now)
+        else:
+            self.head.handle(sender, message, now)
+
+    def _send_to_worker(self, lease: LeaseId, message: Message) -> None:
+        lane = self.lanes.get(lease)
+        if lane is None:
+            if self._is_apart:
+                return  # The news of its death is on its way.
+            raise Violation("sent to nobody", f"lease {lease} has no worker")
+        self._world.slip()
+        if isinstance(message, TakeBack):
+            self._hear(lease, TakenBack(lane.take_back()))
+            return
+        if isinstance(message, RunCalls):
+            self._world.check_is_ready(lease)
+            self._peek_at.setdefault(lease, self._world.now + self._world.settings.peek_after_s)
+        lane.send(message)
+
+
+class World:
+    """Everybody who can do something, and the clock."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.now = 1000.0
+        self.settings = Settings(
+            calls_ahead_limit=rng.choice([2, 8, 4096]),
+            bytes_ahead_limit=rng.choice([64, 256 * 1024]),
+        )
+        self.transcript = Transcript()
+        self.ledger = Ledger(self.tell, lambda: self.now)
+        self.groups: dict[GroupId, Group] = {}
+        self.gone: set[GroupId] = set()
+        self.fragile: dict[GroupId, float] = {}
+        self.workers: dict[LeaseId, PretendWorker] = {}
+        self.templates: list[PretendTemplate] = []
+        self.script: list[tuple[float, Callable[[], None]]] = []
+        self.is_quiet_after = self.now
+        self._frames_limit = rng.choice([2, 1000])
+        self._ring_limit = rng.choice([2, 1000])
+        self._calm = rng.choice([0.0, 0.5, 0.9])
+        self.hosting = Hosting(self, is_apart=rng.random() < 0.3)
+
+    # What the hands ask for -----------------------------------------------------------------------------------------
+
+    def tell(self, who: object, whom: object, what: object) -> None:
+        self.transcript.add(self.now - 1000.0, who, whom, what)
+
+    def draws(self, probability: float) -> bool:
+        return self.rng.random() < probability
+
+    def slip(self) -> None:
+        while self.rng.random() > max(self._calm, 0.3):
+            runnable = [worker for worker in self.workers.values() if worker.is_runnable(self.now)]
+            if not runnable:
+                return
+            self.rng.choice(runnable).step()
+
+    def begin(self, number: int, worker: PretendWorker) -> tuple[float, bool]:
+        limit = self._group_of(worker.lease).plan.calls_per_worker
+        if limit is not None and worker.calls_begun >= limit:
+            raise Violation("worker of too many calls", f"{worker} begins call {number} after {limit}")
+        return self.ledger.begin(number, worker.lease)
+
+    def finish(self, number: int) -> None:
+        self.ledger.finish(number)
+
+    def new_worker(self, lease: LeaseId, group: GroupId) -> PretendWorker:
+        lane = self.hosting.lanes[lease] = PretendLane(self, lease, self._frames_limit, self._ring_limit)
+        worker = PretendWorker(self, lease, 100 + lease, lane, fails=self.draws(self.fragile[group]))
+        self.workers[lease] = worker
+        return worker
+
+    def check_is_ready(self, lease: LeaseId) -> None:
+        state = self._group_of(lease).leases[lease].state
+        if state is not LeaseState.READY:
+            raise Violation("sent to a worker that is not ready", f"lease {lease} is {state.name}")
+
+    # What the user does ---------------------------------------------------------------------------------------------
+
+    def open(self, group_id: GroupId, plan: GroupPlan, fragile: float) -> Group:
+        self.hosting.launcher.open(group_id, plan.size)
+        self.templates.append(self.hosting.launcher.crews[group_id].template)
+        self.fragile[group_id] = fragile
+        group = self.groups[group_id] = self.hosting.client.open(group_id, plan)
+        group.on_gone = lambda: self._note_gone(group_id)
+        return group
+
+    def at(self, when: float, action: Callable[[], None]) -> None:
+        self.script.append((when, action))
+        self.is_quiet_after = max(self.is_quiet_after, when)
+
+    def _note_gone(self, group_id: GroupId) -> None:
+        if group_id in self.gone:
+            raise Violation("gone twice", f"group {group_id}")
+        self.gone.add(group_id)
+
+    def _group_of(self, lease: LeaseId) -> Group:
+        return next(group for group in self.groups.values() if lease in group.leases)
+
+    # Time and chance ------------------------------------------------------------------------------------------------
+
+    def run(self, patience_s: float) -> None:
+        """Until nothing is left to do. All must be done `patience_s` after the user's last action."""
+        try:
+            for _ in range(STEPS_LIMIT):
+                if not self._step():
+                    return
+                if self.now > self.is_quiet_after + patience_s:
+                    raise Violation("never ends", f"busy {patience_s} s after the last action; {self.ledger.missing()}")
+            raise Violation("never ends", f"{STEPS_LIMIT} steps; {self.ledger.missing()}")
+        except Violation:
+            raise
+        except Exception as error:
+            raise Violation("raised", "".join(traceback.format_exception(error))) from error
+
+    def _step(self) -> bool:
+        if self.rng.random() < 0.02:
+            self.now += self.rng.choice([1e-5, 2e-4, 1e-3, 2.5e-3])
+        able = list(self._able())
+        if not able:
+            due = list(self._due())
+            if not due:
+                return False
+            self.now = max(self.now, min(due))
+            self._check_nobody_waits_in_vain()
+            able = list(self._able())
+        self.rng.choice(able)()
+        self._check_credits()
+        return True
+
+    def _able(self) -> Iterator[Callable[[], None]]:
+        now, hosting = self.now, self.hosting
+        due = hosting.due_at()
+        if due is not None and due <= now:
+            yield hosting.turn
+        if hosting.has_mail_between_roles():
+            yield hosting.deliver_one
+        yield from (worker.step for worker in self.workers.values() if worker.is_runnable(now))
+        yield from (template.step for template in self.templates if template.is_runnable(now))
+        yield from (
+            lambda entry=entry: self._act(entry)  # type: ignore[misc]
+            for entry in self.script
+            if entry[0] <= now
+        )
+
+    def _act(self, entry: tuple[float, Callable[[], None]]) -> None:
+        self.script.remove(entry)
+        self.is_quiet_after = max(self.is_quiet_after, self.now)
+        entry[1]()
+
+    def _due(self) -> Iterator[float]:
+        due = self.hosting.due_at()
+        if due is not None:
+            yield due
+        for worker in self.workers.values():
+            if worker.exitcode is None and worker.due_at not in (None, float("inf")):
+                yield worker.due_at  # type: ignore[misc]
+        yield from (t.kill_at for t in self.templates if t.kill_at is not None and not t.has_ended)
+        yield from (at for at, _ in self.script)
+
+    # Rules of every moment ------------------------------------------------------------------------------------------
+
+    def _check_credits(self) -> None:
+        for lease_id, lane in self.hosting.lanes.items():
+            group = next((g for g in self.groups.values() if lease_id in g.leases), None)
+            if group is None or group.reason:
+                continue
+            held = group.leases[lease_id].holding.calls
+            if lane.calls_not_begun() > held:
+                raise Violation("credit", f"lane {lease_id} has {lane.calls_not_begun()} calls to begin, {held} are held")
+
+    def _check_nobody_waits_in_vain(self) -> None:
+        """Looked at when time has jumped: nothing could be done meanwhile."""
+        before = self.now - SLACK_S
+        late = self.ledger.finished_before(before)
+        if late:
+            raise Violation("a result waits", f"calls {late} were finished {SLACK_S} s ago")
+        for group_id, group in self.groups.items():
+            leases = [lease for lease in group.leases.values() if lease.state is LeaseState.READY]
+            workers = [self.workers[lease.id] for lease in leases if lease.calls_left != 0]
+            if group_id in self.gone or group.reason or not any(_is_before(w.idle_since, before) for w in workers):
+                continue
+            if group.queue.waiting and not group.reason:
+                raise Violation("an idle worker", f"{group.queue.waiting} calls wait in the queue of group {group_id}")
+            for worker in workers:
+                if _is_before(worker.in_call_since, before) and worker.lane.calls_not_begun():
+                    raise Violation("an idle worker", f"and calls wait behind a long one at {worker}")
+
+
+def _is_before(moment: float | None, limit: float) -> bool:
+    return moment is not None and moment < limit
