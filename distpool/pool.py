@@ -92,7 +92,7 @@ class Pool(standard.Pool):
 
     def apply(self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: Mapping[str, Any] = {}) -> Any:  # noqa: B006
         """`func(*args, **kwds)` in a worker."""
-        return self.apply_async(func, args, kwds).get()
+        return self._apply_async(func, args, kwds, None, None).get()
 
     def apply_async(
         self,
@@ -103,6 +103,19 @@ class Pool(standard.Pool):
         error_callback: Callback | None = None,
     ) -> AsyncResult:
         """Like `apply`, at once with a result that can be waited for."""
+        result = self._apply_async(func, args, kwds, callback, error_callback)
+        self._workers.poke()
+        return result
+
+    def _apply_async(
+        self,
+        func: Callable[..., Any],
+        args: Iterable[Any],
+        kwds: Mapping[str, Any],
+        callback: Callback | None,
+        error_callback: Callback | None,
+    ) -> AsyncResult:
+        """Hand the call in, and leave it to whoever waits, or pokes, to send it."""
         self._check_running()
         workers = self._workers
         result = AsyncResult(self, workers, callback, error_callback)
@@ -111,7 +124,7 @@ class Pool(standard.Pool):
         except Exception as error:
             result.resolve(False, error)
         else:
-            workers.submit(function_id, CallMode.CALL, [call], result)
+            workers.hand_in(function_id, CallMode.CALL, [call], result)
         return result
 
     def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:

@@ -82,7 +82,8 @@ class CallQueue:
         self._spans: deque[Span] = deque()
         self.waiting = 0
 
-    def push(self, bundles: Iterable[Bundle]) -> None:
+    def push(self, bundles: Iterable[Bundle]) -> int:
+        """Add calls at the end: how many."""
         append = self._spans.append
         waiting = 0
         for bundle in bundles:
@@ -90,6 +91,7 @@ class CallQueue:
             append(Span(bundle, 0, size))
             waiting += size
         self.waiting += waiting
+        return waiting
 
     def push_back(self, spans: Iterable[Span]) -> None:
         """Put calls that were taken back before all others; `spans` are in their sending order."""

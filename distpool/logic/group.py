@@ -69,27 +69,29 @@ class Group:
         self._failed_starts = 0
         self._stopping_sent = False
         self._end_kind = OutcomeKind.TERMINATED
-        self.on_gone: Callable[[], None] = lambda: None
-
-    @property
-    def outstanding(self) -> int:
+        self.outstanding = 0
         """Calls that have no outcome yet."""
-        return self.queue.waiting + sum(lease.holding.calls for lease in self.leases.values())
+        self._has_news = True
+        self._wake_at: float | None = None
+        self.on_gone: Callable[[], None] = lambda: None
 
     # What is told to it ---------------------------------------------------------------------------------------------
 
     def submit(self, bundles: Iterable[Bundle], outbox: Outbox) -> None:
+        self._has_news = True
         if self.state in (GroupState.OPEN, GroupState.CLOSING):
-            self.queue.push(bundles)
+            self.outstanding += self.queue.push(bundles)
             return
         spans = [Span(bundle, 0, len(bundle.entries)) for bundle in bundles]
         outbox.end_all(spans, self._end_kind, self.reason)
 
     def started(self, lease_id: LeaseId) -> None:
+        self._has_news = True
         self._requested -= 1
         self.leases[lease_id] = Lease(lease_id, self.plan.calls_per_worker)
 
     def ready(self, lease_id: LeaseId, now: float) -> None:
+        self._has_news = True
         lease = self.leases[lease_id]
         lease.step("ready")
         lease.was_ready = True
@@ -100,6 +102,7 @@ class Group:
         self.leases[lease_id].failure = failure
 
     def done(self, lease_id: LeaseId, message: CallsDone, now: float, outbox: Outbox) -> None:
+        self._has_news = True
         lease = self.leases[lease_id]
         lease.heard_at = now
         lease.has_begun_all = False
@@ -107,11 +110,13 @@ class Group:
             return  # Its calls have had their outcome.
         if message.outcomes:
             outbox.complete(lease.holding.finish(message.outcomes))
+            self.outstanding -= len(message.outcomes)
             self.credits.observe(len(message.outcomes), message.busy_s)
         if message.stopped and lease.state in (LeaseState.STOPPING, LeaseState.LEAVING):
             lease.step("stopped")
 
     def taken_back(self, lease_id: LeaseId, calls: int) -> None:
+        self._has_news = True
         lease = self.leases[lease_id]
         if calls == 0:
             lease.has_begun_all = True
@@ -122,6 +127,7 @@ class Group:
 
     def lost(self, message: LeaseLost, outbox: Outbox) -> None:
         """The worker has ended, by itself or not: what it had not begun runs elsewhere, what it had begun is lost."""
+        self._has_news = True
         lease = self.leases.pop(message.lease)
         expected = lease.state is LeaseState.LEAVING or self.state in (GroupState.BROKEN, GroupState.TERMINATED)
         lease.step("exited")
@@ -145,7 +151,7 @@ class Group:
             )
             return
         self.queue.push_back(unbegun)
-        outbox.end_all(begun, OutcomeKind.LOST, f"{how} while it ran this call")
+        self._end(begun, OutcomeKind.LOST, f"{how} while it ran this call", outbox)
 
     def gone(self, outbox: Outbox) -> None:
         """The template has ended. Leases that were never told of end with it."""
@@ -161,13 +167,17 @@ class Group:
     # What it is asked for -------------------------------------------------------------------------------------------
 
     def close(self) -> None:
+        self._has_news = True
         if self.state is GroupState.OPEN:
             self.state = GroupState.CLOSING
 
     def cancel_waiting(self, outbox: Outbox) -> None:
         """Cancel the calls that were not sent."""
-        untouched = [span for span in self.queue.drop_all() if not self._keep_if_begun(span)]
-        outbox.end_all(untouched, OutcomeKind.CANCELLED, "")
+        self._has_news = True
+        spans = self.queue.drop_all()
+        # Calls that a worker held once and gave back were said to be running: they stay.
+        self.queue.push_back(span for span in spans if span.bundle.begun)
+        self._end([span for span in spans if not span.bundle.begun], OutcomeKind.CANCELLED, "", outbox)
 
     def terminate(self, outbox: Outbox, kind: OutcomeKind, text: str) -> None:
         """End all calls like this, and all workers."""
@@ -187,21 +197,33 @@ class Group:
 
     def decide(self, now: float, outbox: Outbox) -> tuple[list[tuple[Lease, list[Span]]], float | None]:
         """What to send to whom, and when to decide again without news (None: only with news)."""
+        if not self._has_news and (self._wake_at is None or now < self._wake_at):
+            return _NOTHING, self._wake_at
+        self._has_news = False
+        self._wake_at = None
         if self.state in (GroupState.BROKEN, GroupState.TERMINATED, GroupState.GONE):
-            return [], None
-        to_send = self._assign(now, outbox) if self.queue.waiting else []
-        wake_at = None
-        if not self.queue.waiting and any(
-            lease.state is LeaseState.READY and not lease.holding.calls for lease in self.leases.values()
-        ):
-            victim, wake_at = self._balance.choose(self.leases.values(), now)
+            return _NOTHING, None
+        to_send = self._assign(now, outbox) if self.queue.waiting else _NOTHING
+        if self.outstanding and not self.queue.waiting and self._has_idle_worker():
+            victim, self._wake_at = self._balance.choose(self.leases.values(), now)
             if victim is not None:
                 outbox.put(victim.id, TakeBack(victim.id))
-        self._let_spent_workers_leave(outbox)
+        if self.plan.calls_per_worker is not None:
+            self._let_spent_workers_leave(outbox)
         self._request_leases(outbox)
         if self.state is GroupState.CLOSING:
             self._close_down(outbox)
-        return to_send, wake_at
+        return to_send, self._wake_at
+
+    def _has_idle_worker(self) -> bool:
+        for lease in self.leases.values():
+            if lease.state is LeaseState.READY and not lease.holding.calls:
+                return True
+        return False
+
+    def _end(self, spans: list[Span], kind: OutcomeKind, text: str, outbox: Outbox) -> None:
+        self.outstanding -= sum(map(len, spans))
+        outbox.end_all(spans, kind, text)
 
     def _assign(self, now: float, outbox: Outbox) -> list[tuple[Lease, list[Span]]]:
         limit = self.credits.limit()
@@ -215,7 +237,7 @@ class Group:
             if bytes_room <= 0 and lease.holding.calls > 1:
                 continue
             spans, cancelled = self.queue.take(min(lease.room(limit), share), bytes_room)
-            outbox.end_all(cancelled, OutcomeKind.CANCELLED, "")
+            self._end(cancelled, OutcomeKind.CANCELLED, "", outbox)
             if spans:
                 if lease.holding.calls == 0:
                     lease.heard_at = now
@@ -228,8 +250,6 @@ class Group:
         return to_send
 
     def _let_spent_workers_leave(self, outbox: Outbox) -> None:
-        if self.plan.calls_per_worker is None:
-            return
         for lease in self.leases.values():
             if lease.is_spent():
                 lease.step("told to end")
@@ -258,22 +278,19 @@ class Group:
     def _end_everything(self, outbox: Outbox, kind: OutcomeKind) -> None:
         self._end_kind = kind
         spans = [span for lease in self.leases.values() for span in lease.holding.take_back(lease.holding.calls)]
-        outbox.end_all([*spans, *self.queue.drop_all()], kind, self.reason)
+        self._end([*spans, *self.queue.drop_all()], kind, self.reason, outbox)
         if not self._stopping_sent:
             self._stopping_sent = True
             outbox.put(LAUNCHER, StopGroup(self.id, kill=True))
-
-    def _keep_if_begun(self, span: Span) -> bool:
-        """Calls that a worker held once and gave back were said to be running: they stay."""
-        if span.bundle.begun:
-            self.queue.push_back([span])
-        return span.bundle.begun
 
     def _start_failure_text(self, lease: Lease, how: str) -> str:
         text = f"{how} before it was ready to take calls"
         if self._failed_starts > 1:
             text += f", as {self._failed_starts - 1} before it"
         return text if lease.failure is None else text + ".\n" + lease.failure.decode(errors="replace")
+
+
+_NOTHING: list[tuple[Lease, list[Span]]] = []
 
 
 def describe_exit(exitcode: int) -> str:

@@ -92,11 +92,17 @@ class ClientRole:
 
     def has_outstanding(self) -> bool:
         """Some call has no outcome yet."""
-        return any(group.outstanding for group in self.groups.values())
+        for group in self.groups.values():
+            if group.outstanding:
+                return True
+        return False
 
     def has_many_outstanding(self) -> bool:
         """More calls have no outcome yet than a thread that submits and waits by turns ever has."""
-        return any(group.outstanding > _FEW_CALLS for group in self.groups.values())
+        for group in self.groups.values():
+            if group.outstanding > _FEW_CALLS:
+                return True
+        return False
 
     def held_by(self, lease: LeaseId) -> int:
         """How many calls the worker of this lease holds."""

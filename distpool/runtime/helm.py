@@ -39,7 +39,6 @@ _RAISING_SIGNALS = tuple(
     )
 )
 _SIGINT = int(signal.SIGINT)
-_PYTHONS_OWN = (signal.SIG_DFL, signal.SIG_IGN, None)
 
 
 class Helm:
@@ -122,8 +121,11 @@ class Helm:
         if self._loop.is_closed or self._lock.locked():
             return
         if self._may_run_turns() and self._lock.acquire(blocking=False):
-            with self._held():
+            handler = self._begin()
+            try:
                 self._turn(0.0)
+            finally:
+                self._end(handler)
             if not (self._loop.mailbox or self._loop.client.has_many_outstanding()):
                 return
         # A burst: the background thread takes the rest, and what gathers while it works goes out in batches.
@@ -143,8 +145,11 @@ class Helm:
         try:
             if not self._take(deadline):
                 return is_done()
-            with self._held():
+            handler = self._begin()
+            try:
                 self._run_until(is_done, deadline)
+            finally:
+                self._end(handler)
         finally:
             self._wanted = False
             self._seat.release()
@@ -210,30 +215,29 @@ class Helm:
         """Not the main thread while a signal handler may raise at any place there."""
         if threading.current_thread() is not threading.main_thread():
             return True
-        getsignal = _signal.getsignal
-        return all(getsignal(number) in _PYTHONS_OWN for number in _RAISING_SIGNALS)
+        return not any(map(callable, map(_signal.getsignal, _RAISING_SIGNALS)))
 
-    @contextmanager
-    def _held(self) -> Iterator[None]:
-        """The lock is ours: run turns; Ctrl-C takes effect when they are done, and the second one at once."""
+    def _begin(self) -> Any:
+        """The lock is ours: from now on Ctrl-C waits until the turns are done; the second one takes effect at once."""
         self._holder = threading.get_ident()
-        self._interrupted = False
-        handler = None
-        if threading.current_thread() is threading.main_thread():
-            handler = _signal.getsignal(_SIGINT)
-            if callable(handler):
-                _signal.signal(_SIGINT, self._defer_interrupt)
-        try:
-            yield
-        finally:
-            self._holder = None
-            self._uses += 1
-            interrupted, self._interrupted = self._interrupted, False
-            if callable(handler):
-                _signal.signal(_SIGINT, handler)
-            self._lock.release()
-            if interrupted:
-                os.kill(os.getpid(), _SIGINT)
+        if threading.current_thread() is not threading.main_thread():
+            return None
+        handler = _signal.getsignal(_SIGINT)
+        if not callable(handler):
+            return None
+        _signal.signal(_SIGINT, self._defer_interrupt)
+        return handler
+
+    def _end(self, handler: Any) -> None:
+        """Give the lock back, and let a Ctrl-C that came meanwhile take effect."""
+        self._holder = None
+        self._uses += 1
+        interrupted, self._interrupted = self._interrupted, False
+        if handler is not None:
+            _signal.signal(_SIGINT, handler)
+        self._lock.release()
+        if interrupted:
+            os.kill(os.getpid(), _SIGINT)
 
     def _defer_interrupt(self, signum: int, frame: Any) -> None:
         if self._interrupted:

@@ -24,7 +24,7 @@ from distpool.config import Settings
 from distpool.ids import CLIENT, HEAD, LAUNCHER, NODE, Address, GroupId, LeaseId, NodeId
 from distpool.logic.outbox import Completion
 from distpool.logic.spinning import SpinPolicy
-from distpool.protocol.messages import Message, StartWorker, TakeBack, TakenBack, WorkerExited
+from distpool.protocol.messages import Message, RunCalls, StartWorker, TakeBack, TakenBack, WorkerExited
 from distpool.roles.client import ClientRole
 from distpool.roles.head import HeadRole
 from distpool.roles.node import NodeRole
@@ -46,6 +46,11 @@ class Loop:
         self.client = ClientRole(settings)
         self.node = NodeRole(NodeId("local"), cpus)
         self.head = HeadRole()
+        self._outboxes = [
+            (CLIENT, self.client.outbox.messages),
+            (NODE, self.node.outbox.messages),
+            (HEAD, self.head.outbox.messages),
+        ]
         self.lanes: dict[LeaseId, Lane] = {}
         self.launcher = Launcher(settings, self.lanes, know_pid)
         self.mailbox: deque[Command] = deque()
@@ -224,26 +229,29 @@ class Loop:
 
     def _decide(self, now: float) -> None:
         """Until nobody has anything more to say; roles of this process hand each other messages without encoding."""
-        roles = {CLIENT: self.client, NODE: self.node, HEAD: self.head}
-        while True:
+        again = True
+        while again:
+            again = False
             self._wake_at = self.client.decide(now)
             self.head.decide(now)
-            busy = False
-            for name, role in roles.items():
-                messages = role.outbox.messages
-                busy = busy or bool(messages)
+            for name, messages in self._outboxes:
                 while messages:
-                    self._deliver(name, *messages.popleft(), now)
-            if not busy:
-                break
+                    to, message = messages.popleft()
+                    if type(message) is RunCalls:
+                        self._send_to_worker(to, message)  # type: ignore[arg-type]
+                    else:
+                        self._deliver(name, to, message, now)
+                        again = True
         completions = self.client.outbox.completions
         if completions:
             self.completions.extend(completions)
             completions.clear()
 
     def _deliver(self, sender: Address, to: Address, message: Message, now: float) -> None:
-        if isinstance(to, int):
-            self._send_to_worker(LeaseId(to), message, now)
+        if isinstance(message, TakeBack):
+            self.client.handle(to, TakenBack(self.lanes[message.lease].take_back()), now)
+        elif isinstance(to, int):
+            self._send_to_worker(LeaseId(to), message)
         elif to == LAUNCHER:
             for answer in self.launcher.handle(message):
                 self.node.handle(LAUNCHER, answer, now)
@@ -256,11 +264,8 @@ class Loop:
         else:
             self.head.handle(sender, message, now)
 
-    def _send_to_worker(self, lease: LeaseId, message: Message, now: float) -> None:
+    def _send_to_worker(self, lease: LeaseId, message: Message) -> None:
         lane = self.lanes[lease]
-        if isinstance(message, TakeBack):
-            self.client.handle(lease, TakenBack(lane.take_back()), now)
-            return
         lane.send(message)
         if lane.has_unsent() and lane.sock.fileno() in self._readers:
             self._epoll.modify(lane.sock, _READ_WRITE)

@@ -34,7 +34,7 @@ from distpool.roles.worker import ITEM_MODES, WorkerRole
 from distpool.runtime.devices import die_with_parent
 from distpool.serialization.pickling import standard_dumps
 from distpool.serialization.remote_errors import encode_failure
-from distpool.transport.frames import receive_frame, send_frame
+from distpool.transport.frames import DONT_WAIT, receive_frame, send_frame
 from distpool.transport.lanes import take_token
 from distpool.transport.ring import Ring
 
@@ -133,7 +133,7 @@ class Worker:
     def _receive(self) -> Message | None:
         """The next message; before it sleeps it tells what is untold, and spins a little for the next call."""
         try:
-            return self._decode(receive_frame(self._sock, socket.MSG_DONTWAIT))
+            return self._decode(receive_frame(self._sock, DONT_WAIT))
         except BlockingIOError:
             just_ran = self._role.untold
             if just_ran or self._role.has_stopped:
@@ -145,7 +145,7 @@ class Worker:
             until = time.perf_counter() + budget_s
             while time.perf_counter() < until:
                 try:
-                    frame = receive_frame(self._sock, socket.MSG_DONTWAIT)
+                    frame = receive_frame(self._sock, DONT_WAIT)
                 except BlockingIOError:
                     continue
                 except ConnectionResetError:

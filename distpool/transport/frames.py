@@ -13,6 +13,9 @@ from distpool.protocol.codec import Buffer
 _PACKET_BYTES = SETTINGS.inline_frame_bytes
 _ONE_DESCRIPTOR = socket.CMSG_SPACE(array.array("i").itemsize)
 _IOV_LIMIT = 512
+# Plain integers: arithmetic with the enums of `socket` takes microseconds.
+_CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
+DONT_WAIT = int(socket.MSG_DONTWAIT)
 SOCKET_BYTES = 2 * 1024 * 1024
 
 
@@ -48,7 +51,7 @@ def send_frame(sock: socket.socket, frame: list[Buffer], flags: int = 0) -> None
 
 def receive_frame(sock: socket.socket, flags: int = 0) -> Buffer:
     """The next frame, empty at the end of the stream. Raises BlockingIOError when there is none and it must not block."""
-    packet, ancillary, _, _ = sock.recvmsg(_PACKET_BYTES, _ONE_DESCRIPTOR, flags | socket.MSG_CMSG_CLOEXEC)
+    packet, ancillary, _, _ = sock.recvmsg(_PACKET_BYTES, _ONE_DESCRIPTOR, flags | _CLOEXEC)
     if not ancillary:
         return packet
     memory = array.array("i", ancillary[0][2])[0]
@@ -67,7 +70,7 @@ def send_with_descriptors(sock: socket.socket, frame: list[Buffer], descriptors:
 def receive_with_descriptors(sock: socket.socket, most: int) -> tuple[bytes, list[int]]:
     """A short frame and the descriptors that came with it, close-on-exec."""
     packet, ancillary, _, _ = sock.recvmsg(
-        _PACKET_BYTES, socket.CMSG_SPACE(most * array.array("i").itemsize), socket.MSG_CMSG_CLOEXEC
+        _PACKET_BYTES, socket.CMSG_SPACE(most * array.array("i").itemsize), _CLOEXEC
     )
     descriptors = array.array("i")
     for _, _, rights in ancillary:

@@ -49,7 +49,7 @@ class Ledger:
 
     def __init__(self, tell: Callable[[object, object, object], None], clock: Callable[[], float]) -> None:
         self.calls: list[Call] = []
-        self.killed: set[LeaseId] = set()
+        self.dead: set[LeaseId] = set()
         self._unreported: dict[int, Call] = {}
         self._tell = tell
         self._clock = clock
@@ -92,7 +92,7 @@ class Ledger:
         self._unreported.pop(number, None)
         if kind == OutcomeKind.VALUE and (call.finished_at is None or pickle.loads(payload) != number):
             raise Violation("result of another call", f"call {number} got {pickle.loads(payload)}")
-        if kind == OutcomeKind.LOST and (call.began_on is None or call.began_on not in self.killed):
+        if kind == OutcomeKind.LOST and (call.began_on is None or call.began_on not in self.dead):
             raise Violation("lost without a death", f"call {number}, begun by {call.began_on}")
         if kind == OutcomeKind.LOST and call.finished_at is not None:
             raise Violation("lost though finished", f"call {number}")

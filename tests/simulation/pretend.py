@@ -56,6 +56,10 @@ class Surroundings(Protocol):
         """The result of a call lies in the ring."""
         ...
 
+    def died(self, worker: PretendWorker, why: str) -> None:
+        """A worker process has ended, for whatever reason."""
+        ...
+
     def tell(self, who: object, whom: object, what: object) -> None:
         """For the transcript."""
         ...
@@ -222,7 +226,7 @@ class PretendWorker:
         self.exitcode = exitcode
         self.lane.worker_is_gone = True
         self.in_call_since = self.idle_since = None
-        self._world.tell(self, "", why)
+        self._world.died(self, why)
 
     def _prepare(self, fails: bool) -> Life:
         yield STEP_S
@@ -343,7 +347,7 @@ class PretendTemplate:
         elif self.orders:
             self._obey(self.orders.popleft())
 
-    def killed(self) -> None:
+    def be_killed(self) -> None:
         """The system kills the workers of a template that has died, a moment later."""
         self.has_ended = True
         self._world.tell(f"template {self.group}", "", "is killed")
@@ -421,11 +425,14 @@ class PretendLauncher:
         crew = self.crews[group]
         if crew.template.reaped:
             return [self._ended(crew, crew.template.reaped.popleft())]
+        for worker in crew.workers.values():
+            if worker.exitcode is None:
+                worker.die(KILLED, "died with its template")
         messages: list[Message] = [self._ended(crew, worker) for worker in list(crew.workers.values())]
         del self.crews[group]
         return [*messages, GroupGone(group)]
 
     def _ended(self, crew: Crew, worker: PretendWorker) -> WorkerExited:
         del crew.workers[worker.lease]
-        exitcode = KILLED if worker.exitcode is None else worker.exitcode
-        return WorkerExited(worker.lease, crew.template.group, worker.pid, exitcode, 0)
+        assert worker.exitcode is not None
+        return WorkerExited(worker.lease, crew.template.group, worker.pid, worker.exitcode, 0)

@@ -16,7 +16,15 @@ from distpool.config import Settings
 from distpool.ids import CLIENT, HEAD, LAUNCHER, NODE, Address, GroupId, LeaseId, NodeId
 from distpool.logic.group import Group, GroupPlan
 from distpool.logic.leases import LeaseState
-from distpool.protocol.messages import Message, RunCalls, TakeBack, TakenBack, WorkerExited
+from distpool.protocol.messages import (
+    LeaseLost,
+    LeaseStarted,
+    Message,
+    RunCalls,
+    TakeBack,
+    TakenBack,
+    WorkerExited,
+)
 from distpool.roles.client import ClientRole
 from distpool.roles.head import HeadRole
 from distpool.roles.node import NodeRole
@@ -35,9 +43,10 @@ class Hosting:
 
     def __init__(self, world: World, *, is_apart: bool) -> None:
         self.client = ClientRole(world.settings)
-        self.node = NodeRole(NodeId("here"), 2)
+        self.node = NodeRole(world.node_id, 2)
         self.head = HeadRole()
         self.lanes: dict[LeaseId, PretendLane] = {}
+        self._known: set[LeaseId] = set()
         self.launcher = PretendLauncher(world, world.new_worker)
         self.mailbox: deque[Callable[[], None]] = deque()
         self.links: dict[tuple[Address, Address], deque[Message]] = {}
@@ -54,7 +63,7 @@ class Hosting:
     def due_at(self) -> float | None:
         if (
             self.mailbox
-            or any(lane.is_readable() or lane.can_flush() for lane in self.lanes.values())
+            or self._lanes_with_news()
             or any(map(self.launcher.is_readable, self.launcher.crews))
         ):
             return self._world.now
@@ -63,7 +72,7 @@ class Hosting:
 
     def turn(self) -> None:
         world = self._world
-        lanes = [lease for lease, lane in self.lanes.items() if lane.is_readable() or lane.can_flush()]
+        lanes = self._lanes_with_news()
         groups = [group for group in self.launcher.crews if self.launcher.is_readable(group)]
         readable: list[Callable[[], None]] = [
             *(lambda lease=lease: self._read_lane(lease) for lease in lanes),  # type: ignore[misc]
@@ -87,6 +96,13 @@ class Hosting:
         return any(self.links.values())
 
     # Reading --------------------------------------------------------------------------------------------------------
+
+    def _lanes_with_news(self) -> list[LeaseId]:
+        return [
+            lease
+            for lease, lane in self.lanes.items()
+            if lease in self._known and (lane.is_readable() or lane.can_flush())
+        ]
 
     def _hear(self, lease: LeaseId, message: Message) -> None:
         self._world.tell(f"lane {lease}", "client", message)
@@ -113,17 +129,20 @@ class Hosting:
 
     def _read_template(self, group: GroupId) -> None:
         for message in self.launcher.receive(group):
-            if isinstance(message, WorkerExited) and message.lease in self.lanes:
-                message = self._bury(message)
+            if isinstance(message, WorkerExited) and not self._is_apart:
+                message = WorkerExited(
+                    message.lease, message.group, message.pid, message.exitcode, self._bury(message.lease)
+                )
             self._world.tell(LAUNCHER, NODE, message)
             self.node.handle(LAUNCHER, message, self._world.now)
 
-    def _bury(self, death: WorkerExited) -> WorkerExited:
-        self._read_lane(death.lease)
-        self._peek_at.pop(death.lease, None)
-        lane = self.lanes.pop(death.lease)
-        lane.worker_is_gone = True
-        return WorkerExited(death.lease, death.group, death.pid, death.exitcode, lane.take_back())
+    def _bury(self, lease: LeaseId) -> int:
+        """Everything that the worker still said comes before its death; how many calls it had not begun."""
+        if lease not in self.lanes:
+            return 0
+        self._read_lane(lease)
+        self._peek_at.pop(lease, None)
+        return self.lanes.pop(lease).take_back()
 
     # Deciding -------------------------------------------------------------------------------------------------------
 
@@ -167,6 +186,13 @@ class Hosting:
                 self._world.tell(LAUNCHER, NODE, answer)
                 self.node.handle(LAUNCHER, answer, now)
         elif to == CLIENT:
+            if isinstance(message, LeaseStarted):
+                self._known.add(message.lease)
+            elif isinstance(message, LeaseLost) and self._is_apart:
+                # Until its caller knows, calls are still sent to the lane of a dead worker: count them now.
+                message = LeaseLost(
+                    message.lease, message.group, message.pid, message.exitcode, self._bury(message.lease)
+                )
             self.client.handle(sender, message, now)
         elif to == NODE:
             self.node.handle(sender, message, now)
@@ -176,8 +202,6 @@ class Hosting:
     def _send_to_worker(self, lease: LeaseId, message: Message) -> None:
         lane = self.lanes.get(lease)
         if lane is None:
-            if self._is_apart:
-                return  # The news of its death is on its way.
             raise Violation("sent to nobody", f"lease {lease} has no worker")
         self._world.slip()
         if isinstance(message, TakeBack):
@@ -195,6 +219,7 @@ class World:
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
         self.now = 1000.0
+        self.node_id = NodeId("here")
         self.settings = Settings(
             calls_ahead_limit=rng.choice([2, 8, 4096]),
             bytes_ahead_limit=rng.choice([64, 256 * 1024]),
@@ -236,6 +261,10 @@ class World:
 
     def finish(self, number: int) -> None:
         self.ledger.finish(number)
+
+    def died(self, worker: PretendWorker, why: str) -> None:
+        self.tell(worker, "", why)
+        self.ledger.dead.add(worker.lease)
 
     def new_worker(self, lease: LeaseId, group: GroupId) -> PretendWorker:
         lane = self.hosting.lanes[lease] = PretendLane(self, lease, self._frames_limit, self._ring_limit)

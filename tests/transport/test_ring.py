@@ -176,7 +176,7 @@ def read_while(ring: Ring, process: subprocess.Popen, enough: int) -> list[tuple
 
 
 def test_another_process_writes_while_this_one_reads(memory):
-    count = 20_000
+    count = 4_000
     ring = Ring(memory, 0, CAPACITY)
     with start_writer(memory, count) as writer:
         records = read_while(ring, writer, count)
