@@ -205,7 +205,18 @@ def rebuild_function(
     code: types.CodeType, module: str, name: str, defaults: Any, closure: Any
 ) -> types.FunctionType:
     """In the worker: a function that was sent by value, with its module's dictionary as its globals."""
-    return types.FunctionType(code, import_module(module).__dict__, name, defaults, closure)
+    return types.FunctionType(code, globals_of(module), name, defaults, closure)
+
+
+def globals_of(name: str) -> dict[str, Any]:
+    """The globals of a module's functions. For a `__main__` that was imported again they are not the module's own
+    dictionary: `multiprocessing.spawn` runs the file elsewhere and copies what it defined."""
+    namespace = import_module(name).__dict__
+    if name == "__main__":
+        for value in namespace.values():
+            if isinstance(value, types.FunctionType) and value.__module__ == "__mp_main__":
+                return value.__globals__
+    return namespace
 
 
 def restore_function(function: types.FunctionType, state: tuple[dict[str, Any], dict[str, Any]]) -> None:

@@ -146,7 +146,7 @@ def test_a_lambda_is_sent_by_value_and_kept():
     assert pickle.loads(blob.blob)(2) == 7
 
 
-@pytest.mark.parametrize("make", [lambda: lambda value: value, lambda: (lambda: (yield))], ids=["plain", "generator"])
+@pytest.mark.parametrize("make", [lambda: lambda value: value, lambda: lambda: (yield)], ids=["plain", "generator"])
 def test_a_lambda_is_not_named(make):
     assert Table().named(make()) == INLINE_FUNCTION
 

@@ -191,7 +191,10 @@ def test_a_recursion_error_arrives_with_a_short_traceback():
 def test_the_traceback_begins_with_the_users_function():
     """The worker's own frames, which called it, are of no interest."""
     worker = types.ModuleType("distpool.runtime.pretended")
-    exec("def call(function):\n    try:\n        function()\n    except BaseException as error:\n        return error", worker.__dict__)
+    exec(
+        "def call(function):\n    try:\n        function()\n    except BaseException as error:\n        return error",
+        worker.__dict__,
+    )
 
     def users_function() -> None:
         raise ValueError("inside")
@@ -212,7 +215,9 @@ def test_a_huge_text_is_shortened_in_the_traceback_and_whole_in_the_exception():
 
 
 def test_a_long_chain_of_calls_is_shortened():
-    source = "\n".join(f"def f{n}():\n    f{n + 1}()" for n in range(800)) + "\ndef f800():\n    raise ValueError('deep')\n"
+    source = (
+        "\n".join(f"def f{n}():\n    f{n + 1}()" for n in range(800)) + "\ndef f800():\n    raise ValueError('deep')\n"
+    )
     namespace: dict = {}
     exec(compile(source, "<" + "long" * 40 + ">", "exec"), namespace)
     with pytest.raises(ValueError, match="deep") as caught:
@@ -275,7 +280,9 @@ def test_a_group_with_a_member_that_cannot_be_pickled_names_it():
     assert "several" in str(arrived)
 
 
-@pytest.mark.parametrize("error", [NoText("x"), NoReduce("x"), FailsToLoad("x")], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "error", [NoText("x"), NoReduce("x"), FailsToLoad("x")], ids=lambda error: type(error).__name__
+)
 def test_a_method_that_fails_does_no_harm(error):
     arrived, trace = sent(error)
     assert type(arrived) is type(error)

@@ -52,10 +52,10 @@ class Pool:
 class Scenario:
     """A seeded script for a world."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, is_apart: bool = False) -> None:
         self.seed = seed
         self._rng = rng = random.Random(seed)
-        self.world = World(rng)
+        self.world = World(rng, is_apart=is_apart)
         self.world.hosting.client.functions.update(
             {number: FunctionBlob(number, b"", False) for number in FUNCTIONS if number}
         )
@@ -87,10 +87,10 @@ class Scenario:
         plan = GroupPlan(
             size=rng.randint(1, 4),
             on_demand=rng.random() < 0.4,
-            breaks=rng.random() < 0.3,
+            breaks=rng.random() < 0.25,
             calls_per_worker=rng.choice([None, None, 1, 2, 5]),
         )
-        fragile = rng.choice([0.0, 0.0, 0.0, 0.2, 1.0])
+        fragile = rng.choice([0.0] * 8 + [0.2, 1.0])
         self.world.tell("user", f"group {group_id}", f"{plan}, initializer fails at {fragile}")
         return Pool(self.world.open(group_id, plan, fragile), fragile > 0.0)
 
@@ -102,13 +102,13 @@ class Scenario:
         rng = self._rng
         for _ in range(rng.randint(0, 6)):
             moment = self._moment()
-            for _ in range(rng.choice([1, 1, 2, 8])):
+            for _ in range(rng.choice([1, 1, 2, 8, 15])):
                 count = rng.choice([1, 1, 1, 2, 5, 30])
                 self.world.at(moment, lambda count=count: self._submit(pool, count))  # type: ignore[misc]
 
     def _plan_faults(self, pool: Pool) -> None:
         rng = self._rng
-        for _ in range(rng.choice([0, 0, 1, 3])):
+        for _ in range(rng.choice([0, 0, 0, 1, 3])):
             self.world.at(self._moment(), lambda: self._kill_worker(pool))
         if rng.random() < 0.05:
             self.world.at(self._moment(), lambda: self._kill_template(pool))

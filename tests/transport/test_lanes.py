@@ -111,7 +111,9 @@ def test_tokens_are_not_inherited(pair):
 
 def test_each_call_sent_brings_one_token(pair):
     lane, worker = pair
-    lane.send(RunCalls([Slice(1, 0, 1, False, b"a"), Slice(1, 1, 3, True, b"b"), Slice(2, 1, 2, False, [b"c", b"d"])], []))
+    lane.send(
+        RunCalls([Slice(1, 0, 1, False, b"a"), Slice(1, 1, 3, True, b"b"), Slice(2, 1, 2, False, [b"c", b"d"])], [])
+    )
     lane.send(ExitWorker())
     lane.send(calls(4))
     assert [type(message) for message in worker.received()] == [RunCalls, ExitWorker, RunCalls]

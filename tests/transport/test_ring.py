@@ -50,7 +50,9 @@ class RingMachine(RuleBasedStateMachine):
 
     @rule(
         kind=st.integers(0, 2**32 - 1),
-        size=st.one_of(st.integers(0, 40), st.integers(0, LARGEST), st.sampled_from([LARGEST - 1, LARGEST, LARGEST + 1])),
+        size=st.one_of(
+            st.integers(0, 40), st.integers(0, LARGEST), st.sampled_from([LARGEST - 1, LARGEST, LARGEST + 1])
+        ),
         filling=st.integers(0, 255),
         busy=st.integers(0, 2**40),
     )
