@@ -12,12 +12,15 @@ from multiprocessing import context as standard
 from multiprocessing import process
 from typing import Any
 
+from distpool.signatures import lists_options
+
 BaseContext = standard.BaseContext
 
 
 class _PoolMaker:
     """Gives a standard context distpool's Pool, with the standard signature."""
 
+    @lists_options
     def Pool(  # noqa: N802
         self,
         processes: int | None = None,

@@ -29,6 +29,7 @@ class Feed:
         self._function = function
         self._items = items if chunksize == 1 else iter(lambda: list(islice(items, chunksize)), [])
         self._mode = CallMode.ITEM if chunksize == 1 else CallMode.CHUNK
+        self._chunksize = chunksize
         self._function_id: Any = None
         self._buffer: deque[Entry] = deque()
         self._is_posted = False
@@ -52,7 +53,7 @@ class Feed:
 
     def _push(self, position: int, item: Any) -> None:
         try:
-            entry = self._entry(item)
+            entry = self._entry(position, item)
         except Exception as error:
             self._result.fail(position, error)
             entry = _GAP
@@ -61,13 +62,13 @@ class Feed:
             self._is_posted = True
             self._workers.post(self._flush)
 
-    def _entry(self, item: Any) -> Entry:
+    def _entry(self, position: int, item: Any) -> Entry:
         if self._mode is CallMode.CHUNK:
-            self._function_id, chunk = self._workers.pickle_chunk(self._function, item)
+            self._function_id, chunk = self._workers.pickle_chunk(self._function, item, position * self._chunksize)
             return chunk
         if self._function_id is None:
             self._function_id = self._workers.function_for_items(self._function)
-        return self._workers.entry(item)
+        return self._workers.entry(item, position)
 
     def _flush(self) -> None:
         """By the holder of the loop: hand in what has gathered."""

@@ -17,6 +17,7 @@ from concurrent.futures import (
     BrokenExecutor,
     CancelledError,
     Executor,
+    Future,
     InvalidStateError,
     ThreadPoolExecutor,
     TimeoutError,
@@ -43,7 +44,7 @@ _BREAKING = frozenset({OutcomeKind.LOST, OutcomeKind.BROKEN, OutcomeKind.TERMINA
 _RemoteTraceback: type[Exception] = standard_process._RemoteTraceback  # type: ignore[attr-defined]
 
 
-class Future(standard.Future[Any]):
+class ProcessFuture(standard.Future[Any]):
     """A standard future; a thread that waits for it runs the runtime's loop meanwhile."""
 
     def __init__(self, workers: Workers | None = None) -> None:
@@ -68,7 +69,7 @@ class Future(standard.Future[Any]):
 
     def deliver(self, first: int, outcomes: list[Outcome]) -> None:
         """As a sink: the call has ended."""
-        self._workers = None
+        workers, self._workers = self._workers, None
         kind, payload = outcomes[0]
         if self._state in _ENDED:
             return  # cancelled, or resolved by its user
@@ -80,6 +81,11 @@ class Future(standard.Future[Any]):
             success, value = False, BrokenProcessPool(payload.decode(errors="replace"))
         else:
             success, value = open_outcome(outcomes[0], _RemoteTraceback)  # type: ignore[assignment]
+            if kind == OutcomeKind.VALUE and not success and workers is not None:
+                # As in the standard library, a result that cannot be unpickled breaks the pool.
+                text = f"a result could not be unpickled: {value!r}"
+                workers.terminate(OutcomeKind.BROKEN, text)
+                value = BrokenProcessPool(text)
         try:
             self.set_result(value) if success else self.set_exception(value)
         except InvalidStateError:
@@ -150,7 +156,7 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
 
     # Calls ----------------------------------------------------------------------------------------------------------
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:  # type: ignore[override]
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> ProcessFuture:  # type: ignore[override]
         """`fn(*args, **kwargs)` in a worker; raises BrokenProcessPool or RuntimeError when no call can run any more."""
         with self._shutdown_lock:
             workers = self._workers
@@ -162,7 +168,7 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
                 raise RuntimeError("cannot schedule new futures after interpreter shutdown")
             if workers is None:
                 workers = self._start()
-            future = Future(workers)
+            future = ProcessFuture(workers)
             try:
                 function_id, call = workers.pickle_call(fn, args, kwargs)
             except Exception as error:
@@ -237,15 +243,14 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
 
     def _end_workers(self, end: Callable[[WorkerHandle], None], how: str) -> None:
         workers = self._workers
-        handles = [] if workers is None else workers.handles()
         if workers is not None:
+            for handle in workers.handles():
+                end(handle)
             workers.terminate(OutcomeKind.BROKEN, f"the workers of the process pool were {how}")
-        for handle in handles:
-            end(handle)
         self.shutdown(wait=False, cancel_futures=True)
 
     def _start(self) -> Workers:
-        check_may_have_children()
+        check_may_have_children(self._start_method)
         self._workers = workers = open_workers(
             GroupPlan(
                 self._max_workers,
@@ -260,6 +265,7 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
                 False,
                 self._initializer,
                 tuple(self._initargs),
+                breaks=True,
             ),
             drains_at_exit=True,
         )

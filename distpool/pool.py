@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from multiprocessing import TimeoutError, process, util
+from multiprocessing import TimeoutError, process, spawn, util
 from multiprocessing import pool as standard
 from multiprocessing.pool import CLOSE, INIT, RUN, TERMINATE, MaybeEncodingError, RemoteTraceback, ThreadPool
+from operator import index
 from typing import Any
 
 from distpool.context import cpu_count_for_pools, get_context
@@ -37,6 +38,8 @@ class Pool(standard.Pool):
     each worker; a worker is replaced after `maxtasksperchild` calls (chunks count as one).
     """
 
+    _state = INIT
+
     @lists_options
     def __init__(
         self,
@@ -46,19 +49,19 @@ class Pool(standard.Pool):
         maxtasksperchild: int | None = None,
         context: Any | None = None,
     ) -> None:
-        self._state = INIT
         self._ctx = context or get_context()
         _ = self._ctx.SimpleQueue  # what is no context fails as it does in the standard library
         if processes is None:
             processes = cpu_count_for_pools()
         if processes < 1:
             raise ValueError("Number of processes must be at least 1")
+        processes = index(processes)
         if maxtasksperchild is not None and (not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0):
             raise ValueError("maxtasksperchild must be a positive int or None")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         start_method = self._ctx.get_start_method()
-        check_may_have_children()
+        check_may_have_children(start_method)
         self._processes = processes
         self._maxtasksperchild = maxtasksperchild
         self._initializer = initializer
@@ -206,7 +209,7 @@ class Pool(standard.Pool):
         runs = _Runs()
         for position, item in enumerate(items):
             try:
-                runs.add(position, function_id, workers.entry(item))
+                runs.add(position, function_id, workers.entry(item, position))
             except Exception as error:
                 result.put(position, False, error)
         runs.submit(workers, mode, result)
@@ -215,7 +218,7 @@ class Pool(standard.Pool):
         runs = _Runs()
         for position, start in enumerate(range(0, len(items), chunksize)):
             try:
-                function_id, chunk = self._workers.pickle_chunk(func, list(items[start : start + chunksize]))
+                function_id, chunk = self._workers.pickle_chunk(func, list(items[start : start + chunksize]), start)
             except Exception as error:
                 result.put(position, False, error)
             else:
@@ -281,8 +284,10 @@ def _as_sized(iterable: Iterable[Any]) -> Any:
     return iterable if hasattr(iterable, "__len__") and isinstance(iterable, range) else list(iterable)
 
 
-def check_may_have_children() -> None:
-    """Raises what the standard library raises in a daemonic process."""
+def check_may_have_children(start_method: str) -> None:
+    """Raises what the standard library raises in a daemonic process, and in a child that still imports `__main__`."""
+    if start_method != "fork":
+        spawn._check_not_importing_main()  # type: ignore[attr-defined]
     if process.current_process()._config.get("daemon"):  # type: ignore[attr-defined]
         raise AssertionError("daemonic processes are not allowed to have children")
 
@@ -292,7 +297,10 @@ def start_method_prefix(start_method: str) -> str:
     return {"fork": "Fork", "forkserver": "ForkServer", "spawn": "Spawn"}[start_method]
 
 
+ApplyResult = AsyncResult
+
 __all__ = [
+    "ApplyResult",
     "AsyncResult",
     "IMapIterator",
     "IMapUnorderedIterator",

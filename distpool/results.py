@@ -138,6 +138,10 @@ class IMapIterator(standard.IMapIterator):  # type: ignore[type-arg]
         self._length: int | None = None
         self._yielded = 0
         self._arrived = 0
+        self._ended_at: int | None = None
+        self._early: dict[int, tuple[bool, Any]] = {}
+        self._due = 0
+        self._last: list[tuple[bool, Any]] = []
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -174,6 +178,7 @@ class IMapIterator(standard.IMapIterator):  # type: ignore[type-arg]
         """The input has ended after `length` items, with an error in place of the next or not."""
         with self._changed:
             if error is not None:
+                self._ended_at = length
                 self._arrange(length, [(False, error)])
             self._length = length + (error is not None)
             self._changed.notify_all()
@@ -190,14 +195,9 @@ class IMapIterator(standard.IMapIterator):  # type: ignore[type-arg]
         with self._changed:
             self._changed.wait_for(lambda: sent - self._arrived <= most or self._workers.is_over())
 
-    def wake(self) -> None:
-        """The pool has ended: let the feeder see it."""
-        with self._changed:
-            self._changed.notify_all()
-
     def _arrange(self, first: int, opened: list[tuple[bool, Any]]) -> None:
-        unsorted: dict[int, tuple[bool, Any]] = self.__dict__.setdefault("_unsorted", {})
-        due = self.__dict__.setdefault("_due", 0)
+        unsorted = self._early
+        due = self._due
         if first == due:
             self._ready.extend(opened)
             due += len(opened)
@@ -206,7 +206,7 @@ class IMapIterator(standard.IMapIterator):  # type: ignore[type-arg]
         while due in unsorted:
             self._ready.append(unsorted.pop(due))
             due += 1
-        self.__dict__["_due"] = due
+        self._due = due
 
     def _is_answered(self) -> bool:
         return bool(self._ready) or self._yielded == self._length
@@ -225,10 +225,17 @@ class IMapIterator(standard.IMapIterator):  # type: ignore[type-arg]
 
 
 class IMapUnorderedIterator(IMapIterator):
-    """The results of `imap_unordered`, as they come."""
+    """The results of `imap_unordered`, as they come; an error of the input after all that it gave before."""
 
     def _arrange(self, first: int, opened: list[tuple[bool, Any]]) -> None:
-        self._ready.extend(opened)
+        last = self._last
+        if first == self._ended_at:
+            last.extend(opened)
+        else:
+            self._ready.extend(opened)
+        if self._arrived == self._ended_at:
+            self._ready.extend(last)
+            last.clear()
 
 
 def _run_callback(callback: Callback, value: object) -> None:

@@ -6,28 +6,31 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable
-from multiprocessing.connection import wait
 
 from distpool.ids import LeaseId
+
+
+Wait = Callable[[Callable[[], bool], float | None], None]
+"""Wait until something is so, at most for so many seconds."""
 
 
 class WorkerHandle:
     """One worker process, read-only but for signals; it has the attributes of `multiprocessing.Process` that apply."""
 
-    def __init__(self, lease: LeaseId, name: str, *, daemon: bool, know_pid: Callable[[WorkerHandle], None]) -> None:
+    def __init__(self, lease: LeaseId, name: str, *, daemon: bool, wait: Wait) -> None:
         self.lease = lease
         self.name = name
         self.daemon = daemon
         self.exitcode: int | None = None
         self.known_pid: int | None = None
-        self._know_pid = know_pid
+        self._wait = wait
         self._sentinel: int | None = None
 
     @property
     def pid(self) -> int | None:
         """The process id; waits the few milliseconds until the process has been started."""
         if self.known_pid is None and self.exitcode is None:
-            self._know_pid(self)
+            self._wait(lambda: self.known_pid is not None or self.exitcode is not None, None)
         return self.known_pid
 
     @property
@@ -47,9 +50,7 @@ class WorkerHandle:
 
     def join(self, timeout: float | None = None) -> None:
         """Wait for the process to end, at most `timeout` seconds."""
-        if self.exitcode is None:
-            with contextlib.suppress(ProcessLookupError):
-                wait([self.sentinel], timeout)
+        self._wait(lambda: self.exitcode is not None, timeout)
 
     def terminate(self) -> None:
         """Send SIGTERM."""

@@ -29,7 +29,7 @@ from distpool.protocol.messages import (
     WorkerForked,
     WorkerReaped,
 )
-from distpool.runtime.handles import WorkerHandle
+from distpool.runtime.handles import Wait, WorkerHandle
 from distpool.runtime.template import TemplatePlan, TemplateProcess, run_template, write_to_child
 from distpool.runtime.worker_process import WorkerSetup, spawned_main_keys
 from distpool.serialization.pickling import extended_dumps
@@ -51,6 +51,7 @@ class LaunchPlan:
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
     encode_error: Callable[[BaseException, object], BaseException] | None = None
+    breaks: bool = False
 
 
 class Crew:
@@ -70,11 +71,11 @@ class Crew:
 class Launcher:
     """The local hand that owns processes."""
 
-    def __init__(self, settings: Settings, lanes: dict[LeaseId, Lane], know_pid: Callable[[WorkerHandle], None]) -> None:
+    def __init__(self, settings: Settings, lanes: dict[LeaseId, Lane], wait: Wait) -> None:
         self.crews: dict[GroupId, Crew] = {}
         self._settings = settings
         self._lanes = lanes
-        self._know_pid = know_pid
+        self._wait = wait
 
     def open(self, group: GroupId, plan: LaunchPlan) -> Crew:
         """Start the template of a group. Under `fork` it is forked from this very thread.
@@ -139,7 +140,7 @@ class Launcher:
     def _start_worker(self, lease: LeaseId, group: GroupId) -> list[Message]:
         crew = self.crews[group]
         number = next(process._process_counter)  # type: ignore[attr-defined]
-        handle = WorkerHandle(lease, f"{crew.plan.names}-{number}", daemon=crew.plan.daemon, know_pid=self._know_pid)
+        handle = WorkerHandle(lease, f"{crew.plan.names}-{number}", daemon=crew.plan.daemon, wait=self._wait)
         crew.handles[lease] = handle
         slot = crew.slots[lease] = crew.free_slots.pop()
         ring = Ring(crew.rings, slot * ring_size(self._settings.ring_bytes), self._settings.ring_bytes)
@@ -186,7 +187,9 @@ class Launcher:
     # Templates ------------------------------------------------------------------------------------------------------
 
     def _fork(self, plan: LaunchPlan, ours: socket.socket, theirs: socket.socket, rings: int) -> int:
-        setup = WorkerSetup(plan.initializer, plan.initargs, encode_error=plan.encode_error)
+        setup = WorkerSetup(
+            plan.initializer, plan.initargs, encode_error=plan.encode_error, breaks=plan.breaks
+        )
         template = self._template_plan(plan, setup)
         util._flush_std_streams()  # type: ignore[attr-defined]
         pid = os.fork()
@@ -203,7 +206,7 @@ class Launcher:
         context.set_spawning_popen(popen)  # type: ignore[attr-defined]
         try:
             pickled = None if plan.initializer is None else pickle_initializer(plan.initializer, plan.initargs)
-            setup = WorkerSetup(None, (), pickled, main, plan.encode_error)
+            setup = WorkerSetup(None, (), pickled, main, plan.encode_error, plan.breaks)
             prepared = pickle.dumps(preparation)
             template = replace(
                 self._template_plan(plan, setup),

@@ -28,7 +28,7 @@ from distpool.protocol.messages import Message, RunCalls, StartWorker, TakeBack,
 from distpool.roles.client import ClientRole
 from distpool.roles.head import HeadRole
 from distpool.roles.node import NodeRole
-from distpool.runtime.handles import WorkerHandle
+from distpool.runtime.handles import Wait
 from distpool.runtime.launcher import Launcher
 from distpool.transport.lanes import Lane
 
@@ -42,7 +42,7 @@ _READ_WRITE = select.EPOLLIN | select.EPOLLOUT
 class Loop:
     """Hosts the client, node and head roles of this process, and the hands that do their I/O."""
 
-    def __init__(self, settings: Settings, cpus: int, know_pid: Callable[[WorkerHandle], None]) -> None:
+    def __init__(self, settings: Settings, cpus: int, wait: Wait) -> None:
         self.client = ClientRole(settings)
         self.node = NodeRole(NodeId("local"), cpus)
         self.head = HeadRole()
@@ -52,7 +52,7 @@ class Loop:
             (HEAD, self.head.outbox.messages),
         ]
         self.lanes: dict[LeaseId, Lane] = {}
-        self.launcher = Launcher(settings, self.lanes, know_pid)
+        self.launcher = Launcher(settings, self.lanes, wait)
         self.mailbox: deque[Command] = deque()
         self.completions: deque[Completion] = deque()
         self.spin = SpinPolicy(settings.spin_s)

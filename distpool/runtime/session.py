@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import count
 from multiprocessing import util
 from typing import Any, Protocol
@@ -31,7 +31,7 @@ from distpool.runtime.launcher import Crew, LaunchPlan
 from distpool.runtime.loop import Loop
 from distpool.runtime.main_view import MainView, view_of_main
 from distpool.serialization.functions import FunctionTable
-from distpool.serialization.pickling import SCALARS, dumps, is_scalar
+from distpool.serialization.pickling import SCALARS, blame, dumps, is_scalar
 
 
 class Receiver(Protocol):
@@ -51,7 +51,7 @@ class Session:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self.loop = Loop(SETTINGS, os.cpu_count() or 1, self._know_pid)
+        self.loop = Loop(SETTINGS, os.cpu_count() or 1, self._wait_for_handle)
         self.helm = Helm(self.loop, SETTINGS, self._crash, self._end_if_idle)
         self.functions = count(1)
         self.is_ending = False
@@ -95,12 +95,14 @@ class Session:
             _forget(self)
             self.loop.close()
 
-    def _know_pid(self, handle: WorkerHandle) -> None:
-        def is_known() -> bool:
-            return handle.known_pid is not None or handle.exitcode is not None
-
-        while not self.wait(is_known, None, _sleep_briefly):
-            continue
+    def _wait_for_handle(self, is_done: Callable[[], bool], timeout_s: float | None) -> None:
+        """What a handle waits for is told by a template, so it needs turns of the loop."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while not is_done() and not self.loop.is_closed:
+            remaining_s = None if deadline is None else deadline - time.monotonic()
+            if remaining_s is not None and remaining_s <= 0:
+                return
+            self.wait(is_done, remaining_s, _wait_briefly)
 
     def _crash(self, error: BaseException) -> None:
         for group in self.loop.client.groups.values():
@@ -130,20 +132,32 @@ class Workers:
     def pickle_call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, bytes]:
         """(function id, pickled call). Raises what pickling raises."""
         function_id = self._functions.named(function)
-        if not function_id:
-            return function_id, dumps((function, args, kwargs), self._main)
-        if not kwargs and SCALARS.issuperset(map(type, args)):
+        if function_id and not kwargs and SCALARS.issuperset(map(type, args)):
             return function_id, pickle.dumps((args, kwargs), 5)
-        return function_id, dumps((args, kwargs), self._main)
+        try:
+            return function_id, dumps((args, kwargs) if function_id else (function, args, kwargs), self._main)
+        except Exception as error:
+            named = [(f"argument {position}", value) for position, value in enumerate(args)]
+            named += [(f"argument {name!r}", value) for name, value in kwargs.items()]
+            raise blame(error, [*named, ("the function", function)], self._main) from None
 
-    def pickle_chunk(self, function: Any, items: Iterable[Any]) -> tuple[Any, bytes]:
-        """(function id, pickled list of items). Raises what pickling raises."""
+    def pickle_chunk(self, function: Any, items: list[Any], first: int) -> tuple[Any, bytes]:
+        """(function id, pickled list of items). `first`: the number of the first of them. Raises what pickling raises."""
         function_id = self._functions.named(function)
-        return function_id, dumps(items if function_id else (function, items), self._main)
+        try:
+            return function_id, dumps(items if function_id else (function, items), self._main)
+        except Exception as error:
+            named = [(f"item {position}", value) for position, value in enumerate(items, first)]
+            raise blame(error, [*named, ("the function", function)], self._main) from None
 
-    def entry(self, item: Any) -> Entry:
-        """One item as it waits to be sent: itself when it is a scalar, else its pickle."""
-        return item if is_scalar(item) else dumps(item, self._main)
+    def entry(self, item: Any, position: int) -> Entry:
+        """One item as it waits to be sent: itself when it is a scalar, else its pickle. Raises what pickling raises."""
+        if is_scalar(item):
+            return item  # type: ignore[no-any-return]
+        try:
+            return dumps(item, self._main)
+        except Exception as error:
+            raise blame(error, [(f"item {position}", item)], self._main) from None
 
     def function_for_items(self, function: Any) -> Any:
         """The id of a function whose items travel without it. Raises what pickling raises."""
@@ -328,7 +342,8 @@ def wait_for_threads_to_end() -> None:
         time.sleep(0.0001)
 
 
-def _sleep_briefly(timeout_s: float | None) -> None:
+def _wait_briefly(timeout_s: float | None) -> None:
+    """Another thread runs the loop; what a handle waits for has no event of its own, and takes a few milliseconds."""
     time.sleep(0.001)
 
 

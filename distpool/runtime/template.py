@@ -15,7 +15,7 @@ import signal
 import socket
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import context, process, spawn, util
 from typing import Any, NoReturn
 
@@ -104,9 +104,7 @@ class Template:
             except BaseException:
                 # Each worker tries again, and the failure is told where the standard library tells it.
                 return
-            self._plan.setup = WorkerSetup(
-                setup.initializer, setup.initargs, setup.pickled, encode_error=setup.encode_error
-            )
+            self._plan.setup = replace(setup, main={})
 
     def serve(self) -> None:
         while not (self._is_stopping and not self._workers):

@@ -7,6 +7,7 @@ import pickle
 import signal
 import socket
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import starmap
@@ -49,6 +50,7 @@ class WorkerSetup:
     pickled: bytes | None = None
     main: dict[str, str] = field(default_factory=dict)
     encode_error: Callable[[BaseException, object], BaseException] | None = None
+    breaks: bool = False
 
 
 class WorkerProcess(process.BaseProcess):
@@ -59,6 +61,7 @@ class WorkerProcess(process.BaseProcess):
         self._setup = setup
         self._descriptors = (lane, tokens, ring, ring_offset)
         self._template_pid = os.getpid()
+        self._main_failure: BaseException | None = None
 
     def become(self, name: str, number: int, *, daemon: bool, start_method: str, parent_pid: int) -> None:
         """Take the identity that the driver chose."""
@@ -68,6 +71,15 @@ class WorkerProcess(process.BaseProcess):
         self._config["daemon"] = daemon  # type: ignore[attr-defined]
         self._parent_pid = parent_pid
 
+    def _bootstrap(self, parent_sentinel: int | None = None) -> Any:
+        """Import `__main__` before this process becomes a pool's worker, as a spawned child does."""
+        if self._setup.main:
+            try:
+                import_main(self._setup.main)
+            except BaseException as error:
+                self._main_failure = error
+        return super()._bootstrap(parent_sentinel)  # type: ignore[misc]
+
     def run(self) -> None:
         """Be ready, then serve until told to end."""
         die_with_parent(self._template_pid)
@@ -76,8 +88,8 @@ class WorkerProcess(process.BaseProcess):
         sock = socket.socket(fileno=lane)
         worker = Worker(sock, tokens, Ring(ring, ring_offset, SETTINGS.ring_bytes), self._setup)
         os.close(ring)
-        if worker.prepare():
-            worker.serve()
+        worker.prepare(self._main_failure)
+        worker.serve()
 
 
 class Worker:
@@ -95,14 +107,14 @@ class Worker:
         self._busy_ns = 0
         self._in_call = False
 
-    def prepare(self) -> bool:
-        """Import `__main__`, run the initializer; on failure tell the caller why, and return False."""
+    def prepare(self, main_failure: BaseException | None) -> None:
+        """Run the initializer; if it, or the import of `__main__` before it, failed, tell the caller why and raise."""
         setup = self._setup
         if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, signal.SIG_IGN):
             signal.signal(signal.SIGINT, self._on_interrupt)
         try:
-            if setup.main:
-                import_main(setup.main)
+            if main_failure is not None:
+                raise main_failure
             initializer, initargs = setup.initializer, setup.initargs
             if setup.pickled is not None:
                 initializer, initargs = pickle.loads(setup.pickled)
@@ -112,7 +124,6 @@ class Worker:
             self._send(WorkerUnusable(encode_failure(error)))
             raise
         self._send(WorkerReady())
-        return True
 
     def serve(self) -> None:
         """Until ExitWorker, or until the caller is gone."""
@@ -200,7 +211,7 @@ class Worker:
         try:
             self._in_call = True
             if not piece.packed:
-                item = pickle.loads(item)
+                item = self._load_arguments(item)
             value = self._apply(piece, item)
             self._in_call = False
         except BaseException as error:
@@ -220,6 +231,16 @@ class Worker:
         """Ctrl-C reaches every process of a terminal: here it interrupts the call that runs, and nothing else."""
         if self._in_call:
             raise KeyboardInterrupt
+
+    def _load_arguments(self, pickled: Any) -> Any:
+        try:
+            return pickle.loads(pickled)
+        except Exception:
+            if self._setup.breaks:
+                # The standard Executor's worker ends here, and breaks its pool.
+                traceback.print_exc()
+                os._exit(1)
+            raise
 
     def _apply(self, piece: Slice, item: Any) -> Any:
         mode = piece.mode

@@ -54,7 +54,7 @@ class FunctionTable:
             try:
                 blob = extended_dumps(function, self._main)
             except PICKLE_ERRORS:
-                raise blame(error, function) from None
+                raise blame(error, [("the function", function)], self._main) from None
         known = self._by_blob.get(blob)
         if known is None:
             known = self._by_blob[blob] = self._add(blob, fresh=fresh)

@@ -11,7 +11,7 @@ import io
 import pickle
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Protocol
@@ -71,10 +71,7 @@ def extended_dumps(value: object, main: MainView) -> bytes:
 
 
 def dumps(value: object, main: MainView) -> bytes:
-    """Pickle by reference first; by value only what cannot be imported.
-
-    Raises the standard pickler's error, with the part of `value` that is to blame added to its message.
-    """
+    """Pickle by reference first; by value only what cannot be imported. Raises what the standard pickler raises."""
     first_error: Exception | None = None
     if main.complete:
         try:
@@ -84,17 +81,23 @@ def dumps(value: object, main: MainView) -> bytes:
     try:
         return extended_dumps(value, main)
     except PICKLE_ERRORS as error:
-        raise blame(first_error or error, value) from None
+        raise first_error or error from None
 
 
-def blame(error: Exception, value: object) -> Exception:
-    """The same kind of error, whose message names the part of `value` that cannot be pickled."""
-    path, culprit = find_unpicklable(value)
-    text = f"{error}; the part that cannot be pickled is {path or 'the value itself'}, {describe(culprit)}"
-    try:
-        return type(error)(text)
-    except Exception:  # an exception class with another signature: keep the original one
-        return error
+def blame(error: Exception, parts: Iterable[tuple[str, object]], main: MainView) -> Exception:
+    """The same kind of error, whose message names which of `parts` (name, value) cannot be pickled, and what in it."""
+    for name, value in parts:
+        try:
+            dumps(value, main)
+        except Exception:
+            path, culprit = find_unpicklable(value)
+            where = f"its part {path} is" if path else "it is"
+            text = f"{error}; {name} cannot be pickled: {where} {describe(culprit)}"
+            try:
+                return type(error)(text)
+            except Exception:  # an exception class with another signature: keep the original one
+                return error
+    return error
 
 
 def describe(value: object) -> str:

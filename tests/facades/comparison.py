@@ -5,6 +5,7 @@ or raises. `compare` runs it on both subjects of a `Pair`. Whoever expects an ex
 scenario which is broken in itself cannot pass by failing twice in the same way.
 """
 
+import gc
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -84,6 +85,10 @@ def outcome(scenario: Callable[[Subject], Any], subject: Subject) -> Any:
         return scenario(subject)
     except Exception as error:
         return Raised(Failure.of(error))
+    finally:
+        # A standard pool is cyclic garbage with semaphores in it. Where the collector finds it by itself in the middle
+        # of the standard resource tracker, that one fails or waits for its own lock.
+        gc.collect()
 
 
 def compare(

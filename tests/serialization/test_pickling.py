@@ -1,4 +1,4 @@
-"""Values to pickles: by reference first, by value what cannot be imported, and the name of the part that cannot travel."""
+"""Values to pickles: by reference first, by value what cannot be imported; the part that cannot travel is named."""
 
 import functools
 import math
@@ -24,7 +24,6 @@ from distpool.serialization.pickling import (
     extended_dumps,
     find_unpicklable,
     is_scalar,
-    standard_dumps,
 )
 
 LIMIT_S = 30
@@ -484,8 +483,8 @@ def lock_beside_a_local_function() -> Callable[[], object]:
 
 
 def parent_and_child() -> Node:
-    parent, child = Node(), Node(lock=threading.Lock())
-    child.parent, parent.child = parent, child  # type: ignore[attr-defined]
+    parent = Node()
+    parent.child = Node(parent=parent, lock=threading.Lock())  # type: ignore[attr-defined]
     return parent
 
 
@@ -552,7 +551,7 @@ def test_an_error_of_the_users_own_reducer_passes_unchanged():
         def __reduce__(self) -> str:
             raise ZeroDivisionError("by the user")
 
-    with pytest.raises(ZeroDivisionError, match="^by the user$"):
+    with pytest.raises(ZeroDivisionError, match=r"^by the user$"):
         dumps([Refuses()], IMPORTABLE)
 
 

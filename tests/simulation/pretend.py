@@ -48,6 +48,10 @@ class Surroundings(Protocol):
         """Let workers run on for a moment, or not."""
         ...
 
+    def delay(self) -> float:
+        """How much longer than it must a step takes."""
+        ...
+
     def begin(self, number: int, worker: PretendWorker) -> tuple[float, bool]:
         """A worker begins a call: how long it takes, and whether it ends the process."""
         ...
@@ -218,7 +222,7 @@ class PretendWorker:
             if self.exitcode is None:
                 self.die(0, "ended")
             return
-        self.due_at = None if delay is None else self._world.now + delay
+        self.due_at = None if delay is None else self._world.now + delay + self._world.delay()
         if delay is None and not self.lane.to_worker:
             self.idle_since = self._world.now
 

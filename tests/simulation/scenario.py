@@ -6,6 +6,7 @@ import pickle
 import random
 from dataclasses import dataclass, field
 
+from distpool.config import SETTINGS
 from distpool.ids import FunctionId, GroupId
 from distpool.logic.calls import SCALAR_BYTES, Bundle
 from distpool.logic.group import Group, GroupPlan
@@ -33,6 +34,7 @@ class Pool:
     was_terminated: bool = False
     lost_its_template: bool = False
     lost_a_worker: bool = False
+    kills: int = 0
 
     def may_end_as(self, handed: Handed) -> Allowed:
         """What may become of a call, by what has been done to the pool."""
@@ -44,7 +46,9 @@ class Pool:
             OutcomeKind.TERMINATED: self.was_terminated,
         }
         allowed[OutcomeKind.LOST] = self.lost_its_template
-        allowed[OutcomeKind.BROKEN] = self.fragile or self.lost_its_template
+        # Workers that are killed before they are ready count as failed starts.
+        may_fail_to_start = self.fragile or self.kills >= SETTINGS.start_failures_limit
+        allowed[OutcomeKind.BROKEN] = may_fail_to_start or self.lost_its_template
         allowed[deaths] = allowed[deaths] or self.lost_a_worker
         return frozenset(kind for kind, is_allowed in allowed.items() if is_allowed)
 
@@ -60,7 +64,7 @@ class Scenario:
             {number: FunctionBlob(number, b"", False) for number in FUNCTIONS if number}
         )
         self.pools = [self._open(GroupId(number)) for number in range(1, rng.choice([2, 2, 3]))]
-        self._long_calls_left = 6
+        self._long_calls_left = 8
 
     def run(self, lines: int | None = LAST_LINES) -> None:
         """Raises Violation, with the seed and what happened."""
@@ -85,7 +89,7 @@ class Scenario:
     def _open(self, group_id: GroupId) -> Pool:
         rng = self._rng
         plan = GroupPlan(
-            size=rng.randint(1, 4),
+            size=rng.choice([1, 2, 2, 3, 4]),
             on_demand=rng.random() < 0.4,
             breaks=rng.random() < 0.25,
             calls_per_worker=rng.choice([None, None, 1, 2, 5]),
@@ -131,7 +135,7 @@ class Scenario:
             return
         rng = self._rng
         calls = [
-            self.world.ledger.new_call(self._work_s(), is_deadly=rng.random() < 0.01) for _ in range(count)
+            self.world.ledger.new_call(self._work_s(), is_deadly=rng.random() < 0.004) for _ in range(count)
         ]
         first = rng.choice([0, 100])
         handed = Handed(calls, lambda: pool.may_end_as(handed), first)
@@ -149,7 +153,7 @@ class Scenario:
 
     def _work_s(self) -> float:
         rng = self._rng
-        if self._long_calls_left and rng.random() < 0.05:
+        if self._long_calls_left and rng.random() < 0.1:
             self._long_calls_left -= 1
             return rng.uniform(0.5, 2.0)
         return rng.choice([2e-5, 2e-5, 3e-4, rng.uniform(1e-3, 2e-2)])
@@ -159,6 +163,7 @@ class Scenario:
         alive = [worker for worker in alive if worker.exitcode is None]
         if alive:
             pool.lost_a_worker = True
+            pool.kills += 1
             busy = [worker for worker in alive if worker.in_call_since is not None]
             self._rng.choice(busy if busy and self._rng.random() < 0.5 else alive).die(KILLED, "is killed")
 

@@ -54,6 +54,7 @@ class Hosting:
         self._is_apart = False
         self._peek_at: dict[LeaseId, float] = {}
         self._wake_at: float | None = None
+        self._stalled_until = world.now
         self._decide()  # The node registers before anything else happens.
         self._is_apart = is_apart
 
@@ -61,6 +62,11 @@ class Hosting:
         return "driver"
 
     def due_at(self) -> float | None:
+        """When the loop has something to do and comes to it; None while there is nothing."""
+        due = self._news_at()
+        return due if due is None else max(due, self._stalled_until)
+
+    def _news_at(self) -> float | None:
         if (
             self.mailbox
             or self._lanes_with_news()
@@ -72,6 +78,7 @@ class Hosting:
 
     def turn(self) -> None:
         world = self._world
+        self._stalled_until = world.now + world.delay()
         lanes = self._lanes_with_news()
         groups = [group for group in self.launcher.crews if self.launcher.is_readable(group)]
         readable: list[Callable[[], None]] = [
@@ -234,6 +241,7 @@ class World:
         self.is_quiet_after = self.now
         self._frames_limit = rng.choice([2, 1000])
         self._ring_limit = rng.choice([2, 1000])
+        self._stalls = rng.choice([0.0, 0.02, 0.1])
         self._calm = rng.choice([0.0, 0.5, 0.9])
         self.hosting = Hosting(self, is_apart=is_apart)
 
@@ -244,6 +252,10 @@ class World:
 
     def draws(self, probability: float) -> bool:
         return self.rng.random() < probability
+
+    def delay(self) -> float:
+        """How long a process takes to its next step: nothing worth mentioning, or the system runs others meanwhile."""
+        return self.rng.choice([1e-4, 1.5e-3, 3e-3, 1e-2]) if self.rng.random() < self._stalls else 0.0
 
     def slip(self) -> None:
         while self.rng.random() > max(self._calm, 0.3):
@@ -377,6 +389,9 @@ class World:
         if late:
             raise Violation("a result waits", f"calls {late} were finished {SLACK_S} s ago")
         for group_id, group in self.groups.items():
+            for lease in group.leases.values():
+                if lease.state is LeaseState.STOPPING and _is_before(self.workers[lease.id].idle_since, before):
+                    raise Violation("never stops", f"lease {lease.id} waits for an idle worker to drop its calls")
             leases = [lease for lease in group.leases.values() if lease.state is LeaseState.READY]
             workers = [self.workers[lease.id] for lease in leases if lease.calls_left != 0]
             if group_id in self.gone or group.reason or not any(_is_before(w.idle_since, before) for w in workers):

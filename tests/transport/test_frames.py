@@ -132,10 +132,14 @@ def test_a_full_socket_takes_nothing_of_a_frame(ends, size):
     ours.setblocking(False)
     before = descriptors_of_memory_files()
     sent = 0
-    with pytest.raises(BlockingIOError):
-        while sent < 100_000:
+    while sent < 100_000:
+        try:
             send_frame(ours, [sent.to_bytes(8, "little"), bytes(size - 8)])
-            sent += 1
+        except BlockingIOError:
+            break
+        sent += 1
+    else:
+        pytest.fail("the socket has no end")
     assert descriptors_of_memory_files() == before, "the frame that was not sent has left its memory"
     theirs.setblocking(False)
     received = [bytes(receive_frame(theirs)[:8]) for _ in range(sent)]
@@ -182,7 +186,7 @@ def test_a_frame_whose_descriptor_found_no_room_is_an_error_and_no_frame(ends):
     os.close(lowest_free)
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
     try:
-        with pytest.raises(OSError, match="."):
+        with pytest.raises(OSError, match=r"descriptor|open files"):
             receive_frame(theirs)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
