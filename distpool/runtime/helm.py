@@ -158,7 +158,7 @@ class Helm:
 
     def _leave(self) -> None:
         """Wake the background thread where somebody must go on looking."""
-        if self._sleeps or self._loop.mailbox or self._loop.client.has_outstanding():
+        if self._loop.mailbox or self._loop.client.has_outstanding():
             self._resume.set()
 
     @contextmanager
@@ -236,6 +236,8 @@ class Helm:
         if handler is not None:
             _signal.signal(_SIGINT, handler)
         self._lock.release()
+        if self._sleeps:
+            self._resume.set()
         if interrupted:
             os.kill(os.getpid(), _SIGINT)
 

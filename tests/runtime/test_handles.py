@@ -5,6 +5,7 @@ import multiprocessing.connection
 import os
 import signal
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -16,13 +17,15 @@ from . import calls
 from .programs import LIMIT_S, until
 
 
-def handle_of(pid: int | None, **changes: object) -> WorkerHandle:
-    """A handle whose process the launcher has started, or not yet."""
+def handle_of(pid: int | None, *, daemon: bool = True) -> WorkerHandle:
+    """A handle whose process the launcher has started, or starts when somebody waits for it."""
 
-    def start_late(handle: WorkerHandle) -> None:
-        handle.known_pid = 4321
+    def wait(is_so: Callable[[], bool], timeout_s: float | None) -> None:
+        if handle.known_pid is None:
+            handle.known_pid = 4321
+        assert is_so() or timeout_s is not None, "nothing more will happen here"
 
-    handle = WorkerHandle(LeaseId(1), "Worker-1", daemon=bool(changes.get("daemon", True)), know_pid=start_late)
+    handle = WorkerHandle(LeaseId(1), "Worker-1", daemon=daemon, wait=wait)
     handle.known_pid = pid
     return handle
 
@@ -116,14 +119,19 @@ def test_joining_a_live_worker_ends_with_the_time_limit(pool):
     assert pool._pool[0].is_alive()
 
 
-def test_a_handle_lets_go_of_its_descriptor(pool):
+def watched_and_killed(pool: distpool.Pool) -> int:
+    """The descriptor that the handle of a worker, which has ended since, had open."""
     handle = pool._pool[0]
     descriptor = handle.sentinel
     assert os.readlink(f"/proc/self/fd/{descriptor}") == "anon_inode:[pidfd]"
     handle.kill()
     handle.join(LIMIT_S)
     assert until(lambda: handle not in pool._pool)
-    del handle
+    return descriptor
+
+
+def test_a_handle_lets_go_of_its_descriptor(pool):
+    descriptor = watched_and_killed(pool)
     gc.collect()
     assert not os.path.exists(f"/proc/self/fd/{descriptor}") or "pidfd" not in os.readlink(
         f"/proc/self/fd/{descriptor}"

@@ -50,6 +50,7 @@ def test_an_idle_pool_sleeps(tmp_path, kind, method):
         assert len(processes) >= 3, "a template and two workers"
         pids = [driver.pid, *(process.pid for process in processes)]
         before = [(process.cpu_times()[:2], wake_ups(process.pid)) for process in processes]
+        time.sleep(0.05)  # until the main thread, which has just said so, sleeps too
         driver_before = wake_ups(driver.pid)
         time.sleep(WATCHED_S)
         assert wake_ups(driver.pid) == driver_before

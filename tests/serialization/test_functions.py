@@ -187,6 +187,6 @@ def test_what_cannot_be_pickled_is_an_error_that_names_the_part():
     counter = Counter()
     counter.source = (number for number in range(3))  # type: ignore[attr-defined]
     table = Table()
-    with pytest.raises(TypeError, match=r"the part that cannot be pickled is \.source, a generator"):
+    with pytest.raises(TypeError, match=r"the function cannot be pickled: its part \.source is a generator"):
         table.any(counter)
     assert table.blobs == []

@@ -1,7 +1,7 @@
 """Pretend hands: lanes with tokens and a ring, worker processes, templates and their launcher, all without a process.
 
-Each works as its namesake in `transport` and `runtime` does, step by step, so that anything may happen between two steps.
-Whoever owns a step calls `slip` where a real worker could run on meanwhile: tokens are taken one by one while they are taken back.
+Each works as its namesake in `transport` and `runtime` does, step by step, and anything may happen between two steps.
+`slip` is called where a real worker could run on meanwhile: it may take a token while others are taken back, say.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Surroundings(Protocol):
 
 
 class PretendLane:
-    """The caller's and the worker's end at once. A socket holds at most `frames_limit` frames, a ring so many results."""
+    """The caller's and the worker's end at once. A socket holds at most `frames_limit` frames."""
 
     def __init__(self, world: Surroundings, lease: LeaseId, frames_limit: int, ring_limit: int) -> None:
         self.lease = lease
@@ -157,6 +157,7 @@ class PretendLane:
         self.ring.clear()
         if self.writer_waits:
             self.writer_waits = False
+            self._world.tell("client", f"lane {self.lease}", RoomInRing())
             self.send(RoomInRing())
         if not outcomes and not stopped:
             return None

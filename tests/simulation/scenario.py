@@ -28,6 +28,8 @@ class Pool:
 
     group: Group
     fragile: bool
+    tiny_calls: float
+    long_calls: float
     handed: list[Handed] = field(default_factory=list)
     is_open: bool = True
     was_cancelled: bool = False
@@ -91,12 +93,14 @@ class Scenario:
         plan = GroupPlan(
             size=rng.choice([1, 2, 2, 3, 4]),
             on_demand=rng.random() < 0.4,
-            breaks=rng.random() < 0.25,
-            calls_per_worker=rng.choice([None, None, 1, 2, 5]),
+            breaks=rng.random() < 0.2,
+            calls_per_worker=rng.choice([None, None, None, 1, 2, 5]),
         )
-        fragile = rng.choice([0.0] * 8 + [0.2, 1.0])
+        fragile = rng.choice([0.0] * 12 + [0.2, 1.0])
         self.world.tell("user", f"group {group_id}", f"{plan}, initializer fails at {fragile}")
-        return Pool(self.world.open(group_id, plan, fragile), fragile > 0.0)
+        tiny_calls = rng.choice([0.0, 0.5, 0.95, 1.0])
+        long_calls = rng.choice([0.02, 0.1])
+        return Pool(self.world.open(group_id, plan, fragile), fragile > 0.0, tiny_calls, long_calls)
 
     def _moment(self) -> float:
         rng = self._rng
@@ -106,13 +110,13 @@ class Scenario:
         rng = self._rng
         for _ in range(rng.randint(0, 6)):
             moment = self._moment()
-            for _ in range(rng.choice([1, 1, 2, 8, 15])):
-                count = rng.choice([1, 1, 1, 2, 5, 30])
+            for _ in range(rng.choice([1, 1, 2, 8])):
+                count = rng.choice([1, 1, 2, 5, 30, 60])
                 self.world.at(moment, lambda count=count: self._submit(pool, count))  # type: ignore[misc]
 
     def _plan_faults(self, pool: Pool) -> None:
         rng = self._rng
-        for _ in range(rng.choice([0, 0, 0, 1, 3])):
+        for _ in range(rng.choice([0, 0, 0, 0, 1, 3])):
             self.world.at(self._moment(), lambda: self._kill_worker(pool))
         if rng.random() < 0.05:
             self.world.at(self._moment(), lambda: self._kill_template(pool))
@@ -120,7 +124,7 @@ class Scenario:
             self.world.at(self._moment(), lambda: self._cancel_one(pool))
 
     def _plan_end(self, pool: Pool) -> None:
-        end = self._rng.choice([None, None, self._close, self._terminate, self._cancel_and_close])
+        end = self._rng.choice([None, None, None, self._close, self._close, self._terminate, self._cancel_and_close])
         if end is not None:
             self.world.at(self._moment(), lambda: end(pool))
 
@@ -134,9 +138,7 @@ class Scenario:
         if not pool.is_open:
             return
         rng = self._rng
-        calls = [
-            self.world.ledger.new_call(self._work_s(), is_deadly=rng.random() < 0.004) for _ in range(count)
-        ]
+        calls = [self.world.ledger.new_call(self._work_s(pool), is_deadly=rng.random() < 0.0015) for _ in range(count)]
         first = rng.choice([0, 100])
         handed = Handed(calls, lambda: pool.may_end_as(handed), first)
         pool.handed.append(handed)
@@ -151,12 +153,12 @@ class Scenario:
         numbers = f"{calls[0].number}" if count == 1 else f"{calls[0].number} to {calls[-1].number}"
         self._do(f"submits calls {numbers}", pool, self.world.hosting.client.submit, pool.group, [bundle])
 
-    def _work_s(self) -> float:
+    def _work_s(self, pool: Pool) -> float:
         rng = self._rng
-        if self._long_calls_left and rng.random() < 0.1:
+        if self._long_calls_left and rng.random() < pool.long_calls:
             self._long_calls_left -= 1
             return rng.uniform(0.5, 2.0)
-        return rng.choice([2e-5, 2e-5, 3e-4, rng.uniform(1e-3, 2e-2)])
+        return 2e-5 if rng.random() < pool.tiny_calls else rng.choice([3e-4, rng.uniform(1e-3, 2e-2)])
 
     def _kill_worker(self, pool: Pool) -> None:
         alive = [self.world.workers[lease] for lease in pool.group.leases]
@@ -213,8 +215,9 @@ class Scenario:
         hosting = world.hosting
         if hosting.lanes or hosting.client.groups or hosting.launcher.crews:
             raise Violation("a lease stays", f"lanes {list(hosting.lanes)}, groups {list(hosting.client.groups)}")
-        if hosting.head.placement.leases_on(world.node_id):
-            raise Violation("a lease stays", f"{hosting.head.placement.leases_on(world.node_id)} are placed at the head")
+        placed = hosting.head.placement.leases_on(world.node_id)
+        if placed:
+            raise Violation("a lease stays", f"{placed} are placed at the head")
         alive = [str(worker) for worker in world.workers.values() if worker.exitcode is None]
         if alive:
             raise Violation("a worker stays", ", ".join(alive))

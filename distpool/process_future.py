@@ -1,0 +1,81 @@
+"""The futures of the process pool: standard futures, but a thread that waits for one runs the runtime's loop meanwhile."""
+
+from __future__ import annotations
+
+from concurrent import futures as standard
+from concurrent.futures import InvalidStateError
+from concurrent.futures import process as standard_process
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from distpool.logic.calls import Outcome
+from distpool.outcomes import open_outcome
+from distpool.protocol.messages import OutcomeKind
+from distpool.runtime.session import Workers
+
+RemoteTraceback: type[Exception] = standard_process._RemoteTraceback  # type: ignore[attr-defined]
+_ENDED = ("CANCELLED", "CANCELLED_AND_NOTIFIED", "FINISHED")
+_BREAKING = frozenset({OutcomeKind.LOST, OutcomeKind.BROKEN, OutcomeKind.TERMINATED})
+
+
+class Future(standard.Future[Any]):
+    """What `ProcessPoolExecutor.submit` returns."""
+
+    def __init__(self, workers: Workers | None = None) -> None:
+        super().__init__()
+        self._workers = workers
+
+    def result(self, timeout: float | None = None) -> Any:
+        """The call's value; raises its exception, CancelledError, or TimeoutError after `timeout` seconds."""
+        return super().result(self._wait(timeout))
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """The call's exception or None; raises CancelledError, or TimeoutError after `timeout` seconds."""
+        return super().exception(self._wait(timeout))
+
+    def begin(self) -> bool:
+        """As a sink: the call is about to be sent."""
+        with self._condition._lock:  # type: ignore[attr-defined]
+            if self._state == "PENDING":
+                self._state = "RUNNING"
+                return True
+        return self.set_running_or_notify_cancel()
+
+    def deliver(self, first: int, outcomes: list[Outcome]) -> None:
+        """As a sink: the call has ended."""
+        workers, self._workers = self._workers, None
+        kind, payload = outcomes[0]
+        if self._state in _ENDED:
+            return  # cancelled, or resolved by its user
+        if kind == OutcomeKind.CANCELLED:
+            if self.cancel():
+                self.set_running_or_notify_cancel()
+            return
+        if kind in _BREAKING:
+            success, value = False, BrokenProcessPool(payload.decode(errors="replace"))
+        else:
+            success, value = open_outcome(outcomes[0], RemoteTraceback)  # type: ignore[assignment]
+            if kind == OutcomeKind.VALUE and not success and workers is not None:
+                # As in the standard library, a result that cannot be unpickled breaks the pool.
+                text = f"a result could not be unpickled: {value!r}"
+                workers.terminate(OutcomeKind.BROKEN, text)
+                value = BrokenProcessPool(text)
+        try:
+            self.set_result(value) if success else self.set_exception(value)
+        except InvalidStateError:
+            return  # its user resolved it in this very moment
+
+    def _is_ended(self) -> bool:
+        return self._state in _ENDED
+
+    def _wait(self, timeout: float | None) -> float | None:
+        """Run the loop until the future has ended; what remains of the time is up to the standard library."""
+        workers = self._workers
+        if workers is None or self._state in _ENDED:
+            return timeout
+        workers.wait(self._is_ended, timeout, self._wait_passively)
+        return timeout if timeout is None else 0
+
+    def _wait_passively(self, timeout: float | None) -> None:
+        with self._condition:
+            self._condition.wait_for(self._is_ended, timeout)
