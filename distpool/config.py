@@ -1,4 +1,4 @@
-"""Every number that was chosen, with its unit and its reason. One frozen object; nothing else reads them from elsewhere."""
+"""Every number that was chosen, with its unit and its reason, in one frozen object."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Settings:
     """The most argument bytes in frames of one worker's socket; one call may be larger, and then travels alone."""
 
     hold_results_s: float = 0.001
-    """A worker tells of finished calls at most this often while it has more to do; results wait in the ring meanwhile."""
+    """A worker tells of finished calls at most this often while it has more to do; results wait in the ring."""
 
     peek_after_s: float = 0.002
     """Silence of a busy worker after which its ring is looked at once; longer than `hold_results_s`."""

@@ -21,7 +21,7 @@ class _PoolMaker:
     """Gives a standard context distpool's Pool, with the standard signature."""
 
     @lists_options
-    def Pool(  # noqa: N802
+    def Pool(
         self,
         processes: int | None = None,
         initializer: Callable[..., object] | None = None,
@@ -114,7 +114,7 @@ class DefaultContext(_PoolMaker, standard.DefaultContext):
 
 
 def _standard_default() -> Any:
-    return standard._default_context  # type: ignore[attr-defined]
+    return standard._default_context
 
 
 def cpu_count_for_pools() -> int:

@@ -1,4 +1,4 @@
-"""Every exception that distpool raises by its own name; each is also the standard library's kind where users catch that."""
+"""Every exception that distpool raises by its own name; where users catch the standard's, of that kind too."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class WorkerDied(DistpoolError, BrokenProcessPool):
 
 
 class PoolBroken(DistpoolError, BrokenProcessPool):
-    """No call of this pool can run any more: its initializer failed again and again, say. The message has the reason."""
+    """No call of this pool can run any more, as its initializer always failed, say; the message has the reason."""
 
 
 class PoolTerminated(DistpoolError, BrokenProcessPool):

@@ -1,4 +1,4 @@
-"""Feeds the items of `imap` to the workers from a thread of its own: a user's iterator may block for as long as it likes."""
+"""Feeds the items of `imap` to the workers from a thread of its own: a user's iterator may block."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ _GAP = object()
 class Feed:
     """One input on its way: items gather in a buffer, and whoever holds the loop takes all that are there at once."""
 
-    def __init__(self, workers: Workers, function: Any, items: Iterator[Any], chunksize: int, result: IMapIterator) -> None:
+    def __init__(
+        self, workers: Workers, function: Any, items: Iterator[Any], chunksize: int, result: IMapIterator
+    ) -> None:
         self._result = result
         self._workers = workers
         self._function = function

@@ -1,4 +1,4 @@
-"""`concurrent.futures` on distpool's runtime: the process pool is distpool's, everything else the standard library's."""
+"""`concurrent.futures` on distpool's runtime: the process pool is distpool's, all else the standard library's."""
 
 from __future__ import annotations
 
@@ -37,7 +37,6 @@ from distpool.runtime.handles import WorkerHandle
 from distpool.runtime.launcher import LaunchPlan
 from distpool.runtime.session import Workers, interpreter_is_ending, open_workers
 from distpool.signatures import lists_options
-
 
 
 class ProcessPoolExecutor(standard.ProcessPoolExecutor):
@@ -80,7 +79,7 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
                     "supply a different mp_context."
                 )
         self._start_method = start_method
-        self._initializer = initializer
+        self._initializer: Any = initializer
         self._initargs = initargs
         self._max_tasks_per_child = max_tasks_per_child
         self._shutdown_lock = threading.Lock()
@@ -89,7 +88,7 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
 
     # Calls ----------------------------------------------------------------------------------------------------------
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> ProcessFuture:  # type: ignore[override]
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> ProcessFuture:
         """`fn(*args, **kwargs)` in a worker; raises BrokenProcessPool or RuntimeError when no call can run any more."""
         with self._shutdown_lock:
             workers = self._workers
@@ -113,7 +112,7 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
         workers.poke()
         return future
 
-    def map(  # type: ignore[override]
+    def map(
         self,
         fn: Callable[..., Any],
         *iterables: Iterable[Any],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from multiprocessing.pool import MaybeEncodingError
+from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]
 
 from distpool.errors import PoolBroken, PoolTerminated, WorkerDied
 from distpool.logic.calls import Outcome
@@ -26,8 +26,8 @@ def open_outcome(outcome: Outcome, traceback_class: type[Exception]) -> tuple[bo
     if kind == OutcomeKind.VALUE:
         try:
             return True, pickle.loads(payload)
-        except Exception as error:
-            return False, error
+        except Exception as failure:
+            return False, failure
     if kind == OutcomeKind.ERROR:
         error, trace = decode_failure(payload)
         if not isinstance(error, MaybeEncodingError):

@@ -1,8 +1,8 @@
 """`multiprocessing.Pool` on distpool's runtime: cuts inputs into calls, and nothing else.
 
-    map(f, items) ── chunks ──► Workers.submit ──► worker: [f(item) for item in chunk]
-    imap(f, items) ── Feed (a thread reads the input) ──► Workers ──► worker: f(item)
-    AsyncResult, MapResult, IMapIterator ◄── outcomes
+map(f, items) ── chunks ──► Workers.submit ──► worker: [f(item) for item in chunk]
+imap(f, items) ── Feed (a thread reads the input) ──► Workers ──► worker: f(item)
+AsyncResult, MapResult, IMapIterator ◄── outcomes
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from multiprocessing import TimeoutError, process, spawn, util
 from multiprocessing import pool as standard
-from multiprocessing.pool import CLOSE, INIT, RUN, TERMINATE, MaybeEncodingError, RemoteTraceback, ThreadPool
+from multiprocessing.pool import CLOSE, INIT, RUN, TERMINATE, ThreadPool
+from multiprocessing.pool import MaybeEncodingError as MaybeEncodingError  # type: ignore[attr-defined]
+from multiprocessing.pool import RemoteTraceback as RemoteTraceback  # type: ignore[attr-defined]
 from operator import index
 from typing import Any
 
@@ -87,13 +89,13 @@ class Pool(standard.Pool):
             warnings.warn(f"unclosed running multiprocessing pool {self!r}", ResourceWarning, source=self, stacklevel=1)
 
     @property
-    def _pool(self) -> list[WorkerHandle]:  # type: ignore[override]
+    def _pool(self) -> list[WorkerHandle]:
         """The worker processes that live; some libraries read it."""
         return self._workers.handles() if self._state != INIT else []
 
     # Calls ----------------------------------------------------------------------------------------------------------
 
-    def apply(self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: Mapping[str, Any] = {}) -> Any:  # noqa: B006
+    def apply(self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: Mapping[str, Any] = {}) -> Any:
         """`func(*args, **kwds)` in a worker."""
         return self._apply_async(func, args, kwds, None, None).get()
 
@@ -101,7 +103,7 @@ class Pool(standard.Pool):
         self,
         func: Callable[..., Any],
         args: Iterable[Any] = (),
-        kwds: Mapping[str, Any] = {},  # noqa: B006
+        kwds: Mapping[str, Any] = {},
         callback: Callback | None = None,
         error_callback: Callback | None = None,
     ) -> AsyncResult:
@@ -119,7 +121,7 @@ class Pool(standard.Pool):
         error_callback: Callback | None,
     ) -> AsyncResult:
         """Hand the call in, and leave it to whoever waits, or pokes, to send it."""
-        self._check_running()
+        self._check_running()  # type: ignore[attr-defined]
         workers = self._workers
         result = AsyncResult(self, workers, callback, error_callback)
         try:
@@ -134,7 +136,7 @@ class Pool(standard.Pool):
         """`[func(item) for item in iterable]`, `chunksize` items to a call."""
         return self._map_async(func, iterable, CallMode.CHUNK, chunksize).get()  # type: ignore[no-any-return]
 
-    def map_async(
+    def map_async(  # type: ignore[override]
         self,
         func: Callable[[Any], Any],
         iterable: Iterable[Any],
@@ -162,11 +164,11 @@ class Pool(standard.Pool):
         """Like `starmap`, at once with a result that can be waited for."""
         return self._map_async(func, iterable, CallMode.STAR_CHUNK, chunksize, callback, error_callback)
 
-    def imap(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1) -> Iterator[Any]:
+    def imap(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1) -> Any:  # type: ignore[override]
         """An iterator over `func(item)`, in order, while the input is still being read."""
         return self._imap(IMapIterator, func, iterable, chunksize)
 
-    def imap_unordered(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1) -> Iterator[Any]:
+    def imap_unordered(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1) -> Any:  # type: ignore[override]
         """Like `imap`, in the order in which the results come."""
         return self._imap(IMapUnorderedIterator, func, iterable, chunksize)
 
@@ -179,7 +181,7 @@ class Pool(standard.Pool):
         callback: Callback | None = None,
         error_callback: Callback | None = None,
     ) -> MapResult:
-        self._check_running()
+        self._check_running()  # type: ignore[attr-defined]
         items = iterable if isinstance(iterable, (list, tuple)) else _as_sized(iterable)
         if chunksize is None:
             chunksize, extra = divmod(len(items), self._processes * 4)
@@ -226,7 +228,7 @@ class Pool(standard.Pool):
         runs.submit(self._workers, mode, result)
 
     def _imap(self, kind: type[IMapIterator], func: Any, iterable: Iterable[Any], chunksize: int) -> Iterator[Any]:
-        self._check_running()
+        self._check_running()  # type: ignore[attr-defined]
         if chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
         result = kind(self, self._workers)

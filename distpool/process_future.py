@@ -1,4 +1,4 @@
-"""The futures of the process pool: standard futures, but a thread that waits for one runs the runtime's loop meanwhile."""
+"""The process pool's futures: standard ones, but a thread that waits for one runs the runtime's loop meanwhile."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from distpool.outcomes import open_outcome
 from distpool.protocol.messages import OutcomeKind
 from distpool.runtime.session import Workers
 
-RemoteTraceback: type[Exception] = standard_process._RemoteTraceback  # type: ignore[attr-defined]
+RemoteTraceback: type[Exception] = standard_process._RemoteTraceback
 _ENDED = ("CANCELLED", "CANCELLED_AND_NOTIFIED", "FINISHED")
 _BREAKING = frozenset({OutcomeKind.LOST, OutcomeKind.BROKEN, OutcomeKind.TERMINATED})
 

@@ -10,9 +10,10 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing import TimeoutError as PoolTimeoutError
 from multiprocessing import pool as standard
+from multiprocessing.pool import RemoteTraceback  # type: ignore[attr-defined]
 from typing import Any
 
 from distpool.logic.calls import Outcome
@@ -62,7 +63,7 @@ class AsyncResult(standard.ApplyResult):  # type: ignore[type-arg]
         return True
 
     def deliver(self, first: int, outcomes: list[Outcome]) -> None:
-        self.resolve(*open_outcome(outcomes[0], standard.RemoteTraceback))
+        self.resolve(*open_outcome(outcomes[0], RemoteTraceback))
 
     def resolve(self, success: bool, value: object) -> None:
         """The call has ended; callbacks run before anybody who waits gets the value."""
@@ -105,7 +106,7 @@ class MapResult(AsyncResult):
 
     def deliver(self, first: int, outcomes: list[Outcome]) -> None:
         for position, outcome in enumerate(outcomes, first):
-            self.put(position, *open_outcome(outcome, standard.RemoteTraceback))
+            self.put(position, *open_outcome(outcome, RemoteTraceback))
 
     def ready_if_empty(self) -> None:
         """There is nothing to wait for; no callback is called, as in the standard library."""
@@ -143,11 +144,11 @@ class IMapIterator(standard.IMapIterator):  # type: ignore[type-arg]
         self._due = 0
         self._last: list[tuple[bool, Any]] = []
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Any:
         return self
 
     def next(self, timeout: float | None = None) -> Any:
-        """The next result; raises its exception, StopIteration after the last, multiprocessing.TimeoutError when late."""
+        """The next result. Raises its exception, StopIteration after the last, or multiprocessing.TimeoutError."""
         if not self._ready:
             self._wait(timeout)
         try:
@@ -168,7 +169,7 @@ class IMapIterator(standard.IMapIterator):  # type: ignore[type-arg]
         return True
 
     def deliver(self, first: int, outcomes: list[Outcome]) -> None:
-        opened = [open_outcome(outcome, standard.RemoteTraceback) for outcome in outcomes]
+        opened = [open_outcome(outcome, RemoteTraceback) for outcome in outcomes]
         with self._changed:
             self._arrived += len(opened)
             self._arrange(first, opened)

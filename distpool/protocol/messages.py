@@ -71,47 +71,47 @@ class FunctionBlob(msgspec.Struct, array_like=True, frozen=True, gc=False):
 # Caller to worker ---------------------------------------------------------------------------------------------------
 
 
-class RunCalls(Message, tag=1):
+class RunCalls(Message, tag=1, frozen=True):
     """Caller to worker: run these calls, in this order; take a token before you begin each."""
 
     slices: list[Slice]
     functions: list[FunctionBlob]
 
 
-class ExitWorker(Message, tag=2):
+class ExitWorker(Message, tag=2, frozen=True):
     """Caller to worker: there will be no more calls; end."""
 
 
-class RoomInRing(Message, tag=3):
+class RoomInRing(Message, tag=3, frozen=True):
     """Caller to worker: the results that filled the ring have been read."""
 
 
 # Worker to caller ---------------------------------------------------------------------------------------------------
 
 
-class WorkerReady(Message, tag=10):
+class WorkerReady(Message, tag=10, frozen=True):
     """Worker to caller: the initializer has run."""
 
 
-class WorkerUnusable(Message, tag=11):
+class WorkerUnusable(Message, tag=11, frozen=True):
     """Worker to caller: the initializer, or what must be imported before it, failed; the worker ends."""
 
     failure: bytes
 
 
-class CallsFinished(Message, tag=12):
+class CallsFinished(Message, tag=12, frozen=True):
     """Worker to caller: look into the ring. `stopped`: a token was missing, and all calls in hand were dropped."""
 
     stopped: bool
 
 
-class LargeOutcome(Message, tag=13):
+class LargeOutcome(Message, tag=13, frozen=True):
     """Worker to caller: the payload of the ring's next FRAME record."""
 
     payload: bytes | int
 
 
-class CallsDone(Message, tag=14):
+class CallsDone(Message, tag=14, frozen=True):
     """The caller's lane to its client role: these calls ended, in the order in which they were sent."""
 
     outcomes: list[tuple[int, bytes]]
@@ -122,7 +122,7 @@ class CallsDone(Message, tag=14):
 # Client, head and node ----------------------------------------------------------------------------------------------
 
 
-class RegisterNode(Message, tag=20):
+class RegisterNode(Message, tag=20, frozen=True):
     """Node to head: this machine offers workers."""
 
     node: NodeId
@@ -130,28 +130,28 @@ class RegisterNode(Message, tag=20):
     version: int = PROTOCOL_VERSION
 
 
-class RequestLeases(Message, tag=21):
+class RequestLeases(Message, tag=21, frozen=True):
     """Client to head: place so many leases for a group."""
 
     group: GroupId
     count: int
 
 
-class GrantLease(Message, tag=22):
+class GrantLease(Message, tag=22, frozen=True):
     """Head to node: start a worker for this lease."""
 
     lease: LeaseId
     group: GroupId
 
 
-class LeaseStarted(Message, tag=23):
+class LeaseStarted(Message, tag=23, frozen=True):
     """Node to client: a process is being made ready for your lease."""
 
     lease: LeaseId
     group: GroupId
 
 
-class LeaseLost(Message, tag=24):
+class LeaseLost(Message, tag=24, frozen=True):
     """Node to client: the worker of your lease has ended. `unbegun`: calls that it held and had not begun."""
 
     lease: LeaseId
@@ -161,7 +161,7 @@ class LeaseLost(Message, tag=24):
     unbegun: int
 
 
-class ReturnLease(Message, tag=25):
+class ReturnLease(Message, tag=25, frozen=True):
     """Node to head: the worker of this lease has ended; its place is free."""
 
     lease: LeaseId
@@ -170,14 +170,14 @@ class ReturnLease(Message, tag=25):
 # Local hands --------------------------------------------------------------------------------------------------------
 
 
-class StartWorker(Message, tag=30):
+class StartWorker(Message, tag=30, frozen=True):
     """Node to its launcher: start a worker process."""
 
     lease: LeaseId
     group: GroupId
 
 
-class WorkerExited(Message, tag=31):
+class WorkerExited(Message, tag=31, frozen=True):
     """Launcher to its node: a worker process has ended and was reaped."""
 
     lease: LeaseId
@@ -187,26 +187,26 @@ class WorkerExited(Message, tag=31):
     unbegun: int
 
 
-class StopGroup(Message, tag=32):
+class StopGroup(Message, tag=32, frozen=True):
     """Client to launcher: end the group's template, and with it its workers, by `kill` or because they have ended."""
 
     group: GroupId
     kill: bool
 
 
-class TakeBack(Message, tag=33):
+class TakeBack(Message, tag=33, frozen=True):
     """Client to a lane: take back every call that the worker has not begun."""
 
     lease: LeaseId
 
 
-class TakenBack(Message, tag=34):
+class TakenBack(Message, tag=34, frozen=True):
     """A lane to its client: so many calls were taken back, the last ones sent."""
 
     calls: int
 
 
-class GroupGone(Message, tag=35):
+class GroupGone(Message, tag=35, frozen=True):
     """Launcher to client, through its node: the template of the group has ended, and no worker is left."""
 
     group: GroupId
@@ -215,7 +215,7 @@ class GroupGone(Message, tag=35):
 # Driver and template ------------------------------------------------------------------------------------------------
 
 
-class ForkWorker(Message, tag=40):
+class ForkWorker(Message, tag=40, frozen=True):
     """Launcher to template: start a worker; its lane and tokens come with the frame as descriptors."""
 
     lease: LeaseId
@@ -223,14 +223,14 @@ class ForkWorker(Message, tag=40):
     number: int
 
 
-class WorkerForked(Message, tag=41):
+class WorkerForked(Message, tag=41, frozen=True):
     """Template to launcher: the worker process has this pid."""
 
     lease: LeaseId
     pid: int
 
 
-class WorkerReaped(Message, tag=42):
+class WorkerReaped(Message, tag=42, frozen=True):
     """Template to launcher: the process has ended; `exitcode` is negative for a signal."""
 
     lease: LeaseId
@@ -238,7 +238,7 @@ class WorkerReaped(Message, tag=42):
     exitcode: int
 
 
-class StopTemplate(Message, tag=43):
+class StopTemplate(Message, tag=43, frozen=True):
     """Launcher to template: end; kill the workers that are left."""
 
     grace_s: float

@@ -41,7 +41,7 @@ class WorkerRole:
         self.has_stopped = True
 
     def finished(self, now: float) -> bool:
-        """A result was written. Whether to tell now; if not, it was written within `hold_results_s` of the last time."""
+        """A result was written: whether to tell now. If not, it came within `hold_results_s` of the last time."""
         self.untold = True
         return now - self._told_at > self._hold_results_s
 

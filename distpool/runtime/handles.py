@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from distpool.ids import LeaseId
 
-
 Wait = Callable[[Callable[[], bool], float | None], None]
 """Wait until something is so, at most for so many seconds."""
 
@@ -40,7 +39,7 @@ class WorkerHandle:
 
     @property
     def sentinel(self) -> int:
-        """A descriptor that becomes ready when the process ends. Raises ProcessLookupError when it has already ended."""
+        """A descriptor that becomes ready when the process ends. Raises ProcessLookupError when it has ended before."""
         if self._sentinel is None:
             self._sentinel = os.pidfd_open(self.pid or 0)
         return self._sentinel

@@ -7,7 +7,6 @@ then sleeps in the loop for as long as nothing happens.
 
 from __future__ import annotations
 
-import _signal  # the C functions: the wrappers of `signal` convert each value to an enum
 import os
 import signal
 import sys
@@ -16,10 +15,14 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 from distpool.config import Settings
 from distpool.runtime.loop import Loop
+
+# The C functions: the wrappers of `signal` convert each value to an enum, which takes microseconds.
+_signal: Any = import_module("_signal")
 
 # A handler of one of these may raise at any place, also in the middle of a turn; then others must run the turns.
 _RAISING_SIGNALS = tuple(
@@ -131,7 +134,9 @@ class Helm:
         # A burst: the background thread takes the rest, and what gathers while it works goes out in batches.
         self._resume.set()
 
-    def wait(self, is_done: Callable[[], bool], timeout_s: float | None, passively: Callable[[float | None], Any]) -> bool:
+    def wait(
+        self, is_done: Callable[[], bool], timeout_s: float | None, passively: Callable[[float | None], Any]
+    ) -> bool:
         """Until `is_done()`, at most `timeout_s`. `passively` waits while another thread runs the loop."""
         if is_done():
             return True

@@ -11,8 +11,8 @@ import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from multiprocessing import context, process, resource_tracker, spawn, util
-from multiprocessing.popen_spawn_posix import _DupFd  # type: ignore[attr-defined]
+from multiprocessing import context, process, reduction, resource_tracker, spawn, util
+from multiprocessing.popen_spawn_posix import _DupFd
 from typing import Any
 
 from distpool.config import Settings
@@ -30,7 +30,7 @@ from distpool.protocol.messages import (
     WorkerReaped,
 )
 from distpool.runtime.handles import Wait, WorkerHandle
-from distpool.runtime.template import TemplatePlan, TemplateProcess, run_template, write_to_child
+from distpool.runtime.template import TemplatePlan, TemplateProcess, run_template, start_interpreter, write_to_child
 from distpool.runtime.worker_process import WorkerSetup, spawned_main_keys
 from distpool.serialization.pickling import extended_dumps
 from distpool.transport.frames import receive_with_descriptors, send_frame, send_with_descriptors, socket_pair
@@ -120,7 +120,7 @@ class Launcher:
                 raise ValueError(f"the launcher cannot handle {type(message).__name__}")
 
     def receive(self, group: GroupId) -> list[Message]:
-        """Read what the template says: messages to the node. LeaseId of a death: read its lane before you deliver it."""
+        """Read what the template says: messages to the node. The lane of one that died is to be read before."""
         crew = self.crews[group]
         try:
             frame, _ = receive_with_descriptors(crew.control, 1)
@@ -187,9 +187,7 @@ class Launcher:
     # Templates ------------------------------------------------------------------------------------------------------
 
     def _fork(self, plan: LaunchPlan, ours: socket.socket, theirs: socket.socket, rings: int) -> int:
-        setup = WorkerSetup(
-            plan.initializer, plan.initargs, encode_error=plan.encode_error, breaks=plan.breaks
-        )
+        setup = WorkerSetup(plan.initializer, plan.initargs, encode_error=plan.encode_error, breaks=plan.breaks)
         template = self._template_plan(plan, setup)
         util._flush_std_streams()  # type: ignore[attr-defined]
         pid = os.fork()
@@ -201,9 +199,10 @@ class Launcher:
 
     def _spawn(self, plan: LaunchPlan, ours: socket.socket, theirs: socket.socket, rings: int) -> int:
         preparation, main = spawned_main_keys()
-        tracker: int = resource_tracker.getfd()
+        tracker = resource_tracker.getfd()
+        assert tracker is not None
         popen = _SpawningPopen()
-        context.set_spawning_popen(popen)  # type: ignore[attr-defined]
+        context.set_spawning_popen(popen)  # type: ignore[arg-type]
         try:
             pickled = None if plan.initializer is None else pickle_initializer(plan.initializer, plan.initargs)
             setup = WorkerSetup(None, (), pickled, main, plan.encode_error, plan.breaks)
@@ -216,12 +215,12 @@ class Launcher:
             )
             data = prepared + pickle.dumps(TemplateProcess(template, theirs.fileno(), rings))
         finally:
-            context.set_spawning_popen(None)  # type: ignore[attr-defined]
+            context.set_spawning_popen(None)
         read_end, write_end = os.pipe()
         try:
             command = spawn.get_command_line(tracker_fd=tracker, pipe_handle=read_end)
             descriptors = [read_end, theirs.fileno(), rings, tracker, *popen.descriptors]
-            pid: int = util.spawnv_passfds(spawn.get_executable(), command, descriptors)  # type: ignore[attr-defined]
+            pid = start_interpreter(command, descriptors)
         except BaseException:
             os.close(write_end)
             raise
@@ -231,9 +230,7 @@ class Launcher:
         return pid
 
     def _template_plan(self, plan: LaunchPlan, setup: WorkerSetup) -> TemplatePlan:
-        return TemplatePlan(
-            plan.start_method, os.getpid(), plan.names, plan.daemon, setup, self._settings.ring_bytes
-        )
+        return TemplatePlan(plan.start_method, os.getpid(), plan.names, plan.daemon, setup, self._settings.ring_bytes)
 
 
 class _SpawningPopen:
@@ -261,6 +258,6 @@ class _NothingOfMain:
 def pickle_initializer(initializer: Callable[..., object], initargs: tuple[Any, ...]) -> bytes:
     """By reference as the standard library does it; by value where that is impossible."""
     try:
-        return context.reduction.ForkingPickler.dumps((initializer, initargs)).tobytes()
+        return bytes(reduction.ForkingPickler.dumps((initializer, initargs)))
     except (pickle.PicklingError, AttributeError, TypeError):
         return extended_dumps((initializer, initargs), _NothingOfMain())

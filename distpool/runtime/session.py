@@ -1,4 +1,4 @@
-"""The door between users' threads and the runtime: opens groups of workers, hands in calls, waits for what becomes of them.
+"""The door between users' threads and the runtime: opens groups of workers, hands in calls, waits for their outcomes.
 
     facade ── pickles arguments ──► Workers.submit ── mailbox ──► loop ──► lanes ──► worker
     facade ◄── sink.deliver ◄── completions ◄──────────────────── loop ◄── ring  ◄── worker
@@ -81,7 +81,9 @@ class Session:
                     self._end_if_idle()
         return Workers(self, group, crew, view_of_main(launch.start_method), drains_at_exit=drains_at_exit)
 
-    def wait(self, is_done: Callable[[], bool], timeout_s: float | None, passively: Callable[[float | None], Any]) -> bool:
+    def wait(
+        self, is_done: Callable[[], bool], timeout_s: float | None, passively: Callable[[float | None], Any]
+    ) -> bool:
         return self.helm.wait(is_done, timeout_s, passively)
 
     def join(self) -> None:
@@ -142,7 +144,7 @@ class Workers:
             raise blame(error, [*named, ("the function", function)], self._main) from None
 
     def pickle_chunk(self, function: Any, items: list[Any], first: int) -> tuple[Any, bytes]:
-        """(function id, pickled list of items). `first`: the number of the first of them. Raises what pickling raises."""
+        """(function id, pickled list of items); `first` is the number of the first. Raises what pickling raises."""
         function_id = self._functions.named(function)
         try:
             return function_id, dumps(items if function_id else (function, items), self._main)
@@ -153,7 +155,7 @@ class Workers:
     def entry(self, item: Any, position: int) -> Entry:
         """One item as it waits to be sent: itself when it is a scalar, else its pickle. Raises what pickling raises."""
         if is_scalar(item):
-            return item  # type: ignore[no-any-return]
+            return item
         try:
             return dumps(item, self._main)
         except Exception as error:
@@ -163,16 +165,12 @@ class Workers:
         """The id of a function whose items travel without it. Raises what pickling raises."""
         return self._functions.any(function)
 
-    def submit(
-        self, function_id: Any, mode: CallMode, entries: list[Entry], sink: Receiver, first: int = 0
-    ) -> None:
+    def submit(self, function_id: Any, mode: CallMode, entries: list[Entry], sink: Receiver, first: int = 0) -> None:
         """Hand in calls; what becomes of them is delivered to the sink."""
         self.hand_in(function_id, mode, entries, sink, first)
         self.poke()
 
-    def hand_in(
-        self, function_id: Any, mode: CallMode, entries: list[Entry], sink: Receiver, first: int = 0
-    ) -> None:
+    def hand_in(self, function_id: Any, mode: CallMode, entries: list[Entry], sink: Receiver, first: int = 0) -> None:
         """Like `submit`, but leave it to `poke` to send at once: a facade may hold a lock of its own here."""
         self._check_process()
         sizes = [len(entry) for entry in entries if type(entry) is bytes]
@@ -199,7 +197,9 @@ class Workers:
         """Have something done by whoever holds the loop."""
         self._post(function, *args)
 
-    def wait(self, is_done: Callable[[], bool], timeout_s: float | None, passively: Callable[[float | None], Any]) -> bool:
+    def wait(
+        self, is_done: Callable[[], bool], timeout_s: float | None, passively: Callable[[float | None], Any]
+    ) -> bool:
         """Wait until `is_done()`; this thread runs the loop meanwhile if it can."""
         self._check_process()
         return self._session.wait(is_done, timeout_s, passively)
@@ -261,8 +261,8 @@ class Workers:
     def _check_process(self) -> None:
         if self._session.pid != os.getpid():
             raise ForeignProcess(
-                f"this pool belongs to process {self._session.pid}; process {os.getpid()} was forked from it and cannot "
-                "use it: make a pool in the process that uses it"
+                f"this pool belongs to process {self._session.pid}; process {os.getpid()} was forked from it and "
+                "cannot use it: make a pool in the process that uses it"
             )
 
     def _publish(self, blob: Any) -> None:

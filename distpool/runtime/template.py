@@ -1,8 +1,8 @@
-"""The template: a single-threaded process that starts one pool's workers, watches them, and kills them when the driver dies.
+"""The template: a single-threaded process that starts a pool's workers, watches them, kills them if the driver dies.
 
 Under `fork` it is forked from the thread that makes the pool, so its memory, and with it every worker's, is the
-driver's at that moment. Under `forkserver` it is a fresh interpreter that has imported `__main__`; under `spawn` one that
-has not, and that starts a fresh interpreter for each worker.
+driver's at that moment. Under `forkserver` it is a fresh interpreter that has imported `__main__`; under `spawn` one
+that has not, and that starts a fresh interpreter for each worker.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _START_FAILED = 71
 
 @dataclass
 class TemplatePlan:
-    """What a template needs to know of its pool. `preparation` is for `multiprocessing.spawn` in a fresh interpreter, as
-    the driver pickled it; `descriptors` are what such a worker must inherit besides its own."""
+    """What a template needs to know of its pool. `preparation` is for `multiprocessing.spawn` in a fresh interpreter,
+    as the driver pickled it; `descriptors` are what such a worker must inherit besides its own."""
 
     start_method: str
     driver_pid: int
@@ -90,7 +90,7 @@ class Template:
         self._handlers: dict[int, Any] = {}
 
     def prepare(self) -> None:
-        """Take the signals that are for the driver out of the way; import `__main__` where its workers shall inherit it."""
+        """Leave the driver's signals to the driver; import `__main__` where the workers shall inherit it."""
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
             self._handlers[number] = signal.getsignal(number)
@@ -174,17 +174,17 @@ class Template:
                 os.close(watch)
             for number, handler in self._handlers.items():
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
-            status = worker._bootstrap(parent_sentinel=self._driver)  # type: ignore[attr-defined]
+            status = worker._bootstrap(parent_sentinel=self._driver)
         finally:
             os._exit(status)
 
     def _spawn(self, worker: WorkerProcess, lane: int, tokens: int) -> int:
         """Start a fresh interpreter, and give it what `multiprocessing.spawn` expects in its pipe."""
-        context.set_spawning_popen(self)  # type: ignore[attr-defined]
+        context.set_spawning_popen(self)  # type: ignore[arg-type]
         try:
             data = self._plan.preparation + pickle.dumps(worker)
         finally:
-            context.set_spawning_popen(None)  # type: ignore[attr-defined]
+            context.set_spawning_popen(None)
         read_end, write_end = os.pipe()
         descriptors = [read_end, lane, tokens, self._rings, *self._plan.descriptors]
         arguments: dict[str, int] = {"pipe_handle": read_end}
@@ -193,7 +193,7 @@ class Template:
             descriptors.append(self._plan.tracker)
         command = spawn.get_command_line(**arguments)
         try:
-            pid: int = util.spawnv_passfds(spawn.get_executable(), command, descriptors)  # type: ignore[attr-defined]
+            pid = start_interpreter(command, descriptors)
         except OSError:
             os.close(write_end)
             raise
@@ -223,6 +223,12 @@ class Template:
         """The driver is gone: nobody wants these workers any more."""
         self._signal_all(signal.SIGKILL)
         os._exit(1)
+
+
+def start_interpreter(command: list[str], descriptors: list[int]) -> int:
+    """Start a fresh interpreter that inherits these descriptors and no others: its pid."""
+    executable: Any = spawn.get_executable()
+    return util.spawnv_passfds(executable, command, descriptors)
 
 
 def write_to_child(pipe: int, data: bytes) -> None:

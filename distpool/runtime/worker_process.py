@@ -1,4 +1,4 @@
-"""The main of a worker process: reads its lane on the main thread, runs calls, writes what became of them to the ring."""
+"""The main of a worker: reads its lane on the main thread, runs calls, writes what became of them to the ring."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class WorkerSetup:
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
     pickled: bytes | None = None
-    main: dict[str, str] = field(default_factory=dict)
+    main: dict[str, Any] = field(default_factory=dict)
     encode_error: Callable[[BaseException, object], BaseException] | None = None
     breaks: bool = False
 
@@ -66,7 +66,7 @@ class WorkerProcess(process.BaseProcess):
     def become(self, name: str, number: int, *, daemon: bool, start_method: str, parent_pid: int) -> None:
         """Take the identity that the driver chose."""
         self._start_method = start_method
-        self._identity = (*process.current_process()._identity, number)  # type: ignore[attr-defined]
+        self._identity = (*process.current_process()._identity, number)
         self._name = name
         self._config["daemon"] = daemon  # type: ignore[attr-defined]
         self._parent_pid = parent_pid
@@ -294,7 +294,7 @@ class Worker:
 _PLAIN = frozenset({int, float, bool, type(None), str, bytes})
 
 
-def import_main(main: dict[str, str]) -> None:
+def import_main(main: dict[str, Any]) -> None:
     """Import the driver's `__main__` as `__mp_main__`, as spawned children of the standard library do."""
     current: Any = process.current_process()
     current._inheriting = True
@@ -304,8 +304,8 @@ def import_main(main: dict[str, str]) -> None:
         del current._inheriting
 
 
-def spawned_main_keys() -> tuple[dict[str, Any], dict[str, str]]:
-    """This process's preparation data for a fresh interpreter, without and only with the keys that import `__main__`."""
-    data = spawn.get_preparation_data(process.current_process().name)
-    main = {key: data.pop(key) for key in ("init_main_from_name", "init_main_from_path") if key in data}
+def spawned_main_keys() -> tuple[dict[str, Any], dict[str, Any]]:
+    """This process's preparation data for a fresh interpreter, and apart from it the keys that import `__main__`."""
+    data: dict[str, Any] = spawn.get_preparation_data(process.current_process().name)
+    main: dict[str, Any] = {key: data.pop(key) for key in ("init_main_from_name", "init_main_from_path") if key in data}
     return data, main

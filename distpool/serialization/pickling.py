@@ -106,7 +106,7 @@ def describe(value: object) -> str:
 
 
 def find_unpicklable(value: object, limit: int = 200) -> tuple[str, object]:
-    """The innermost part of `value` that cannot be pickled, and the way to it, like `[0].lock`. Looks at `limit` parts."""
+    """The way to the innermost part that cannot be pickled, like `[0].lock`, and it. Looks at `limit` parts."""
     path = ""
     while limit > 0:
         for step, part in _parts(value):
@@ -204,9 +204,7 @@ def _travels(value: object) -> bool:
     return isinstance(value, (types.ModuleType, types.FunctionType, type)) or _is_picklable(value)
 
 
-def rebuild_function(
-    code: types.CodeType, module: str, name: str, defaults: Any, closure: Any
-) -> types.FunctionType:
+def rebuild_function(code: types.CodeType, module: str, name: str, defaults: Any, closure: Any) -> types.FunctionType:
     """In the worker: a function that was sent by value, with its module's dictionary as its globals."""
     return types.FunctionType(code, globals_of(module), name, defaults, closure)
 

@@ -15,8 +15,8 @@ TEXT_LIMIT = 64 * 1024
 
 
 class RemoteFailure(msgspec.Struct, array_like=True, frozen=True):
-    """An exception on its way. `exception`: its pickle; where that does not survive, the class, arguments and attributes
-    that do are in `parts` (a pickle), and where not even the class can be found, only `summary` and `trace` remain."""
+    """An exception on its way. `exception`: its pickle; where that does not survive, the class, arguments and
+    attributes that do are in `parts` (a pickle); where not even the class is found, `summary` and `trace` remain."""
 
     exception: bytes | None
     parts: bytes | None
@@ -29,7 +29,7 @@ _decode = msgspec.msgpack.Decoder(RemoteFailure).decode
 
 
 def encode_failure(error: BaseException) -> bytes:
-    """In the worker. The traceback of the frames of distpool itself is left out. Never raises for a strange exception."""
+    """In the worker. The frames of distpool itself are left out. Never raises for a strange exception."""
     trace = _trace_of(error)
     try:
         pickled = standard_dumps(error)

@@ -1,4 +1,4 @@
-"""Frames over a SEQPACKET socket. What does not fit into a packet travels as a memfd, whose descriptor is the packet."""
+"""Frames over a SEQPACKET socket. What does not fit a packet travels as a memfd, whose descriptor is the packet."""
 
 from __future__ import annotations
 
@@ -42,15 +42,13 @@ def send_frame(sock: socket.socket, frame: list[Buffer], flags: int = 0) -> None
         os.posix_fallocate(memory, 0, size)
         _write_all(memory, frame)
         descriptor = array.array("i", [memory])
-        sock.sendmsg(
-            [size.to_bytes(8, "little")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptor)], flags
-        )
+        sock.sendmsg([size.to_bytes(8, "little")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptor)], flags)
     finally:
         os.close(memory)
 
 
 def receive_frame(sock: socket.socket, flags: int = 0) -> Buffer:
-    """The next frame, empty at the end of the stream. Raises BlockingIOError when there is none and it must not block."""
+    """The next frame, empty at the end of the stream. Raises BlockingIOError when flags forbid to wait for it."""
     packet, ancillary, _, _ = sock.recvmsg(_PACKET_BYTES, _ONE_DESCRIPTOR, flags | _CLOEXEC)
     if not ancillary:
         return packet
@@ -69,9 +67,7 @@ def send_with_descriptors(sock: socket.socket, frame: list[Buffer], descriptors:
 
 def receive_with_descriptors(sock: socket.socket, most: int) -> tuple[bytes, list[int]]:
     """A short frame and the descriptors that came with it, close-on-exec."""
-    packet, ancillary, _, _ = sock.recvmsg(
-        _PACKET_BYTES, socket.CMSG_SPACE(most * array.array("i").itemsize), _CLOEXEC
-    )
+    packet, ancillary, _, _ = sock.recvmsg(_PACKET_BYTES, socket.CMSG_SPACE(most * array.array("i").itemsize), _CLOEXEC)
     descriptors = array.array("i")
     for _, _, rights in ancillary:
         descriptors.frombytes(rights)

@@ -18,12 +18,12 @@ METHODS = ["fork", "forkserver", "spawn"]
 GONE_WITHIN_S = 1.0
 
 DRIVER = """
-    import sys, time
+    import os, sys, time
     import distpool
     import distpool.futures
 
     def stay(seconds):
-        print("busy", flush=True)
+        os.write(1, b"busy\\n")
         time.sleep(seconds)
 
     def main(method, kind, state):

@@ -9,7 +9,7 @@ import pytest
 
 import distpool
 import distpool.futures
-from distpool.errors import WorkerDied
+from distpool.errors import PoolBroken, WorkerDied
 
 from . import calls
 from .programs import LIMIT_S, output_of, until
@@ -183,6 +183,18 @@ def test_an_executor_breaks_as_the_standard_one_does():
             lost.result(LIMIT_S)
         with pytest.raises(distpool.futures.BrokenProcessPool):
             executor.submit(calls.square, 3)
+
+
+def fail_to_start() -> None:
+    raise ValueError("no licence")
+
+
+def test_a_pool_whose_initializer_fails_says_why_in_words():
+    with distpool.get_context("fork").Pool(2, fail_to_start) as pool:
+        with pytest.raises(PoolBroken, match="before it was ready") as caught:
+            pool.apply_async(calls.square, [2]).get(LIMIT_S)
+        assert "ValueError: no licence" in str(caught.value)
+        assert str(caught.value).replace("\n", "").isprintable(), "bytes of a message are no words"
 
 
 # ---- strange errors must not kill a worker

@@ -1,4 +1,4 @@
-"""Does the simulation notice? Small mistakes are planted into the real logic; each must be caught, by the right rule."""
+"""Does the simulation notice? Small mistakes planted into the real logic must be caught, each by the right rule."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -1,0 +1,111 @@
+"""One lease: its table of states, and how much it may be given."""
+
+import itertools
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from distpool.ids import FunctionId, LeaseId
+from distpool.logic.calls import Bundle, Span
+from distpool.logic.leases import NEXT_STATE, Lease, LeaseState
+from distpool.protocol.messages import CallMode
+from tests.logic.machines import tries
+
+EVENTS = sorted({event for _, event in NEXT_STATE})
+
+
+def span(calls):
+    return Span(Bundle(FunctionId(0), CallMode.ITEM, [b""] * calls, None), 0, calls)
+
+
+@pytest.mark.parametrize(("state", "event"), itertools.product(LeaseState, EVENTS))
+def test_every_pair_of_state_and_event_is_in_the_table_or_an_error(state, event):
+    lease = Lease(LeaseId(3), None)
+    lease.state = state
+    if (state, event) in NEXT_STATE:
+        lease.step(event)
+        assert lease.state is NEXT_STATE[state, event]
+    else:
+        with pytest.raises(ValueError, match=f"lease 3 is {state.name} and cannot be '{event}'"):
+            lease.step(event)
+        assert lease.state is state
+
+
+def test_a_worker_may_end_in_every_state_but_the_last():
+    assert {state for state, event in NEXT_STATE if event == "exited"} == set(LeaseState) - {LeaseState.GONE}
+
+
+def test_nothing_leads_back_from_leaving_or_gone():
+    after = {to for (state, _), to in NEXT_STATE.items() if state in (LeaseState.LEAVING, LeaseState.GONE)}
+    assert after == {LeaseState.LEAVING, LeaseState.GONE}
+
+
+class OneLease(RuleBasedStateMachine):
+    """The model: how many calls the worker holds and how many it has left to begin in its life."""
+
+    def __init__(self):
+        super().__init__()
+        self.lease = Lease(LeaseId(1), 5)
+        self.held = 0
+        self.ended = 0
+
+    @precondition(lambda self: self.lease.state is LeaseState.STARTING)
+    @rule()
+    def become_ready(self):
+        self.lease.step("ready")
+
+    @rule(limit=st.integers(0, 9), share=st.floats(0.0, 1.0))
+    def send(self, limit, share):
+        room = self.lease.room(limit)
+        if self.lease.state is not LeaseState.READY:
+            assert room == 0
+            return
+        assert room == min(limit - self.held, 5 - self.ended - self.held)
+        calls = round(max(room, 0) * share)
+        if calls:
+            self.lease.holding.add([span(calls)])
+            self.lease.sent(calls)
+            self.held += calls
+
+    @precondition(lambda self: self.held)
+    @rule()
+    def end_one(self):
+        self.lease.holding.finish([(0, b"")])
+        self.held -= 1
+        self.ended += 1
+
+    @precondition(lambda self: self.held and self.lease.state is LeaseState.READY)
+    @rule(share=st.floats(0.01, 1.0))
+    def take_back(self, share):
+        calls = max(1, round(share * self.held))
+        self.lease.step("taken back")
+        self.lease.returned(calls)
+        self.lease.holding.take_back(calls)
+        self.held -= calls
+
+    @precondition(lambda self: self.lease.state is LeaseState.STOPPING)
+    @rule()
+    def stop(self):
+        self.lease.step("stopped")
+
+    @invariant()
+    def it_is_spent_when_it_has_run_as_many_calls_as_it_may(self):
+        assert self.lease.is_spent() == (self.ended == 5 and self.lease.state is LeaseState.READY)
+        assert self.lease.calls_left == 5 - self.ended - self.held
+
+
+TestOneLease = OneLease.TestCase
+TestOneLease.settings = tries(40)
+
+
+def test_a_lease_without_a_limit_is_never_spent():
+    lease = Lease(LeaseId(1), None)
+    lease.step("ready")
+    lease.sent(1000)
+    assert not lease.is_spent()
+    assert lease.room(7) == 7
+
+
+def test_a_lease_says_what_it_is():
+    assert repr(Lease(LeaseId(4), None)) == "<Lease 4 STARTING holds 0>"
