@@ -19,6 +19,9 @@ class Placement:
     def add_node(self, node: NodeId, cpus: int) -> None:
         self._cpus[node] = max(1, cpus)
 
+    def has_nodes(self) -> bool:
+        return bool(self._cpus)
+
     def place(self, lease: LeaseId) -> NodeId:
         """Choose a node and remember it. Raises LookupError when there is no node."""
         if not self._cpus:

@@ -33,6 +33,8 @@ class HeadRole:
                 raise unexpected("head", sender, message)
 
     def decide(self, now: float) -> float | None:
+        if not self.placement.has_nodes():
+            return None  # requests wait for the first node
         for request in self._waiting:
             for _ in range(request.count):
                 lease = LeaseId(next(self._lease_ids))

@@ -28,6 +28,7 @@ from distpool.protocol.messages import Message, RunCalls, StartWorker, TakeBack,
 from distpool.roles.client import ClientRole
 from distpool.roles.head import HeadRole
 from distpool.roles.node import NodeRole
+from distpool.roles.role import Role
 from distpool.runtime.handles import Wait
 from distpool.runtime.launcher import Launcher
 from distpool.transport.lanes import Lane
@@ -42,10 +43,10 @@ _READ_WRITE = select.EPOLLIN | select.EPOLLOUT
 class Loop:
     """Hosts the client, node and head roles of this process, and the hands that do their I/O."""
 
-    def __init__(self, settings: Settings, cpus: int, wait: Wait) -> None:
+    def __init__(self, settings: Settings, cpus: int, wait: Wait, head: Role | None = None) -> None:
         self.client = ClientRole(settings)
         self.node = NodeRole(NodeId("local"), cpus)
-        self.head = HeadRole()
+        self.head: Role = HeadRole() if head is None else head
         self._outboxes = [
             (CLIENT, self.client.outbox.messages),
             (NODE, self.node.outbox.messages),
@@ -113,6 +114,10 @@ class Loop:
         self._readers[descriptor] = group
         self._templates.add(descriptor)
         self._epoll.register(descriptor, _READ)
+
+    def watch_head(self, descriptor: int) -> None:
+        """The head is elsewhere: its stand-in has something to say when this descriptor is ready."""
+        self._epoll.register(descriptor, _READ | select.EPOLLET)
 
     def close(self) -> None:
         """After the last group is gone. What is posted later, by a thread that did not know, is answered at once."""

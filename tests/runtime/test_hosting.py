@@ -1,0 +1,140 @@
+"""The head in a process of its own, joined by ZeroMQ: this process's client and node work as with their own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+from distpool.config import SETTINGS
+from distpool.errors import DistpoolError
+from distpool.ids import GroupId
+from distpool.logic.calls import Bundle
+from distpool.logic.group import GroupPlan, GroupState
+from distpool.protocol.messages import CallMode, FunctionBlob, GrantLease, OutcomeKind, RegisterNode, RequestLeases
+from distpool.runtime.hosting import RemoteHead, serve_head
+from distpool.runtime.launcher import LaunchPlan
+from distpool.runtime.loop import Loop
+from distpool.serialization.pickling import standard_dumps
+from distpool.transport.sockets import Connection, Listener, SocketFolder
+
+LIMIT_S = 20.0
+
+
+def host_head(endpoint, stop):
+    listener = Listener(endpoint)
+    try:
+        serve_head(listener, stop.is_set, look_every_s=0.02)
+    finally:
+        listener.close()
+
+
+class Collector:
+    def __init__(self):
+        self.outcomes = {}
+
+    def begin(self):
+        return True
+
+    def deliver(self, first, outcomes):
+        self.outcomes.update(enumerate(outcomes, first))
+
+
+@pytest.fixture
+def folder():
+    folder = SocketFolder.make()
+    yield folder
+    folder.remove()
+
+
+@pytest.fixture
+def head(folder):
+    context = multiprocessing.get_context("fork")
+    stop = context.Event()
+    endpoint = folder.endpoint("head")
+    process = context.Process(target=host_head, args=(endpoint, stop))
+    process.start()
+    yield endpoint
+    stop.set()
+    process.join(LIMIT_S)
+    assert process.exitcode == 0
+
+
+def turn_until(loop, is_done):
+    deadline = time.monotonic() + LIMIT_S
+    while not is_done():
+        assert time.monotonic() < deadline, "the head did not answer in time"
+        loop.turn(0.05)
+        loop.run_completions()
+
+
+def test_calls_run_on_leases_that_a_head_in_another_process_has_placed(head):
+    remote = RemoteHead(head, "driver")
+    loop = Loop(SETTINGS, 2, lambda is_done, timeout_s: None, head=remote)
+    loop.watch_head(remote.fileno())
+    group_id = GroupId(1)
+    launch = LaunchPlan("fork", 2, "Worker", True, None, ())
+    loop.launcher.open(group_id, launch)
+    loop.watch_template(group_id)
+    group = loop.client.open(group_id, GroupPlan(2))
+    loop.client.functions[1] = FunctionBlob(1, standard_dumps(abs), False)
+    sink = Collector()
+    loop.client.submit(group, [Bundle(1, CallMode.ITEM, list(range(-50, 0)), sink)])
+
+    turn_until(loop, lambda: len(sink.outcomes) == 50)
+    loop.client.close(group)
+    turn_until(loop, lambda: group.state is GroupState.GONE)
+    loop.close()
+    remote.close()
+
+    assert {kind for kind, _ in sink.outcomes.values()} == {OutcomeKind.VALUE}
+
+
+def test_a_listener_knows_its_peers_by_name_and_answers_each(folder):
+    listener = Listener(folder.endpoint("head"))
+    peers = {name: Connection(folder.endpoint("head"), name) for name in ("a", "b")}
+    for name, peer in peers.items():
+        peer.send(RequestLeases(GroupId(ord(name)), 1))
+    heard = {}
+    while len(heard) < 2:
+        heard.update(listener.receive(LIMIT_S))
+    assert heard == {"a": RequestLeases(GroupId(97), 1), "b": RequestLeases(GroupId(98), 1)}
+
+    listener.send("b", GrantLease(7, GroupId(98)))
+    answers = []
+    deadline = time.monotonic() + LIMIT_S
+    while not answers and time.monotonic() < deadline:
+        answers = peers["b"].receive()
+    assert answers == [GrantLease(7, GroupId(98))]
+    assert peers["a"].receive() == []
+    for end in (listener, *peers.values()):
+        end.close()
+
+
+def test_what_was_sent_before_the_listener_was_there_arrives(folder):
+    peer = Connection(folder.endpoint("head"), "early")
+    peer.send(RegisterNode("n", 4))
+    listener = Listener(folder.endpoint("head"))
+    assert listener.receive(LIMIT_S) == [("early", RegisterNode("n", 4))]
+    listener.close()
+    peer.close()
+
+
+def test_the_folder_is_private_and_removed(folder):
+    assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
+    assert folder.path.exists()
+
+
+def test_a_second_process_cannot_listen_in_the_same_folder(folder):
+    with pytest.raises(DistpoolError, match="another process listens"):
+        SocketFolder(folder.path)
+
+
+def test_a_folder_that_others_may_enter_is_refused(tmp_path: Path):
+    os.chmod(tmp_path, 0o755)
+    with pytest.raises(DistpoolError, match="mode 0700"):
+        SocketFolder(tmp_path)
