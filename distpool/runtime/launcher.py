@@ -187,7 +187,7 @@ class Launcher:
     # Templates ------------------------------------------------------------------------------------------------------
 
     def _fork(self, plan: LaunchPlan, ours: socket.socket, theirs: socket.socket, rings: int) -> int:
-        setup = WorkerSetup(plan.initializer, plan.initargs, encode_error=plan.encode_error, breaks=plan.breaks)
+        setup = self._worker_setup(plan, plan.initializer, plan.initargs)
         template = self._template_plan(plan, setup)
         util._flush_std_streams()  # type: ignore[attr-defined]
         pid = os.fork()
@@ -205,7 +205,7 @@ class Launcher:
         context.set_spawning_popen(popen)  # type: ignore[arg-type]
         try:
             pickled = None if plan.initializer is None else pickle_initializer(plan.initializer, plan.initargs)
-            setup = WorkerSetup(None, (), pickled, main, plan.encode_error, plan.breaks)
+            setup = replace(self._worker_setup(plan, None, ()), pickled=pickled, main=main)
             prepared = pickle.dumps(preparation)
             template = replace(
                 self._template_plan(plan, setup),
@@ -228,6 +228,17 @@ class Launcher:
             os.close(read_end)
         write_to_child(write_end, data)
         return pid
+
+    def _worker_setup(
+        self, plan: LaunchPlan, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+    ) -> WorkerSetup:
+        return WorkerSetup(
+            initializer,
+            initargs,
+            encode_error=plan.encode_error,
+            breaks=plan.breaks,
+            interruptible=signal.getsignal(signal.SIGINT) is not signal.SIG_IGN,
+        )
 
     def _template_plan(self, plan: LaunchPlan, setup: WorkerSetup) -> TemplatePlan:
         return TemplatePlan(plan.start_method, os.getpid(), plan.names, plan.daemon, setup, self._settings.ring_bytes)

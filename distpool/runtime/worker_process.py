@@ -51,6 +51,8 @@ class WorkerSetup:
     main: dict[str, Any] = field(default_factory=dict)
     encode_error: Callable[[BaseException, object], BaseException] | None = None
     breaks: bool = False
+    interruptible: bool = True
+    """The driver does not ignore Ctrl-C, so its workers do not either."""
 
 
 class WorkerProcess(process.BaseProcess):
@@ -110,7 +112,8 @@ class Worker:
     def prepare(self, main_failure: BaseException | None) -> None:
         """Run the initializer; if it, or the import of `__main__` before it, failed, tell the caller why and raise."""
         setup = self._setup
-        if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, signal.SIG_IGN):
+        is_pythons_own = signal.getsignal(signal.SIGINT) in (signal.default_int_handler, signal.SIG_IGN)
+        if setup.interruptible and is_pythons_own:
             signal.signal(signal.SIGINT, self._on_interrupt)
         try:
             if main_failure is not None:
