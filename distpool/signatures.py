@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -12,13 +11,14 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def lists_options(function: Function) -> Function:
     """Make an unknown keyword a TypeError that names it and the valid ones; otherwise change nothing."""
-    valid = frozenset(inspect.signature(function).parameters) - {"self"}
+    code: Any = function.__code__
+    valid = frozenset(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]) - {"self"}
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
         unknown = kwargs.keys() - valid
         if unknown:
-            name = function.__qualname__.removesuffix(".__init__")
+            name = function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
             raise TypeError(
                 f"{name}() got an unexpected keyword argument {min(unknown)!r}; valid are {', '.join(sorted(valid))}"
             )

@@ -7,8 +7,9 @@ who waits for it, it leaves to the bundle's sink; how calls are encoded, to the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import Enum, auto
+
+import msgspec
 
 from distpool.config import Settings
 from distpool.ids import HEAD, LAUNCHER, GroupId, LeaseId
@@ -41,8 +42,7 @@ class GroupState(Enum):
     """No process is left."""
 
 
-@dataclass(frozen=True)
-class GroupPlan:
+class GroupPlan(msgspec.Struct, frozen=True):
     """What a facade asks for. `on_demand`: start a worker only when a call waits for one. `breaks`: one death ends the
     whole pool, as the standard Executor does it. `calls_per_worker`: replace a worker after so many calls."""
 

@@ -10,10 +10,11 @@ import pickle
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from multiprocessing import context, process, reduction, resource_tracker, spawn, util
 from multiprocessing.popen_spawn_posix import _DupFd
 from typing import Any
+
+import msgspec
 
 from distpool.config import Settings
 from distpool.ids import GroupId, LeaseId
@@ -40,8 +41,7 @@ from distpool.transport.ring import Ring, ring_size
 _UNKNOWN_EXIT = -signal.SIGKILL
 
 
-@dataclass(frozen=True)
-class LaunchPlan:
+class LaunchPlan(msgspec.Struct, frozen=True):
     """How a group's workers are started. `names`: `ForkPoolWorker` gives ForkPoolWorker-1 and so on."""
 
     start_method: str
@@ -205,9 +205,9 @@ class Launcher:
         context.set_spawning_popen(popen)  # type: ignore[arg-type]
         try:
             pickled = None if plan.initializer is None else pickle_initializer(plan.initializer, plan.initargs)
-            setup = replace(self._worker_setup(plan, None, ()), pickled=pickled, main=main)
+            setup = msgspec.structs.replace(self._worker_setup(plan, None, ()), pickled=pickled, main=main)
             prepared = pickle.dumps(preparation)
-            template = replace(
+            template = msgspec.structs.replace(
                 self._template_plan(plan, setup),
                 preparation=prepared,
                 descriptors=tuple(popen.descriptors),

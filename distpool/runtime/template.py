@@ -15,9 +15,10 @@ import signal
 import socket
 import time
 import traceback
-from dataclasses import dataclass, replace
 from multiprocessing import context, process, spawn, util
 from typing import Any, NoReturn
+
+import msgspec
 
 from distpool.ids import LeaseId
 from distpool.protocol.codec import decode_template, encode
@@ -29,8 +30,7 @@ from distpool.transport.ring import ring_size
 _START_FAILED = 71
 
 
-@dataclass
-class TemplatePlan:
+class TemplatePlan(msgspec.Struct):
     """What a template needs to know of its pool. `preparation` is for `multiprocessing.spawn` in a fresh interpreter,
     as the driver pickled it; `descriptors` are what such a worker must inherit besides its own."""
 
@@ -104,7 +104,7 @@ class Template:
             except BaseException:
                 # Each worker tries again, and the failure is told where the standard library tells it.
                 return
-            self._plan.setup = replace(setup, main={})
+            self._plan.setup = msgspec.structs.replace(setup, main={})
 
     def serve(self) -> None:
         while not (self._is_stopping and not self._workers):

@@ -9,10 +9,11 @@ import socket
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import starmap
 from multiprocessing import process, spawn
 from typing import Any
+
+import msgspec
 
 from distpool.config import SETTINGS
 from distpool.ids import INLINE_FUNCTION, FunctionId
@@ -40,15 +41,14 @@ from distpool.transport.lanes import take_token
 from distpool.transport.ring import Ring
 
 
-@dataclass(frozen=True)
-class WorkerSetup:
+class WorkerSetup(msgspec.Struct, frozen=True):
     """What a worker needs before its first call. Under `fork` it is inherited; otherwise `pickled` holds (initializer,
     initargs) and `main` the keys by which `__main__` is imported again under the standard rules."""
 
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
     pickled: bytes | None = None
-    main: dict[str, Any] = field(default_factory=dict)
+    main: dict[str, Any] = {}
     encode_error: Callable[[BaseException, object], BaseException] | None = None
     breaks: bool = False
     interruptible: bool = True

@@ -143,7 +143,7 @@ def test_workers_that_are_idle_when_the_pool_closes_exit_with_zero(libraries):
 
 def test_a_running_pool_that_is_collected_warns_and_ends(libraries):
     def scenario(library):
-        # No call first: the standard pool's own thread may hold its result, and so the pool, a moment longer than get().
+        # No call first: the standard pool's own thread may hold its result, and so the pool, for a moment longer.
         pool = library.pool(1)
         workers = list(pool._pool)
         with warnings.catch_warnings(record=True) as caught:

@@ -1,4 +1,4 @@
-"""How much Hypothesis tries. The same steps each time; `DISTPOOL_EXAMPLES=5000` tries so many others for each machine."""
+"""How much Hypothesis tries: the same each time; with `DISTPOOL_EXAMPLES=5000` so many others for each machine."""
 
 import os
 

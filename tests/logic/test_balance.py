@@ -3,11 +3,12 @@
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from distpool.ids import LeaseId
+from distpool.ids import FunctionId, LeaseId
 from distpool.logic.balance import Balance
+from distpool.logic.calls import Bundle, Span
 from distpool.logic.leases import Lease, LeaseState
+from distpool.protocol.messages import CallMode
 from tests.logic.machines import tries
-from tests.logic.test_leases import span
 
 PATIENCE_S = 0.5
 
@@ -17,7 +18,7 @@ def lease_that_holds(calls, *, number=1, heard_at=0.0, state=LeaseState.READY):
     lease.state = state
     lease.heard_at = heard_at
     if calls:
-        lease.holding.add([span(calls)])
+        lease.holding.add([Span(Bundle(FunctionId(0), CallMode.ITEM, [b""] * calls, None), 0, calls)])
     return lease
 
 
@@ -30,10 +31,11 @@ class WorkersOverTime(RuleBasedStateMachine):
         self.leases = []
         self.now = 100.0
 
-    @rule(calls=st.integers(0, 5), state=st.sampled_from(LeaseState))
-    def add(self, calls, state):
-        number = len(self.leases) + 1
-        self.leases.append(lease_that_holds(calls, number=number, heard_at=self.now, state=state))
+    @rule(calls=st.integers(0, 5), state=st.sampled_from(LeaseState), has_begun_all=st.booleans())
+    def add(self, calls, state, has_begun_all):
+        lease = lease_that_holds(calls, number=len(self.leases) + 1, heard_at=self.now, state=state)
+        lease.has_begun_all = has_begun_all
+        self.leases.append(lease)
 
     @rule(quarters=st.integers(1, 4))
     def pass_time(self, quarters):
@@ -48,6 +50,7 @@ class WorkersOverTime(RuleBasedStateMachine):
     def choose(self):
         victim, look_again = self.balance.choose(self.leases, self.now)
         rich = [lease for lease in self.leases if lease.state is LeaseState.READY and lease.holding.calls >= 2]
+        rich = [lease for lease in rich if not lease.has_begun_all]
         silent = [lease for lease in rich if self.now - lease.heard_at >= PATIENCE_S]
         if silent:
             assert victim in silent

@@ -59,7 +59,7 @@ class QueueAndHolding(RuleBasedStateMachine):
         spans, cancelled = self.queue.take(limit, bytes_limit)
         expected, expected_cancelled, room = [], [], bytes_limit
         while self.waiting and len(expected) < limit:
-            each, number = self.waiting[0]
+            each, _ = self.waiting[0]
             if each.sink.is_cancelled:
                 expected_cancelled.append(self.waiting.pop(0))
             elif expected and room < each.entry_bytes:

@@ -19,7 +19,7 @@ def span(calls):
     return Span(Bundle(FunctionId(0), CallMode.ITEM, [b""] * calls, None), 0, calls)
 
 
-@pytest.mark.parametrize(("state", "event"), itertools.product(LeaseState, EVENTS))
+@pytest.mark.parametrize(("state", "event"), list(itertools.product(LeaseState, EVENTS)))
 def test_every_pair_of_state_and_event_is_in_the_table_or_an_error(state, event):
     lease = Lease(LeaseId(3), None)
     lease.state = state

@@ -256,26 +256,25 @@ FULL_SOCKET = """
     import time
     import distpool
     from distpool.transport import frames
-    from tests.runtime.calls import square
 
     def later(value):
         return -value
 
     if __name__ == "__main__":
-        frames.SOCKET_BYTES = 5_000  # as if the system allowed no more
+        frames.SOCKET_BYTES = 70_000  # as if the system allowed no more
         with distpool.get_context("fork").Pool(2) as pool:
-            pool.map(square, range(20_000), chunksize=1)
+            pool.map(len, [bytes(300)] * 5_000, chunksize=1)  # calls are short, so many are sent ahead
             blockers = [pool.apply_async(time.sleep, [seconds]) for seconds in (0.5, 1.0)]
             time.sleep(0.05)
             lanes = pool._workers._session.loop.lanes.values()
             results = []
             give_up_at = time.monotonic() + 0.4
             while time.monotonic() < give_up_at and not all(lane.has_unsent() for lane in lanes):
-                results.append(pool.apply_async(square, [1]))
+                results.append(pool.apply_async(len, [bytes(8_000)]))
                 time.sleep(0.0005)
             print(all(lane.has_unsent() for lane in lanes))
             # The function is new to both workers, and its calls are taken back before they were sent.
-            results += [pool.apply_async(later, [-1]) for _ in range(20)]
+            results += [pool.apply_async(later, [-8_000]) for _ in range(20)]
             print({result.get(20) for result in results})
             for blocker in blockers:
                 blocker.get(20)
@@ -284,4 +283,4 @@ FULL_SOCKET = """
 
 
 def test_a_function_reaches_a_worker_whose_socket_was_full_when_it_was_first_called(tmp_path):
-    assert output_of(tmp_path, FULL_SOCKET).splitlines() == ["True", "{1}", "{-1}"]
+    assert output_of(tmp_path, FULL_SOCKET).splitlines() == ["True", "{8000}", "{-1}"]

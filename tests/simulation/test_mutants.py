@@ -1,7 +1,7 @@
 """Does the simulation notice? Small mistakes planted into the real logic must be caught, each by the right rule."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from unittest import mock
 
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from distpool.logic.balance import Balance
 from distpool.logic.calls import CallQueue, Holding, Span
 from distpool.logic.credits import Credits
-from distpool.logic.group import Group
+from distpool.logic.group import Group, GroupPlan
 from distpool.logic.leases import Lease
 from distpool.roles.client import ClientRole
 from distpool.roles.node import NodeRole
@@ -91,7 +91,7 @@ def told_does_not_reset(self, now):
 
 def requests_one_too_many(self, outbox):
     plan = self.plan
-    self.plan = replace(plan, size=plan.size + 1)
+    self.plan = GroupPlan(plan.size + 1, plan.on_demand, plan.breaks, plan.calls_per_worker)
     request_leases(self, outbox)
     self.plan = plan
 

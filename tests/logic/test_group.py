@@ -1,0 +1,482 @@
+"""One pool's leases and calls: anything may happen in the world around it; and then the same in words."""
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from distpool.logic.group import GroupPlan, GroupState, describe_exit
+from distpool.protocol.messages import OutcomeKind
+from tests.logic.machines import tries
+from tests.logic.pool_world import PoolWorld
+
+PATIENCE_S = 1.0
+
+
+class AnyPool(RuleBasedStateMachine):
+    """A pool from its first call to its last process."""
+
+    world: PoolWorld
+
+    @initialize(
+        size=st.integers(1, 3),
+        on_demand=st.booleans(),
+        breaks=st.booleans(),
+        calls_per_worker=st.sampled_from([None, None, 1, 2, 3]),
+        bytes_ahead_limit=st.sampled_from([40, 10**6]),
+    )
+    def open(self, size, on_demand, breaks, calls_per_worker, bytes_ahead_limit):
+        plan = GroupPlan(size, on_demand, breaks, calls_per_worker)
+        self.world = PoolWorld(plan, steal_after_s=PATIENCE_S, bytes_ahead_limit=bytes_ahead_limit)
+
+    # The user -------------------------------------------------------------------------------------------------------
+
+    @rule(count=st.integers(1, 8), first=st.integers(0, 5), entry_bytes=st.sampled_from([16, 30, 100]))
+    def submit(self, count, first, entry_bytes):
+        if not self.world.is_closed:
+            self.world.submit(count, first, entry_bytes)
+
+    @rule(data=st.data())
+    def cancel(self, data):
+        waiting = [sink for sink in self.world.sinks if not sink.was_begun]
+        if waiting:
+            self.world.cancel(data.draw(st.sampled_from(waiting)))
+
+    @rule(seconds=st.sampled_from([0.1, PATIENCE_S, 2 * PATIENCE_S]))
+    def pass_time(self, seconds):
+        self.world.pass_time(seconds)
+
+    @precondition(lambda self: len(self.world.calls) > 5 and not self.world.is_closed)
+    @rule()
+    def close(self):
+        self.world.close()
+
+    @precondition(lambda self: len(self.world.calls) > 15)
+    @rule(how=st.sampled_from(["terminate", "cancel what waits", "the template ends", "cancel what waits"]))
+    def go_wrong(self, how):
+        if how == "cancel what waits":
+            self.world.cancel_waiting()
+        elif how == "terminate":
+            self.world.is_closed = True
+            self.world.terminate()
+        elif not self.world.is_gone:
+            self.world.template_ends()
+
+    # The workers ----------------------------------------------------------------------------------------------------
+
+    def some_worker(self, data, is_able):
+        able = [worker for worker in self.world.workers.values() if is_able(worker)]
+        return data.draw(st.sampled_from(able)) if able else None
+
+    @rule()
+    def grant(self):
+        if self.world.requested:
+            self.world.grant()
+
+    @rule(data=st.data())
+    def become_ready(self, data):
+        worker = self.some_worker(data, lambda worker: not worker.is_ready)
+        if worker:
+            self.world.ready(worker)
+
+    @rule(data=st.data())
+    def begin(self, data):
+        worker = self.some_worker(data, lambda worker: worker.unbegun() and not worker.is_running)
+        if worker:
+            self.world.begin(worker)
+
+    @rule(data=st.data())
+    def end(self, data):
+        worker = self.some_worker(data, lambda worker: worker.is_running)
+        if worker:
+            self.world.end(worker)
+
+    @rule(data=st.data(), busy_s=st.sampled_from([0.0, 0.001, 1.0]))
+    def report(self, data, busy_s):
+        worker = self.some_worker(data, lambda worker: worker.ended or worker.is_stopping)
+        if worker:
+            self.world.report(worker, busy_s)
+
+    @rule(data=st.data(), is_fast=st.booleans())
+    def run_one(self, data, is_fast):
+        worker = self.some_worker(data, lambda worker: worker.unbegun() and not worker.is_running)
+        if worker:
+            self.world.run_one(worker, 0.0 if is_fast else 0.004)
+
+    @rule(data=st.data())
+    def leave(self, data):
+        worker = self.some_worker(data, lambda worker: worker.is_leaving)
+        if worker:
+            self.world.leave(worker)
+
+    @precondition(lambda self: len(self.world.calls) > 3)
+    @rule(data=st.data())
+    def die(self, data):
+        worker = self.some_worker(data, lambda worker: True)
+        if worker:
+            self.world.die(worker)
+
+    @precondition(lambda self: len(self.world.calls) > 3)
+    @rule(data=st.data())
+    def fail_to_start(self, data):
+        worker = self.some_worker(data, lambda worker: not worker.is_ready)
+        if worker:
+            self.world.fail_to_start(worker)
+
+    # What always holds ----------------------------------------------------------------------------------------------
+
+    @invariant()
+    def there_are_no_more_leases_than_the_pool_is_large(self):
+        assert len(self.world.workers) + self.world.requested <= self.world.plan.size
+
+    @invariant()
+    def it_knows_what_has_no_outcome_and_who_holds_what(self):
+        world = self.world
+        assert world.group.outstanding == sum(call.outcome is None for call in world.calls)
+        if world.group.state in (GroupState.OPEN, GroupState.CLOSING):
+            held = {lease: len(worker.held) for lease, worker in world.workers.items()}
+            assert {lease: world.client.held_by(lease) for lease in world.workers} == held
+
+    @invariant()
+    def a_pool_that_is_over_has_no_call_left_and_stops_its_template_once(self):
+        state = self.world.group.state
+        if state not in (GroupState.OPEN, GroupState.CLOSING):
+            assert all(call.outcome is not None for call in self.world.calls)
+        assert self.world.stops <= 1
+        if state in (GroupState.BROKEN, GroupState.TERMINATED):
+            assert self.world.stops == 1
+
+    @invariant()
+    def no_call_waits_beside_an_idle_worker(self):
+        world = self.world
+        if world.group.state not in (GroupState.OPEN, GroupState.CLOSING):
+            return
+        idle = [w for w in world.workers.values() if w.is_ready and not (w.held or w.is_stopping or w.is_leaving)]
+        if idle:
+            assert world.group.queue.waiting == 0
+            hoarded = [w for w in world.workers.values() if w.is_ready and w.unbegun() and len(w.held) > 1]
+            assert not hoarded or world.wake_at is not None
+
+    def teardown(self):
+        if not hasattr(self, "world"):
+            return
+        world = self.world
+        if not world.is_closed:
+            world.close()
+        for _ in range(500):
+            if world.is_gone:
+                break
+            finish_what_can_be_finished(world)
+        assert world.is_gone
+        assert world.stops <= 1
+        assert not world.workers
+        assert None not in world.outcomes()
+
+
+def finish_what_can_be_finished(world):
+    """One round of a world in which nothing fails any more. A worker that is killed by StopGroup just dies."""
+    while world.requested:
+        world.grant()
+    for worker in list(world.workers.values()):
+        if world.group.state in (GroupState.BROKEN, GroupState.TERMINATED):
+            world.die(worker)
+        elif worker.is_leaving:
+            world.leave(worker)
+        elif not worker.is_ready:
+            world.ready(worker)
+        elif worker.is_running:
+            world.end(worker)
+        elif worker.ended or worker.is_stopping:
+            world.report(worker)
+        elif worker.unbegun():
+            world.run_one(worker)
+    if world.stops and not world.workers:
+        world.template_ends()
+
+
+TestAnyPool = AnyPool.TestCase
+TestAnyPool.settings = tries(200, steps=60)
+
+
+# In words -----------------------------------------------------------------------------------------------------------
+
+
+def pool(size=1, *, on_demand=False, breaks=False, calls_per_worker=None):
+    return PoolWorld(GroupPlan(size, on_demand, breaks, calls_per_worker), steal_after_s=PATIENCE_S)
+
+
+def pool_with_workers(size, **options):
+    world = pool(size, **options)
+    if options.get("on_demand"):
+        world.submit(size)
+    workers = [world.grant() for _ in range(size)]
+    for worker in workers:
+        world.ready(worker)
+    return world, workers
+
+
+def test_a_pool_asks_for_all_its_workers_at_once_and_an_executor_for_one_per_call():
+    assert pool(3).requested == 3
+    executor = pool(3, on_demand=True)
+    assert executor.requested == 0
+    executor.submit(2)
+    assert executor.requested == 2
+    executor.submit(5)
+    assert executor.requested == 3
+
+
+def test_calls_are_shared_out_among_idle_workers():
+    world, workers = pool_with_workers(2)
+    world.submit(4)
+    assert [worker.held for worker in workers] == [[0, 1], [2, 3]]
+
+
+def test_an_idle_worker_gets_what_a_silent_one_has_not_begun():
+    world, (slow, quick) = pool_with_workers(2)
+    world.submit(4)
+    world.begin(slow)
+    world.run_one(quick)
+    world.run_one(quick)
+    assert slow.held == [0, 1]
+    assert world.wake_at == pytest.approx(world.now + PATIENCE_S)
+    world.pass_time(PATIENCE_S)
+    assert (slow.held, quick.held) == ([0], [1])
+
+
+def test_a_worker_that_gave_calls_back_gets_none_until_it_has_stopped():
+    world, (slow, quick) = pool_with_workers(2)
+    world.submit(4)
+    world.begin(slow)
+    world.run_one(quick)
+    world.run_one(quick)
+    world.pass_time(PATIENCE_S)
+    world.submit(20)
+    assert slow.held == [0]
+    world.end(slow)
+    world.report(slow)
+    assert len(slow.held) > 1
+
+
+def test_a_worker_that_had_begun_all_is_not_asked_again_without_news():
+    world, (slow, quick) = pool_with_workers(2)
+    world.submit(4)
+    world.begin(slow)
+    world.end(slow)
+    world.begin(slow)
+    world.run_one(quick)
+    world.run_one(quick)
+    world.pass_time(PATIENCE_S)
+    world.pass_time(PATIENCE_S)
+    assert world.take_backs == 1
+    assert slow.held == [0, 1]
+
+
+def test_a_worker_that_is_about_to_end_is_no_reason_to_take_calls_back():
+    """Calls that go out in this very turn would be the ones that are taken off the books, and not those taken back."""
+    world, (busy, spent) = pool_with_workers(2, calls_per_worker=2)
+    world.submit(3)
+    assert (busy.held, spent.held) == ([0, 1], [2])
+    world.submit(1)
+    assert spent.held == [2, 3]
+    world.begin(busy)
+    world.run_one(spent)
+    world.pass_time(PATIENCE_S)
+    world.run_one(spent)
+    assert spent.is_leaving
+    assert busy.held == [0, 1]
+    assert world.take_backs == 0
+
+
+def test_a_killed_worker_loses_the_call_that_it_had_begun_and_no_other():
+    world, (dying, other) = pool_with_workers(2)
+    world.submit(4)
+    world.begin(dying)
+    world.die(dying)
+    assert world.outcomes() == ["LOST", None, None, None]
+    for _ in range(3):
+        world.run_one(other)
+    assert world.outcomes() == ["LOST", "VALUE", "VALUE", "VALUE"]
+
+
+def test_a_killed_worker_is_replaced():
+    world, (dying,) = pool_with_workers(1)
+    world.die(dying)
+    assert world.requested == 1
+
+
+def test_an_idle_worker_that_is_killed_breaks_an_executor():
+    world, (dying, _) = pool_with_workers(2, on_demand=True, breaks=True)
+    world.submit(3)
+    world.die(dying)
+    assert set(world.outcomes()) == {"BROKEN"}
+    assert world.stops == 1
+    assert "terminated abruptly" in world.group.reason
+    assert "was killed by signal 9" in world.group.reason
+
+
+def test_calls_for_a_broken_pool_end_at_once():
+    world, (dying,) = pool_with_workers(1, breaks=True)
+    world.die(dying)
+    world.submit(2)
+    assert world.outcomes() == ["BROKEN", "BROKEN"]
+
+
+def test_three_workers_that_fail_to_start_break_a_pool_and_it_says_why():
+    world = pool(1)
+    world.submit(1)
+    for _ in range(3):
+        assert world.outcomes() == [None]
+        world.fail_to_start(world.grant())
+    assert world.outcomes() == ["BROKEN"]
+    assert "exited with code 1 before it was ready to take calls, as 2 before it" in world.group.reason
+    assert "ValueError: no luck" in world.group.reason
+
+
+def test_one_worker_that_fails_to_start_breaks_an_executor():
+    world = pool(1, on_demand=True, breaks=True)
+    world.submit(1)
+    world.fail_to_start(world.grant())
+    assert world.outcomes() == ["BROKEN"]
+
+
+def test_a_worker_that_starts_forgives_those_that_did_not():
+    world = pool(2)
+    for _ in range(2):
+        world.fail_to_start(world.grant())
+    good = world.grant()
+    world.ready(good)
+    for _ in range(2):
+        world.fail_to_start(world.grant())
+    assert world.group.state is GroupState.OPEN
+
+
+def test_a_worker_is_replaced_after_so_many_calls():
+    world, (first,) = pool_with_workers(1, calls_per_worker=2)
+    world.submit(3)
+    world.run_one(first)
+    assert not first.is_leaving
+    world.run_one(first)
+    assert first.is_leaving
+    assert first.held == []
+    assert world.requested == 0
+    world.leave(first)
+    second = world.grant()
+    world.ready(second)
+    assert second.held == [2]
+
+
+def test_a_cancelled_call_is_never_sent():
+    world, (worker,) = pool_with_workers(1)
+    world.submit(2)
+    cancelled = world.submit(1)
+    world.submit(1)
+    world.cancel(cancelled)
+    while worker.held:
+        world.run_one(worker)
+    assert world.outcomes() == ["VALUE", "VALUE", "CANCELLED", "VALUE"]
+
+
+def test_what_waits_is_cancelled_and_what_was_sent_goes_on():
+    world, (worker,) = pool_with_workers(1)
+    for _ in range(4):
+        world.submit(1)
+    world.cancel_waiting()
+    while worker.held:
+        world.run_one(worker)
+    assert world.outcomes() == ["VALUE", "VALUE", "CANCELLED", "CANCELLED"]
+
+
+def test_calls_that_came_back_stay_in_their_order_when_what_waits_is_cancelled():
+    """They were said to be running."""
+    world, (dying,) = pool_with_workers(1)
+    world.submit(1)
+    world.run_one(dying, 0.0)
+    for _ in range(4):
+        world.submit(1)
+    world.begin(dying)
+    world.die(dying)
+    world.cancel_waiting()
+    assert world.outcomes() == ["VALUE", "LOST", None, None, None]
+    replacement = world.grant()
+    world.ready(replacement)
+    assert replacement.held == [2, 3, 4]
+
+
+def test_a_closed_pool_runs_what_it_has_and_then_ends_its_workers_and_its_template():
+    world, (worker,) = pool_with_workers(1)
+    world.submit(1)
+    world.close()
+    assert not worker.is_leaving
+    world.run_one(worker)
+    assert worker.is_leaving
+    assert world.stops == 0
+    world.leave(worker)
+    assert world.stops == 1
+    world.template_ends()
+    assert world.is_gone
+    assert world.outcomes() == ["VALUE"]
+
+
+def test_a_closed_pool_waits_for_a_lease_that_is_on_its_way():
+    world = pool(1)
+    world.close()
+    assert world.stops == 0
+    worker = world.grant()
+    assert worker.is_leaving
+    world.ready(worker)
+    world.leave(worker)
+    assert world.stops == 1
+
+
+def test_a_terminated_pool_ends_every_call_and_stops_its_template_once():
+    world, (worker, other) = pool_with_workers(2)
+    world.submit(5)
+    world.begin(worker)
+    world.terminate()
+    world.terminate()
+    assert set(world.outcomes()) == {"TERMINATED"}
+    world.end(worker)
+    world.report(worker)
+    world.die(worker, -15)
+    world.die(other, -15)
+    world.template_ends()
+    assert world.stops == 1
+    world.submit(1)
+    assert world.outcomes()[-1] == "TERMINATED"
+
+
+def test_calls_are_broken_when_the_template_ends_by_itself():
+    world, _ = pool_with_workers(1)
+    world.submit(3)
+    world.template_ends()
+    assert set(world.outcomes()) == {"BROKEN"}
+
+
+def test_a_pool_whose_template_ended_while_it_was_idle_is_broken_too():
+    world, _ = pool_with_workers(1)
+    world.template_ends()
+    assert world.group.is_broken()
+    world.submit(1)
+    assert world.outcomes() == ["BROKEN"]
+    assert world.group.reason
+
+
+def test_more_bytes_than_fit_into_a_socket_are_not_sent_ahead():
+    world = PoolWorld(GroupPlan(1), bytes_ahead_limit=250)
+    world.submit(1)
+    worker = world.grant()
+    world.ready(worker)
+    world.run_one(worker, 0.0)
+    world.submit(6, entry_bytes=100)
+    assert len(worker.held) == 2
+
+
+@pytest.mark.parametrize(
+    ("exitcode", "words"), [(-9, "was killed by signal 9"), (0, "exited with code 0"), (3, "exited with code 3")]
+)
+def test_an_exit_code_in_words(exitcode, words):
+    assert describe_exit(exitcode) == words
+
+
+def test_kinds_of_outcomes_made_by_the_caller_are_not_those_of_workers():
+    made_here = {OutcomeKind.LOST, OutcomeKind.BROKEN, OutcomeKind.TERMINATED, OutcomeKind.CANCELLED}
+    assert made_here.isdisjoint({OutcomeKind.VALUE, OutcomeKind.ERROR, OutcomeKind.FRAME})
