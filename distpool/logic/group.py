@@ -155,7 +155,7 @@ class Group:
 
     def gone(self, outbox: Outbox) -> None:
         """The template has ended. Leases that were never told of end with it."""
-        if self.state in (GroupState.OPEN, GroupState.CLOSING) and self.outstanding:
+        if self.state in (GroupState.OPEN, GroupState.CLOSING) and not self._stopping_sent:
             self.break_down("the process that starts this pool's workers has ended", outbox)
         self.state = GroupState.GONE
         self.on_gone()
@@ -217,7 +217,7 @@ class Group:
 
     def _has_idle_worker(self) -> bool:
         for lease in self.leases.values():
-            if lease.state is LeaseState.READY and not lease.holding.calls:
+            if not lease.holding.calls and lease.room(1) > 0:
                 return True
         return False
 

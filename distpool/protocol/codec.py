@@ -44,12 +44,13 @@ def encode(message: Message) -> list[Buffer]:
 
 def decode_lane(frame: Buffer) -> Any:
     """The message of a frame between a caller and a worker. Raises ProtocolError."""
+    if not frame:
+        raise ProtocolError("a frame of 0 bytes is no message")
     if frame[0] != 0:
-        return _decode(_lane_decoder, frame)
+        return _attach_payloads(_decode(_lane_decoder, frame), memoryview(b""))
     view = memoryview(frame)
     end = _PREFIX_BYTES + int.from_bytes(view[1:_PREFIX_BYTES], "little")
-    message = _decode(_lane_decoder, view[_PREFIX_BYTES:end])
-    return _attach_payloads(message, view[end:])
+    return _attach_payloads(_decode(_lane_decoder, view[_PREFIX_BYTES:end]), view[end:])
 
 
 def decode_template(frame: Buffer) -> Any:
@@ -65,7 +66,7 @@ def decode_link(frame: Buffer) -> Any:
 def _decode(decoder: msgspec.msgpack.Decoder[Any], frame: Buffer) -> Any:
     try:
         return decoder.decode(frame)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise ProtocolError(f"a frame of {len(frame)} bytes is no message: {error}") from error
 
 
@@ -86,17 +87,24 @@ def _detach_arguments(message: RunCalls, tail: list[Buffer]) -> RunCalls:
 
 
 def _attach_payloads(message: Any, tail: memoryview) -> Any:
-    if isinstance(message, LargeOutcome) and isinstance(message.payload, int):
-        return LargeOutcome(tail[: message.payload])  # type: ignore[arg-type]
-    if not isinstance(message, RunCalls):
-        raise ProtocolError(f"a {type(message).__name__} carries no payload")
-    slices = []
-    for piece in message.slices:
-        if isinstance(piece.args, int):
-            args, tail = tail[: piece.args], tail[piece.args :]
-            slices.append(
-                Slice(piece.function, piece.mode, piece.count, piece.packed, args)  # type: ignore[arg-type]
-            )
-        else:
-            slices.append(piece)
-    return RunCalls(slices, message.functions)
+    """Put what follows the header where the header says; it must be all there, and nothing else."""
+    rest = tail
+    if type(message) is LargeOutcome:
+        if isinstance(message.payload, int):
+            payload, rest = _cut(rest, message.payload)
+            message = LargeOutcome(payload)
+    elif type(message) is RunCalls:
+        slices = message.slices
+        for position, piece in enumerate(slices):
+            if isinstance(piece.args, int):
+                args, rest = _cut(rest, piece.args)
+                slices[position] = Slice(piece.function, piece.mode, piece.count, piece.packed, args)
+    if rest:
+        raise ProtocolError(f"{len(rest)} bytes follow the last payload of a {type(message).__name__}")
+    return message
+
+
+def _cut(tail: memoryview, size: int) -> tuple[Any, memoryview]:
+    if not 0 < size <= len(tail):
+        raise ProtocolError(f"a payload of {size} bytes is announced where {len(tail)} bytes are left")
+    return tail[:size], tail[size:]

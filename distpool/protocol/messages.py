@@ -94,7 +94,7 @@ class WorkerReady(Message, tag=10, frozen=True):
 
 
 class WorkerUnusable(Message, tag=11, frozen=True):
-    """Worker to caller: the initializer, or what must be imported before it, failed; the worker ends."""
+    """Worker to caller: the initializer or the import of `__main__` failed, with this traceback; the worker ends."""
 
     failure: bytes
 

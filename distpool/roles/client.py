@@ -67,14 +67,18 @@ class ClientRole:
             case TakenBack(calls):
                 self._of(sender).taken_back(LeaseId(int(sender)), calls)
             case LeaseStarted(lease, group_id):
-                self._group_of[lease] = group = self.groups[group_id]
-                group.started(lease)
+                group = self.groups.get(group_id)
+                if group is not None:  # otherwise its template ended while the lease was on its way
+                    self._group_of[lease] = group
+                    group.started(lease)
             case WorkerReady():
                 self._of(sender).ready(LeaseId(int(sender)), now)
             case WorkerUnusable(failure):
                 self._of(sender).unusable(LeaseId(int(sender)), failure)
             case LeaseLost(lease):
-                self._group_of.pop(lease).lost(message, self.outbox)
+                lost_of = self._group_of.pop(lease, None)
+                if lost_of is not None:
+                    lost_of.lost(message, self.outbox)
             case GroupGone(group_id):
                 self.groups.pop(group_id).gone(self.outbox)
             case _:

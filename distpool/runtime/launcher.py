@@ -10,7 +10,7 @@ import pickle
 import signal
 import socket
 from collections.abc import Callable
-from multiprocessing import context, process, reduction, resource_tracker, spawn, util
+from multiprocessing import context, process, resource_tracker, spawn, util
 from multiprocessing.popen_spawn_posix import _DupFd
 from typing import Any
 
@@ -31,9 +31,10 @@ from distpool.protocol.messages import (
     WorkerReaped,
 )
 from distpool.runtime.handles import Wait, WorkerHandle
+from distpool.runtime.main_view import view_of_main
 from distpool.runtime.template import TemplatePlan, TemplateProcess, run_template, start_interpreter, write_to_child
 from distpool.runtime.worker_process import WorkerSetup, spawned_main_keys
-from distpool.serialization.pickling import extended_dumps
+from distpool.serialization.pickling import dumps
 from distpool.transport.frames import receive_with_descriptors, send_frame, send_with_descriptors, socket_pair
 from distpool.transport.lanes import Lane, make_tokens
 from distpool.transport.ring import Ring, ring_size
@@ -138,7 +139,9 @@ class Launcher:
                 raise ValueError(f"a template cannot say {other!r}")
 
     def _start_worker(self, lease: LeaseId, group: GroupId) -> list[Message]:
-        crew = self.crews[group]
+        crew = self.crews.get(group)
+        if crew is None:  # its template has ended while the lease was on its way
+            return [WorkerExited(lease, group, 0, _UNKNOWN_EXIT, 0)]
         number = next(process._process_counter)  # type: ignore[attr-defined]
         handle = WorkerHandle(lease, f"{crew.plan.names}-{number}", daemon=crew.plan.daemon, wait=self._wait)
         crew.handles[lease] = handle
@@ -204,7 +207,9 @@ class Launcher:
         popen = _SpawningPopen()
         context.set_spawning_popen(popen)  # type: ignore[arg-type]
         try:
-            pickled = None if plan.initializer is None else pickle_initializer(plan.initializer, plan.initargs)
+            pickled = None
+            if plan.initializer is not None:
+                pickled = dumps((plan.initializer, plan.initargs), view_of_main(plan.start_method))
             setup = msgspec.structs.replace(self._worker_setup(plan, None, ()), pickled=pickled, main=main)
             prepared = pickle.dumps(preparation)
             template = msgspec.structs.replace(
@@ -255,20 +260,3 @@ class _SpawningPopen:
     def duplicate_for_child(self, descriptor: int) -> int:
         self.descriptors.append(descriptor)
         return descriptor
-
-
-class _NothingOfMain:
-    """For an initializer: what `__main__` cannot give by name goes by value."""
-
-    complete = True
-
-    def has(self, value: object) -> bool:
-        return True
-
-
-def pickle_initializer(initializer: Callable[..., object], initargs: tuple[Any, ...]) -> bytes:
-    """By reference as the standard library does it; by value where that is impossible."""
-    try:
-        return bytes(reduction.ForkingPickler.dumps((initializer, initargs)))
-    except (pickle.PicklingError, AttributeError, TypeError):
-        return extended_dumps((initializer, initargs), _NothingOfMain())

@@ -48,9 +48,9 @@ class Loop:
         self.node = NodeRole(NodeId("local"), cpus)
         self.head: Role = HeadRole() if head is None else head
         self._outboxes = [
-            (CLIENT, self.client.outbox.messages),
             (NODE, self.node.outbox.messages),
             (HEAD, self.head.outbox.messages),
+            (CLIENT, self.client.outbox.messages),
         ]
         self.lanes: dict[LeaseId, Lane] = {}
         self.launcher = Launcher(settings, self.lanes, wait)
@@ -218,7 +218,7 @@ class Loop:
         lease = death.lease
         lane = self.lanes[lease]
         self._read_lane(lease, lane, now)
-        unbegun = lane.take_back()
+        unbegun = lane.count_unbegun()
         self._peek_at.pop(lease, None)
         if lane.sock.fileno() in self._readers:
             self._forget(lane.sock.fileno())
@@ -234,19 +234,19 @@ class Loop:
 
     def _decide(self, now: float) -> None:
         """Until nobody has anything more to say; roles of this process hand each other messages without encoding."""
-        again = True
-        while again:
-            again = False
-            self._wake_at = self.client.decide(now)
-            self.head.decide(now)
+        busy = True
+        while busy:
+            # What is on its way comes first: the client must not decide on a lease whose loss it has yet to hear of.
             for name, messages in self._outboxes:
                 while messages:
                     to, message = messages.popleft()
                     if type(message) is RunCalls:
-                        self._send_to_worker(to, message)  # type: ignore[arg-type]
+                        self._send_calls(LeaseId(int(to)), message, now)
                     else:
                         self._deliver(name, to, message, now)
-                        again = True
+            self._wake_at = self.client.decide(now)
+            self.head.decide(now)
+            busy = any(messages for _, messages in self._outboxes)
         completions = self.client.outbox.completions
         if completions:
             self.completions.extend(completions)
@@ -260,7 +260,7 @@ class Loop:
         elif to == LAUNCHER:
             for answer in self.launcher.handle(message):
                 self.node.handle(LAUNCHER, answer, now)
-            if isinstance(message, StartWorker):
+            if isinstance(message, StartWorker) and message.lease in self.lanes:
                 self._watch_lane(message.lease)
         elif to == CLIENT:
             self.client.handle(sender, message, now)
@@ -268,6 +268,11 @@ class Loop:
             self.node.handle(sender, message, now)
         else:
             self.head.handle(sender, message, now)
+
+    def _send_calls(self, lease: LeaseId, message: RunCalls, now: float) -> None:
+        # A worker that told a moment ago does not tell of the first of these while a long second one runs.
+        self._peek_at.setdefault(lease, now + self._settings.peek_after_s)
+        self._send_to_worker(lease, message)
 
     def _send_to_worker(self, lease: LeaseId, message: Message) -> None:
         lane = self.lanes[lease]

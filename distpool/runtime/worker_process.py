@@ -35,7 +35,7 @@ from distpool.protocol.messages import (
 from distpool.roles.worker import ITEM_MODES, WorkerRole
 from distpool.runtime.devices import die_with_parent
 from distpool.serialization.pickling import standard_dumps
-from distpool.serialization.remote_errors import encode_failure
+from distpool.serialization.remote_errors import encode_failure, trace_of
 from distpool.transport.frames import DONT_WAIT, receive_frame, send_frame
 from distpool.transport.lanes import take_token
 from distpool.transport.ring import Ring
@@ -108,6 +108,7 @@ class Worker:
         self._functions: dict[FunctionId, Callable[..., Any]] = {}
         self._busy_ns = 0
         self._in_call = False
+        self._pid = os.getpid()
 
     def prepare(self, main_failure: BaseException | None) -> None:
         """Run the initializer; if it, or the import of `__main__` before it, failed, tell the caller why and raise."""
@@ -124,7 +125,7 @@ class Worker:
             if initializer is not None:
                 initializer(*initargs)
         except BaseException as error:
-            self._send(WorkerUnusable(encode_failure(error)))
+            self._send(WorkerUnusable(trace_of(error).encode()))
             raise
         self._send(WorkerReady())
 
@@ -147,7 +148,7 @@ class Worker:
     def _receive(self) -> Message | None:
         """The next message; before it sleeps it tells what is untold, and spins a little for the next call."""
         try:
-            return self._decode(receive_frame(self._sock, DONT_WAIT))
+            return self._decode(receive_frame(self._sock, DONT_WAIT, mapped=True))
         except BlockingIOError:
             just_ran = self._role.untold
             if just_ran or self._role.has_stopped:
@@ -159,7 +160,7 @@ class Worker:
             until = time.perf_counter() + budget_s
             while time.perf_counter() < until:
                 try:
-                    frame = receive_frame(self._sock, DONT_WAIT)
+                    frame = receive_frame(self._sock, DONT_WAIT, mapped=True)
                 except BlockingIOError:
                     continue
                 except ConnectionResetError:
@@ -168,7 +169,7 @@ class Worker:
                 return self._decode(frame)
             self._spin.spun(hit=False)
         try:
-            return self._decode(receive_frame(self._sock))
+            return self._decode(receive_frame(self._sock, mapped=True))
         except ConnectionResetError:
             return None
 
@@ -176,11 +177,18 @@ class Worker:
         return decode_lane(frame) if frame else None
 
     def _send(self, message: Message) -> None:
-        try:
-            send_frame(self._sock, encode(message))
-        except (BrokenPipeError, ConnectionResetError):
-            # The caller is gone, and with it everyone who could want the result.
-            os._exit(1)
+        frame = encode(message)
+        while True:
+            try:
+                send_frame(self._sock, frame)
+            except BlockingIOError:
+                # The caller has as many large frames unread as the kernel allows.
+                time.sleep(0.001)
+                continue
+            except (BrokenPipeError, ConnectionResetError):
+                # The caller is gone, and with it everyone who could want the result.
+                os._exit(1)
+            return
 
     def _tell(self) -> None:
         self._send(CallsFinished(self._role.has_stopped))
@@ -220,7 +228,9 @@ class Worker:
         except BaseException as error:
             # SystemExit and KeyboardInterrupt too: they belong to the call, and the worker lives on.
             self._in_call = False
+            self._leave_if_forked()
             return OutcomeKind.ERROR, encode_failure(error)
+        self._leave_if_forked()
         if type(value) in _PLAIN:
             return OutcomeKind.VALUE, pickle.dumps(value, 5)
         try:
@@ -234,6 +244,11 @@ class Worker:
         """Ctrl-C reaches every process of a terminal: here it interrupts the call that runs, and nothing else."""
         if self._in_call:
             raise KeyboardInterrupt
+
+    def _leave_if_forked(self) -> None:
+        """The call has forked, and this is the child: it must not answer in its parent's place."""
+        if os.getpid() != self._pid:
+            raise SystemExit(0)
 
     def _load_arguments(self, pickled: Any) -> Any:
         try:
@@ -283,7 +298,7 @@ class Worker:
 
     def _wait_for_room(self) -> None:
         while True:
-            message = self._decode(receive_frame(self._sock))
+            message = self._decode(receive_frame(self._sock, mapped=True))
             if message is None:
                 os._exit(1)
             if type(message) is RoomInRing:

@@ -29,7 +29,7 @@ class FunctionTable:
         """The id of a function that the worker finds by its name, or INLINE_FUNCTION: it must travel with the call."""
         try:
             known = self._by_name.get(function)
-        except TypeError:  # not hashable, so surely an object with state
+        except Exception:  # not hashable, so surely an object with state
             return INLINE_FUNCTION
         if known is not None:
             return known

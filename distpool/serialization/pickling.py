@@ -11,6 +11,7 @@ import io
 import pickle
 import sys
 import types
+from collections import ChainMap
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from multiprocessing.reduction import ForkingPickler
@@ -86,58 +87,72 @@ def dumps(value: object, main: MainView) -> bytes:
 
 def blame(error: Exception, parts: Iterable[tuple[str, object]], main: MainView) -> Exception:
     """The same kind of error, whose message names which of `parts` (name, value) cannot be pickled, and what in it."""
+    if type(error) not in PICKLE_ERRORS:
+        return error  # an error of the value's own says more than we could
     for name, value in parts:
-        try:
-            dumps(value, main)
-        except Exception:
-            path, culprit = find_unpicklable(value)
+        if not _is_picklable(value, main):
+            path, culprit = find_unpicklable(value, main)
             where = f"its part {path} is" if path else "it is"
-            text = f"{error}; {name} cannot be pickled: {where} {describe(culprit)}"
-            try:
-                return type(error)(text)
-            except Exception:  # an exception class with another signature: keep the original one
-                return error
+            return type(error)(f"{error}; {name} cannot be pickled: {where} {describe(culprit)}")
     return error
 
 
 def describe(value: object) -> str:
-    text = object.__repr__(value) if type(value).__repr__ is object.__repr__ else repr(value)
+    """What a value is, in a line that its own `repr` cannot spoil."""
+    try:
+        text = repr(value)
+    except Exception:
+        text = object.__repr__(value)
     return f"a {type(value).__qualname__}: {text if len(text) <= 80 else text[:77] + '...'}"
 
 
-def find_unpicklable(value: object, limit: int = 200) -> tuple[str, object]:
+def find_unpicklable(value: object, main: MainView, limit: int = 200) -> tuple[str, object]:
     """The way to the innermost part that cannot be pickled, like `[0].lock`, and it. Looks at `limit` parts."""
     path = ""
-    while limit > 0:
+    on_the_way = {id(value)}
+    while True:
         for step, part in _parts(value):
             limit -= 1
-            if limit <= 0 or not _is_picklable(part):
+            if limit <= 0:
+                return path, value
+            if id(part) not in on_the_way and not _is_picklable(part, main):
                 path, value = path + step, part
+                on_the_way.add(id(part))
                 break
         else:
             return path, value
-    return path, value
 
 
 def _parts(value: object) -> list[tuple[str, object]]:
     if isinstance(value, dict):
-        return [(f"[{key!r}]", part) for key, part in list(value.items())[:100]]
+        return [(f"[{describe_key(key)}]", part) for key, part in list(value.items())[:100]]
     if isinstance(value, (list, tuple, set, frozenset)):
         return [(f"[{position}]", part) for position, part in enumerate(list(value)[:100])]
     if isinstance(value, types.FunctionType):
         cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
-        return [(f".<closure>.{name}", cell.cell_contents) for name, cell in cells]
+        return [(f".<closure>.{name}", cell.cell_contents) for name, cell in cells if cell != types.CellType()]
     attributes = getattr(value, "__dict__", None)
     if isinstance(attributes, dict):
         return [(f".{name}", part) for name, part in list(attributes.items())[:100]]
     return []
 
 
-def _is_picklable(value: object) -> bool:
+def describe_key(key: object) -> str:
     try:
-        standard_dumps(value)
+        return repr(key)
     except Exception:
-        return False
+        return object.__repr__(key)
+
+
+def _is_picklable(value: object, main: MainView) -> bool:
+    """Without multiprocessing's reducers: to pickle a connection by them starts a thread that serves it."""
+    try:
+        pickle.dumps(value, _PROTOCOL)
+    except Exception:
+        try:
+            extended_dumps(value, main)
+        except Exception:
+            return False
     return True
 
 
@@ -160,9 +175,10 @@ def _make_by_value_pickler() -> Callable[[io.BytesIO, MainView], pickle.Pickler]
     class ByValuePickler(base):  # type: ignore[misc]
         """cloudpickle, but by reference what the worker has, and with the worker's module as a function's globals."""
 
+        dispatch_table: Any = ChainMap(ForkingPickler._extra_reducers, base.dispatch_table)  # type: ignore[attr-defined]  # noqa: RUF012
+
         def __init__(self, file: io.BytesIO, main: MainView) -> None:
             super().__init__(file, _PROTOCOL)
-            self.dispatch_table = {**base.dispatch_table, **ForkingPickler._extra_reducers}  # type: ignore[attr-defined]
             self._main = main
 
         def reducer_override(self, value: Any) -> Any:
@@ -201,7 +217,13 @@ def _reduce_function(function: types.FunctionType, reduced: Any) -> Any:
 
 
 def _travels(value: object) -> bool:
-    return isinstance(value, (types.ModuleType, types.FunctionType, type)) or _is_picklable(value)
+    if isinstance(value, (types.ModuleType, types.FunctionType, type)):
+        return True
+    try:
+        standard_dumps(value)
+    except Exception:
+        return False
+    return True
 
 
 def rebuild_function(code: types.CodeType, module: str, name: str, defaults: Any, closure: Any) -> types.FunctionType:

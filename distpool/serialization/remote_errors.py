@@ -30,12 +30,12 @@ _decode = msgspec.msgpack.Decoder(RemoteFailure).decode
 
 def encode_failure(error: BaseException) -> bytes:
     """In the worker. The frames of distpool itself are left out. Never raises for a strange exception."""
-    trace = _trace_of(error)
+    trace = trace_of(error)
     try:
         pickled = standard_dumps(error)
         if type(error).__module__ != "builtins":
             pickle.loads(pickled)
-    except Exception:
+    except BaseException:  # a class that exits while it is pickled is as unusable as one that raises
         pickled = None
     parts = None if pickled is not None else _parts_of(error)
     return _encode(RemoteFailure(pickled, parts, _summary_of(error), trace))
@@ -48,7 +48,7 @@ def decode_failure(payload: bytes) -> tuple[BaseException, str]:
     if failure.exception is not None:
         try:
             error = pickle.loads(failure.exception)
-        except Exception:
+        except BaseException:
             error = None
     elif failure.parts is not None:
         error = _rebuild(failure.parts)
@@ -60,28 +60,34 @@ def decode_failure(payload: bytes) -> tuple[BaseException, str]:
 def _summary_of(error: BaseException) -> str:
     try:
         text = str(error)
-    except Exception:
+    except BaseException:
         text = "<no text: its __str__ failed>"
-    return f"{type(error).__module__}.{type(error).__qualname__}: {text[:TEXT_LIMIT]}"
+    return _encodable(f"{type(error).__module__}.{type(error).__qualname__}: {text[:TEXT_LIMIT]}")
 
 
-def _trace_of(error: BaseException) -> str:
+def _encodable(text: str) -> str:
+    """Without lone surrogates, which have no UTF-8."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def trace_of(error: BaseException) -> str:
+    """The traceback as text, without the frames of the worker itself, at most 64 KiB of it."""
     shown = error.__traceback__
     # The outermost frames are the worker's own, which called the user's function.
     while shown is not None and shown.tb_frame.f_globals.get("__name__", "").startswith("distpool.runtime."):
         shown = shown.tb_next
     try:
         text = "".join(traceback.format_exception(type(error), error, shown))
-    except Exception:
+    except BaseException:
         text = _summary_of(error)
     if len(text) > TEXT_LIMIT:
         text = text[: TEXT_LIMIT // 2] + "\n[...]\n" + text[-TEXT_LIMIT // 2 :]
-    return text.encode("utf-8", "replace").decode()
+    return _encodable(text)
 
 
 def _parts_of(error: BaseException) -> bytes | None:
     """The class, and those arguments and attributes that can be pickled."""
-    args = tuple(value if _survives(value) else repr(value) for value in error.args)
+    args = tuple(value if _survives(value) else _safe_repr(value) for value in error.args)
     attributes = {name: value for name, value in error.__dict__.items() if _survives(value)}
     parts: tuple[Any, ...] = (type(error), args, attributes)
     return standard_dumps(parts) if _survives(parts) else None
@@ -90,9 +96,16 @@ def _parts_of(error: BaseException) -> bytes | None:
 def _survives(value: object) -> bool:
     try:
         pickle.loads(standard_dumps(value))
-    except Exception:
+    except BaseException:
         return False
     return True
+
+
+def _safe_repr(value: object) -> str:
+    try:
+        return repr(value)
+    except BaseException:
+        return object.__repr__(value)
 
 
 def _rebuild(parts: bytes) -> BaseException | None:
@@ -101,6 +114,6 @@ def _rebuild(parts: bytes) -> BaseException | None:
         error: BaseException = kind.__new__(kind, *args)
         error.args = args
         error.__dict__.update(attributes)
-    except Exception:
+    except BaseException:
         return None
     return error

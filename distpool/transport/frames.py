@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import errno
 import mmap
 import os
 import socket
@@ -15,6 +16,7 @@ _ONE_DESCRIPTOR = socket.CMSG_SPACE(array.array("i").itemsize)
 _IOV_LIMIT = 512
 # Plain integers: arithmetic with the enums of `socket` takes microseconds.
 _CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
+_TRUNCATED = int(socket.MSG_CTRUNC)
 DONT_WAIT = int(socket.MSG_DONTWAIT)
 SOCKET_BYTES = 2 * 1024 * 1024
 
@@ -28,7 +30,8 @@ def socket_pair() -> tuple[socket.socket, socket.socket]:
 
 
 def send_frame(sock: socket.socket, frame: list[Buffer], flags: int = 0) -> None:
-    """Send one frame. Raises BlockingIOError, with nothing sent, when the socket is full and does not block."""
+    """Send one frame. Raises BlockingIOError, with nothing sent, when the socket is full and does not block, or when
+    the receiver has to read large frames before there may be more of them."""
     if len(frame) == 1 and len(frame[0]) <= _PACKET_BYTES:
         sock.send(frame[0], flags)
         return
@@ -43,18 +46,33 @@ def send_frame(sock: socket.socket, frame: list[Buffer], flags: int = 0) -> None
         _write_all(memory, frame)
         descriptor = array.array("i", [memory])
         sock.sendmsg([size.to_bytes(8, "little")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptor)], flags)
+    except OSError as error:
+        if error.errno == errno.ETOOMANYREFS:
+            raise BlockingIOError(error.errno, error.strerror) from error
+        raise
     finally:
         os.close(memory)
 
 
-def receive_frame(sock: socket.socket, flags: int = 0) -> Buffer:
-    """The next frame, empty at the end of the stream. Raises BlockingIOError when flags forbid to wait for it."""
-    packet, ancillary, _, _ = sock.recvmsg(_PACKET_BYTES, _ONE_DESCRIPTOR, flags | _CLOEXEC)
+def receive_frame(sock: socket.socket, flags: int = 0, *, mapped: bool = False) -> Buffer:
+    """The next frame, empty at the end of the stream. Raises BlockingIOError when flags forbid to wait for it.
+
+    `mapped`: a large frame stays in the memory that it came in, and keeps a descriptor for as long as it is used.
+    """
+    packet, ancillary, got, _ = sock.recvmsg(_PACKET_BYTES, _ONE_DESCRIPTOR, flags | _CLOEXEC)
     if not ancillary:
+        if got & _TRUNCATED:
+            raise OSError(errno.EMFILE, "no descriptor was free for a large frame: raise the limit on open files")
         return packet
     memory = array.array("i", ancillary[0][2])[0]
+    size = int.from_bytes(packet, "little")
     try:
-        return memoryview(mmap.mmap(memory, int.from_bytes(packet, "little"), prot=mmap.PROT_READ))
+        if mapped:
+            return memoryview(mmap.mmap(memory, size, prot=mmap.PROT_READ))
+        buffer = bytearray(size)
+        if os.preadv(memory, [buffer], 0) != size:
+            raise OSError(errno.EIO, f"a large frame has less than its {size} bytes")
+        return memoryview(buffer)
     finally:
         os.close(memory)
 

@@ -11,7 +11,7 @@ import socket
 from collections import deque
 
 from distpool.errors import ProtocolError
-from distpool.protocol.codec import Buffer, decode_lane, encode
+from distpool.protocol.codec import decode_lane, encode
 from distpool.protocol.messages import (
     CallsDone,
     CallsFinished,
@@ -50,24 +50,24 @@ class Lane:
         self.tokens = tokens
         self.ring = ring
         self.is_at_end = False
-        self._unsent: deque[tuple[list[Buffer], int]] = deque()
+        self._unsent: deque[tuple[Message, int]] = deque()
         self._large: deque[bytes] = deque()
         self._busy_ns = 0
 
     def send(self, message: Message) -> None:
         """Send now, or keep until `flush` when the socket is full. A worker that has ended is told of elsewhere."""
         calls = sum(piece.count for piece in message.slices) if type(message) is RunCalls else 0
-        self._unsent.append((encode(message), calls))
+        self._unsent.append((message, calls))
         self.flush()
 
     def flush(self) -> bool:
         """Send what waits; False when some of it must still wait."""
         while self._unsent:
-            frame, calls = self._unsent[0]
+            message, calls = self._unsent[0]
             if calls:
                 os.eventfd_write(self.tokens, calls)
             try:
-                send_frame(self.sock, frame)
+                send_frame(self.sock, encode(message))
             except BlockingIOError:
                 self._take_tokens(calls)
                 return False
@@ -82,14 +82,26 @@ class Lane:
         return bool(self._unsent)
 
     def take_back(self) -> int:
-        """Take back all calls that the worker has not begun: how many."""
-        kept = [(frame, calls) for frame, calls in self._unsent if not calls]
+        """Take back all calls that the worker has not begun: how many.
+
+        Either it will find a token missing, and say that it has stopped, or nothing is taken: also what has not been
+        sent yet stays, for a worker that has nothing else to do reads it in a moment.
+        """
+        taken = self._take_all_tokens()
+        if not taken:
+            return 0
         unsent = sum(calls for _, calls in self._unsent)
-        self._unsent = deque(kept)
-        taken = 0
-        while take_token(self.tokens):
-            taken += 1
+        # Functions are sent once, so those that wait must not go away with the calls that they came with.
+        functions = [blob for message, _ in self._unsent if type(message) is RunCalls for blob in message.functions]
+        kept: list[Message] = [message for message, _ in self._unsent if type(message) is not RunCalls]
+        if functions:
+            kept.insert(0, RunCalls([], functions))
+        self._unsent = deque((message, 0) for message in kept)
         return unsent + taken
+
+    def count_unbegun(self) -> int:
+        """After the worker's death: how many of its calls it had not begun."""
+        return sum(calls for _, calls in self._unsent) + self._take_all_tokens()
 
     def receive(self) -> list[Message]:
         """All that has come: results as one CallsDone, other messages as they are."""
@@ -146,6 +158,12 @@ class Lane:
                 raise ProtocolError(f"a {type(message).__name__} came where a large result was due")
             self._large.append(message.payload)  # type: ignore[arg-type]
         return kind[0], self._large.popleft()
+
+    def _take_all_tokens(self) -> int:
+        taken = 0
+        while take_token(self.tokens):
+            taken += 1
+        return taken
 
     def _take_tokens(self, count: int) -> None:
         for _ in range(count):

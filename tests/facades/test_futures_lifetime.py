@@ -277,13 +277,18 @@ def test_an_idle_worker_that_is_killed_breaks_the_executor(libraries):
 
 def test_a_result_that_cannot_be_unpickled_breaks_the_executor(libraries):
     def scenario(library):
-        outcomes = []
-        for func in (tasks.return_what_cannot_be_unpickled, tasks.raise_badly_pickled):
-            with library.executor(1) as executor:
-                outcomes.append(is_broken(lambda: executor.submit(func).result(LIMIT_S)))  # noqa: B023
-        return outcomes
+        with library.executor(1) as executor:
+            return is_broken(lambda: executor.submit(tasks.return_what_cannot_be_unpickled).result(LIMIT_S))
 
     compare(scenario, libraries)
+
+
+@pytest.mark.extension
+def test_an_exception_that_cannot_be_unpickled_arrives_with_its_type_and_breaks_nothing(libraries):
+    with libraries.distpool.executor(1) as executor:
+        with pytest.raises(tasks.BadlyPickled):
+            executor.submit(tasks.raise_badly_pickled).result(LIMIT_S)
+        assert executor.submit(tasks.square, 3).result(LIMIT_S) == 9
 
 
 def test_an_argument_that_cannot_be_unpickled_breaks_the_executor(libraries):

@@ -217,13 +217,18 @@ def test_an_argument_that_does_not_pickle_fails_only_its_future(executors, submi
     compare(lambda executor: executor.submit(tasks.square, 3).result(LIMIT_S), executors)
 
 
-@pytest.mark.parametrize("func", [tasks.return_lock, tasks.raise_unpicklable])
-def test_a_result_that_does_not_pickle_fails_only_its_future(executors, func):
+def test_a_result_that_does_not_pickle_fails_only_its_future(executors):
     def scenario(executor):
-        failure = failure_of(lambda: executor.submit(func).result(LIMIT_S))
+        failure = failure_of(lambda: executor.submit(tasks.return_lock).result(LIMIT_S))
         return failure, executor.submit(tasks.square, 3).result(LIMIT_S)
 
     compare(scenario, executors)
+
+
+@pytest.mark.extension
+def test_an_exception_that_does_not_pickle_arrives_with_its_type(executors):
+    with pytest.raises(ValueError, match="lock object"):
+        executors.distpool.submit(tasks.raise_unpicklable).result(LIMIT_S)
 
 
 def test_a_lambda_as_a_result_is_refused(executors):
