@@ -17,12 +17,12 @@ from multiprocessing import (
     parent_process,
 )
 from multiprocessing import reducer as reducer
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from distpool.context import Process, active_children, default_context
 
-if TYPE_CHECKING:
-    from distpool.errors import DistpoolError, PoolBroken, PoolTerminated, WorkerDied
+# With the standard modules that every pool needs; the runtime itself is imported with the first pool.
+from distpool.errors import DistpoolError, PoolBroken, PoolTerminated, WorkerDied
 
 # Bound methods of the default context, as in the standard library.
 Array = default_context.Array
@@ -57,7 +57,6 @@ set_start_method = default_context.set_start_method
 SUBDEBUG = 5
 SUBWARNING = 25
 
-_ERRORS = frozenset({"DistpoolError", "PoolBroken", "PoolTerminated", "WorkerDied"})
 _SUBMODULES = frozenset(
     {
         "connection",
@@ -76,9 +75,7 @@ _SUBMODULES = frozenset(
 
 
 def __getattr__(name: str) -> Any:
-    """distpool's errors and submodules, at first use: `import distpool` stays as light as `import multiprocessing`."""
-    if name in _ERRORS:
-        return getattr(import_module("distpool.errors"), name)
+    """distpool's submodules, at first use: `import distpool` stays as light as `import multiprocessing.pool`."""
     if name in _SUBMODULES:
         return import_module(f"distpool.{name}")
     raise AttributeError(f"module 'distpool' has no attribute {name!r}")

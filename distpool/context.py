@@ -29,7 +29,7 @@ class _PoolMaker:
         maxtasksperchild: int | None = None,
     ) -> Any:
         """Returns a process pool object."""
-        from distpool.pool import Pool
+        from distpool.pool import Pool  # the runtime comes with the first pool
 
         context: Any = self
         return Pool(processes, initializer, initargs, maxtasksperchild, context=context.get_context())

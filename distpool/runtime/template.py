@@ -15,6 +15,7 @@ import signal
 import socket
 import time
 import traceback
+from importlib import import_module
 from multiprocessing import context, process, spawn, util
 from typing import Any, NoReturn
 
@@ -91,6 +92,7 @@ class Template:
 
     def prepare(self) -> None:
         """Leave the driver's signals to the driver; import `__main__` where the workers shall inherit it."""
+        import_module("ctypes")  # once, and not in each worker
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
             self._handlers[number] = signal.getsignal(number)
