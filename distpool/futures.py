@@ -32,10 +32,10 @@ from distpool.logic.group import GroupPlan
 from distpool.pool import check_may_have_children, start_method_prefix
 from distpool.process_future import Future as ProcessFuture
 from distpool.process_future import RemoteTraceback
-from distpool.protocol.messages import CallMode, OutcomeKind
+from distpool.protocol.messages import OutcomeKind
 from distpool.runtime.handles import WorkerHandle
 from distpool.runtime.launcher import LaunchPlan
-from distpool.runtime.session import Workers, interpreter_is_ending, open_workers
+from distpool.runtime.session import ENDING, Workers, open_workers
 from distpool.signatures import lists_options
 
 
@@ -92,14 +92,8 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
         """`fn(*args, **kwargs)` in a worker; raises BrokenProcessPool or RuntimeError when no call can run any more."""
         with self._shutdown_lock:
             workers = self._workers
-            if workers is not None and workers.broken:
-                raise BrokenProcessPool(workers.broken)
-            if self._shutdown_thread:
-                raise RuntimeError("cannot schedule new futures after shutdown")
-            if interpreter_is_ending():
-                raise RuntimeError("cannot schedule new futures after interpreter shutdown")
-            if workers is None:
-                workers = self._start()
+            if workers is None or not workers.is_open() or ENDING:
+                workers = self._start_or_refuse(workers)
             future = ProcessFuture(workers)
             try:
                 function_id, call = workers.pickle_call(fn, args, kwargs)
@@ -108,7 +102,7 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
                 error.__cause__ = RemoteTraceback(f'\n"""\n{text}"""')
                 future.set_exception(error)
                 return future
-            workers.hand_in(function_id, CallMode.CALL, [call], future)
+            workers.hand_in_call(function_id, call, future)
         workers.poke()
         return future
 
@@ -180,6 +174,16 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
                 end(handle)
             workers.terminate(OutcomeKind.BROKEN, f"the workers of the process pool were {how}")
         self.shutdown(wait=False, cancel_futures=True)
+
+    def _start_or_refuse(self, workers: Workers | None) -> Workers:
+        """The workers for a first call; for one that comes too late, the standard library's error."""
+        if workers is not None and workers.broken:
+            raise BrokenProcessPool(workers.broken)
+        if self._shutdown_thread:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        if ENDING:
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+        return self._start() if workers is None else workers
 
     def _start(self) -> Workers:
         check_may_have_children(self._start_method)

@@ -129,7 +129,7 @@ class Pool(standard.Pool):
         except Exception as error:
             result.resolve(False, error)
         else:
-            workers.hand_in(function_id, CallMode.CALL, [call], result)
+            workers.hand_in_call(function_id, call, result)
         return result
 
     def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:

@@ -61,7 +61,10 @@ class Future(standard.Future[Any]):
                 workers.terminate(OutcomeKind.BROKEN, text)
                 value = BrokenProcessPool(text)
         try:
-            self.set_result(value) if success else self.set_exception(value)
+            if success:
+                self.set_result(value)
+            else:
+                self.set_exception(value)
         except InvalidStateError:
             return  # its user resolved it in this very moment
 

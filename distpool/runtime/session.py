@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from itertools import count
 from multiprocessing import util
+from os import getpid
 from typing import Any, Protocol
 
 from distpool.config import SETTINGS
@@ -118,6 +119,7 @@ class Workers:
 
     def __init__(self, session: Session, group: Group, crew: Crew, main: MainView, *, drains_at_exit: bool) -> None:
         self._session = session
+        self._pid = session.pid
         self._group = group
         self._crew = crew
         self._main = main
@@ -172,10 +174,18 @@ class Workers:
 
     def hand_in(self, function_id: Any, mode: CallMode, entries: list[Entry], sink: Receiver, first: int = 0) -> None:
         """Like `submit`, but leave it to `poke` to send at once: a facade may hold a lock of its own here."""
-        self._check_process()
         sizes = [len(entry) for entry in entries if type(entry) is bytes]
         entry_bytes = max(SCALAR_BYTES, sum(sizes) // len(sizes)) if sizes else SCALAR_BYTES
-        self._incoming.append(Bundle(function_id, mode, entries, sink, first, entry_bytes))
+        self._hand_in(Bundle(function_id, mode, entries, sink, first, entry_bytes))
+
+    def hand_in_call(self, function_id: Any, call: bytes, sink: Receiver) -> None:
+        """`hand_in` for one pickled call: the hot path of `submit` and `apply_async`."""
+        self._hand_in(Bundle(function_id, CallMode.CALL, [call], sink, 0, len(call)))
+
+    def _hand_in(self, bundle: Bundle) -> None:
+        if self._pid != getpid():
+            self._check_process()
+        self._incoming.append(bundle)
         if not self._is_posted:
             self._is_posted = True
             self._session.loop.post(self.take_in)
@@ -214,6 +224,10 @@ class Workers:
     def broken(self) -> str:
         """Why no call can run any more; empty while they can."""
         return self._group.reason if self._group.is_broken() else ""
+
+    def is_open(self) -> bool:
+        """Calls can be handed in."""
+        return self._group.state is GroupState.OPEN
 
     def is_over(self) -> bool:
         """No call can run any more."""
@@ -302,20 +316,16 @@ def _after_fork_in_child() -> None:
         session.loop.close_after_fork()
     _current.clear()
     _open_workers.clear()
-    _ending.clear()
+    ENDING.clear()
 
 
-_ending: list[bool] = []
-
-
-def interpreter_is_ending() -> bool:
-    """No call can be submitted any more."""
-    return bool(_ending)
+ENDING: list[bool] = []
+"""Not empty once the interpreter has begun to end: no call can be submitted any more."""
 
 
 def _drain_at_exit() -> None:
     """The interpreter is about to end: executors finish what was submitted, as the standard ones do."""
-    _ending.append(True)
+    ENDING.append(True)
     for workers in list(_open_workers.values()):
         if workers.drains_at_exit:
             workers.close()

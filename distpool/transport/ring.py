@@ -50,15 +50,14 @@ class Ring:
             return False
         at = position % self._capacity + PAGE
         ring = self._map
-        _RECORD.pack_into(ring, at, kind, size)
-        at += 8
         end = self._capacity + PAGE
-        if at + size <= end:
-            ring[at : at + size] = payload
+        record = _RECORD.pack(kind, size) + payload
+        if at + 8 + size <= end:
+            ring[at : at + 8 + size] = record
         else:
             head = end - at
-            ring[at:end] = payload[:head]
-            ring[PAGE : PAGE + size - head] = payload[head:]
+            ring[at:end] = record[:head]
+            ring[PAGE : PAGE + 8 + size - head] = record[head:]
         words[_BUSY_NS] = busy_ns
         # The position comes last: a reader, or one that comes after the writer was killed, sees whole records only.
         words[_WRITTEN] = position + needed
