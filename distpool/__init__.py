@@ -19,6 +19,8 @@ from multiprocessing import (
 from multiprocessing import reducer as reducer
 from typing import Any
 
+import msgspec as _msgspec  # noqa: F401  with the package, as it would double the time of the first pool
+
 from distpool.context import Process, active_children, default_context
 
 # With the standard modules that every pool needs; the runtime itself is imported with the first pool.

@@ -20,7 +20,7 @@ MODULE_LINES = 400
 FUNCTION_LINES = 100
 CLASS_METHODS = 25
 VAGUE_NAME = re.compile(r"(^|_)(utils?|utilities|common|helpers?|misc)$")
-HEAVY = ("cloudpickle", "msgspec", "numpy", "psutil", "zmq")
+HEAVY = ("cloudpickle", "numpy", "psutil", "zmq")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Protocol
 
+import msgspec
+
 from distpool.ids import FunctionId
-from distpool.protocol.messages import CallMode
 
 Outcome = tuple[int, bytes]
 """(OutcomeKind, payload)"""
@@ -32,41 +33,31 @@ class Sink(Protocol):
         ...
 
 
-class Bundle:
-    """Calls of one function whose results go to one sink. `first` is the sink's number of the first of them."""
+class Bundle(msgspec.Struct, gc=False, eq=False):
+    """Calls of one function whose results go to one sink. `first` is the sink's number of the first of them.
 
-    __slots__ = ("begun", "entries", "entry_bytes", "first", "function", "mode", "sink")
+    Neither bundles nor spans are tracked by the garbage collector, which a burst of calls would otherwise keep busy:
+    they are reached from their queue only, and gone with the outcome of their calls.
+    """
 
-    def __init__(
-        self,
-        function: FunctionId,
-        mode: CallMode,
-        entries: list[Entry],
-        sink: Sink,
-        first: int = 0,
-        entry_bytes: int = SCALAR_BYTES,
-    ) -> None:
-        self.function = function
-        self.mode = mode
-        self.entries = entries
-        self.sink = sink
-        self.first = first
-        self.entry_bytes = entry_bytes
-        self.begun = False
+    function: FunctionId
+    mode: int
+    entries: list[Entry]
+    sink: Sink
+    first: int = 0
+    entry_bytes: int = SCALAR_BYTES
+    begun: bool = False
 
     def __repr__(self) -> str:
         return f"<Bundle of {len(self.entries)} calls of function {self.function} from {self.first}>"
 
 
-class Span:
+class Span(msgspec.Struct, gc=False, eq=False):
     """Calls `start` to `stop` (exclusive) of a bundle."""
 
-    __slots__ = ("bundle", "start", "stop")
-
-    def __init__(self, bundle: Bundle, start: int, stop: int) -> None:
-        self.bundle = bundle
-        self.start = start
-        self.stop = stop
+    bundle: Bundle
+    start: int
+    stop: int
 
     def __len__(self) -> int:
         return self.stop - self.start
