@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Callable
 from itertools import count
 from multiprocessing import util
-from os import getpid
 from typing import Any, Protocol
 
 from distpool.config import SETTINGS
@@ -55,7 +54,8 @@ class Session:
         self.loop = Loop(SETTINGS, os.cpu_count() or 1, self._wait_for_handle)
         self.helm = Helm(self.loop, SETTINGS, self._crash, self._end_if_idle)
         self.functions = count(1)
-        self.is_ending = False
+        # A flag, set in the child of a fork: to ask the kernel for the pid at each call takes half a microsecond.
+        self.is_foreign = False
         self._group_ids = count(1)
         self._pauses = threading.Lock()
         util.Finalize(None, _terminate_at_exit, exitpriority=10)
@@ -119,7 +119,6 @@ class Workers:
 
     def __init__(self, session: Session, group: Group, crew: Crew, main: MainView, *, drains_at_exit: bool) -> None:
         self._session = session
-        self._pid = session.pid
         self._group = group
         self._crew = crew
         self._main = main
@@ -183,7 +182,7 @@ class Workers:
         self._hand_in(Bundle(function_id, CallMode.CALL, [call], sink, 0, len(call)))
 
     def _hand_in(self, bundle: Bundle) -> None:
-        if self._pid != getpid():
+        if self._session.is_foreign:
             self._check_process()
         self._incoming.append(bundle)
         if not self._is_posted:
@@ -235,7 +234,7 @@ class Workers:
 
     def is_owned_here(self) -> bool:
         """This process made the group, and was not forked from the one that did."""
-        return self._session.pid == os.getpid()
+        return not self._session.is_foreign
 
     def handles(self) -> list[WorkerHandle]:
         """The worker processes that live, oldest first."""
@@ -273,7 +272,7 @@ class Workers:
         self._session.helm.poke()
 
     def _check_process(self) -> None:
-        if self._session.pid != os.getpid():
+        if self._session.is_foreign:
             raise ForeignProcess(
                 f"this pool belongs to process {self._session.pid}; process {os.getpid()} was forked from it and "
                 "cannot use it: make a pool in the process that uses it"
@@ -313,6 +312,7 @@ def _after_fork_in_child() -> None:
     global _changes
     _changes = threading.RLock()
     for session in _current:
+        session.is_foreign = True
         session.loop.close_after_fork()
     _current.clear()
     _open_workers.clear()

@@ -108,7 +108,8 @@ class Worker:
         self._functions: dict[FunctionId, Callable[..., Any]] = {}
         self._busy_ns = 0
         self._in_call = False
-        self._pid = os.getpid()
+        self._is_copy = False
+        os.register_at_fork(after_in_child=self._note_fork)
 
     def prepare(self, main_failure: BaseException | None) -> None:
         """Run the initializer; if it, or the import of `__main__` before it, failed, tell the caller why and raise."""
@@ -207,12 +208,26 @@ class Worker:
             items = args
         tokens, role = self._tokens, self._role
         clock = time.monotonic_ns
+        is_plain = piece.packed and piece.mode == CallMode.ITEM
+        function = None
         for item in items:
             if not take_token(tokens):
                 role.refused()
                 return
             began_ns = clock()
-            kind, payload = self._run_call(piece, item)
+            if function is None:
+                kind, payload = self._run_call(piece, item)
+                # Many items of one function: from the second on it is just called.
+                function = self._functions.get(piece.function) if is_plain else None
+            else:
+                try:
+                    self._in_call = True
+                    value = function(item)
+                    self._in_call = False
+                except BaseException as error:
+                    kind, payload = self._failed(error)
+                else:
+                    kind, payload = self._succeeded(value)
             ended_ns = clock()
             self._busy_ns += ended_ns - began_ns
             self._write(kind, payload)
@@ -228,15 +243,22 @@ class Worker:
             value = self._apply(piece, item)
             self._in_call = False
         except BaseException as error:
-            # SystemExit and KeyboardInterrupt too: they belong to the call, and the worker lives on.
-            self._in_call = False
-            self._leave_if_forked()
-            return OutcomeKind.ERROR, encode_failure(error)
+            return self._failed(error)
+        return self._succeeded(value)
+
+    def _failed(self, error: BaseException) -> tuple[int, bytes]:
+        """SystemExit and KeyboardInterrupt too: they belong to the call, and the worker lives on."""
+        self._in_call = False
         self._leave_if_forked()
+        return OutcomeKind.ERROR, encode_failure(error)
+
+    def _succeeded(self, value: Any) -> tuple[int, bytes]:
+        if self._is_copy:
+            self._leave_if_forked()
         if type(value) in _PLAIN:
-            return OutcomeKind.VALUE, pickle.dumps(value, 5)
+            return _VALUE, pickle.dumps(value, 5)
         try:
-            return OutcomeKind.VALUE, standard_dumps(value)
+            return _VALUE, standard_dumps(value)
         except BaseException as error:
             if self._setup.encode_error is not None:
                 error = self._setup.encode_error(error, value)
@@ -249,8 +271,11 @@ class Worker:
 
     def _leave_if_forked(self) -> None:
         """The call has forked, and this is the child: it must not answer in its parent's place."""
-        if os.getpid() != self._pid:
+        if self._is_copy:
             raise SystemExit(0)
+
+    def _note_fork(self) -> None:
+        self._is_copy = True
 
     def _load_arguments(self, pickled: Any) -> Any:
         try:
@@ -286,7 +311,7 @@ class Worker:
 
     def _write(self, kind: int, payload: bytes) -> None:
         """Put the outcome of the oldest call into the ring; a large one goes by a frame, which comes first."""
-        if len(payload) > SETTINGS.ring_record_bytes:
+        if len(payload) > _LARGE_RESULT:
             self._send(LargeOutcome(payload))
             kind, payload = OutcomeKind.FRAME, bytes([kind])
         while not self._ring.write(kind, payload, self._busy_ns):
@@ -312,6 +337,8 @@ class Worker:
 
 
 _SMALL_RESULT = 256
+_LARGE_RESULT = SETTINGS.ring_record_bytes
+_VALUE = int(OutcomeKind.VALUE)
 _PLAIN = frozenset({int, float, bool, type(None), str, bytes})
 
 
