@@ -66,11 +66,13 @@ class Feed:
 
     def _entry(self, position: int, item: Any) -> Entry:
         if self._mode is CallMode.CHUNK:
-            self._function_id, chunk = self._workers.pickle_chunk(self._function, item, position * self._chunksize)
+            self._function_id, chunk = self._workers.arguments.pickle_chunk(
+                self._function, item, position * self._chunksize
+            )
             return chunk
         if self._function_id is None:
-            self._function_id = self._workers.function_for_items(self._function)
-        return self._workers.entry(item, position)
+            self._function_id = self._workers.arguments.function_for_items(self._function)
+        return self._workers.arguments.entry(item, position)
 
     def _flush(self) -> None:
         """By the holder of the loop: hand in what has gathered."""

@@ -96,7 +96,7 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
                 workers = self._start_or_refuse(workers)
             future = ProcessFuture(workers)
             try:
-                function_id, call = workers.pickle_call(fn, args, kwargs)
+                function_id, call = workers.arguments.pickle_call(fn, args, kwargs)
             except Exception as error:
                 text = "".join(traceback.format_exception(error))
                 error.__cause__ = RemoteTraceback(f'\n"""\n{text}"""')

@@ -125,7 +125,7 @@ class Pool(standard.Pool):
         workers = self._workers
         result = AsyncResult(self, workers, callback, error_callback)
         try:
-            function_id, call = workers.pickle_call(func, tuple(args), dict(kwds))
+            function_id, call = workers.arguments.pickle_call(func, tuple(args), dict(kwds))
         except Exception as error:
             result.resolve(False, error)
         else:
@@ -200,7 +200,7 @@ class Pool(standard.Pool):
     def _submit_items(self, func: Any, items: Any, mode: CallMode, result: MapResult) -> None:
         workers = self._workers
         try:
-            function_id = workers.function_for_items(func)
+            function_id = workers.arguments.function_for_items(func)
         except Exception as error:
             for position in range(len(items)):
                 result.put(position, False, error)
@@ -211,7 +211,7 @@ class Pool(standard.Pool):
         runs = _Runs()
         for position, item in enumerate(items):
             try:
-                runs.add(position, function_id, workers.entry(item, position))
+                runs.add(position, function_id, workers.arguments.entry(item, position))
             except Exception as error:
                 result.put(position, False, error)
         runs.submit(workers, mode, result)
@@ -220,7 +220,9 @@ class Pool(standard.Pool):
         runs = _Runs()
         for position, start in enumerate(range(0, len(items), chunksize)):
             try:
-                function_id, chunk = self._workers.pickle_chunk(func, list(items[start : start + chunksize]), start)
+                function_id, chunk = self._workers.arguments.pickle_chunk(
+                    func, list(items[start : start + chunksize]), start
+                )
             except Exception as error:
                 result.put(position, False, error)
             else:

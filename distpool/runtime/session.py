@@ -9,7 +9,6 @@ One session per process, made with the first pool and ended with the last one.
 from __future__ import annotations
 
 import os
-import pickle
 import sys
 import threading
 import time
@@ -25,13 +24,12 @@ from distpool.ids import GroupId
 from distpool.logic.calls import SCALAR_BYTES, Bundle, Entry, Outcome
 from distpool.logic.group import Group, GroupPlan, GroupState
 from distpool.protocol.messages import CallMode, OutcomeKind
+from distpool.runtime.arguments import Arguments
 from distpool.runtime.handles import WorkerHandle
 from distpool.runtime.helm import Helm
 from distpool.runtime.launcher import Crew, LaunchPlan
 from distpool.runtime.loop import Loop
 from distpool.runtime.main_view import MainView, view_of_main
-from distpool.serialization.functions import FunctionTable
-from distpool.serialization.pickling import SCALARS, blame, dumps, is_scalar
 
 
 class Receiver(Protocol):
@@ -121,8 +119,7 @@ class Workers:
         self._session = session
         self._group = group
         self._crew = crew
-        self._main = main
-        self._functions = FunctionTable(main, session.functions, self._publish)
+        self.arguments = Arguments(main, session.functions, session.loop.client.functions)
         self._incoming: deque[Bundle] = deque()
         self._is_posted = False
         self._gone = threading.Event()
@@ -131,40 +128,6 @@ class Workers:
         group.on_gone = self._note_gone
 
     # Calls ----------------------------------------------------------------------------------------------------------
-
-    def pickle_call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, bytes]:
-        """(function id, pickled call). Raises what pickling raises."""
-        function_id = self._functions.named(function)
-        if function_id and not kwargs and SCALARS.issuperset(map(type, args)):
-            return function_id, pickle.dumps((args, kwargs), 5)
-        try:
-            return function_id, dumps((args, kwargs) if function_id else (function, args, kwargs), self._main)
-        except Exception as error:
-            named = [(f"argument {position}", value) for position, value in enumerate(args)]
-            named += [(f"argument {name!r}", value) for name, value in kwargs.items()]
-            raise blame(error, [*named, ("the function", function)], self._main) from None
-
-    def pickle_chunk(self, function: Any, items: list[Any], first: int) -> tuple[Any, bytes]:
-        """(function id, pickled list of items); `first` is the number of the first. Raises what pickling raises."""
-        function_id = self._functions.named(function)
-        try:
-            return function_id, dumps(items if function_id else (function, items), self._main)
-        except Exception as error:
-            named = [(f"item {position}", value) for position, value in enumerate(items, first)]
-            raise blame(error, [*named, ("the function", function)], self._main) from None
-
-    def entry(self, item: Any, position: int) -> Entry:
-        """One item as it waits to be sent: itself when it is a scalar, else its pickle. Raises what pickling raises."""
-        if is_scalar(item):
-            return item
-        try:
-            return dumps(item, self._main)
-        except Exception as error:
-            raise blame(error, [(f"item {position}", item)], self._main) from None
-
-    def function_for_items(self, function: Any) -> Any:
-        """The id of a function whose items travel without it. Raises what pickling raises."""
-        return self._functions.any(function)
 
     def submit(self, function_id: Any, mode: CallMode, entries: list[Entry], sink: Receiver, first: int = 0) -> None:
         """Hand in calls; what becomes of them is delivered to the sink."""
@@ -277,9 +240,6 @@ class Workers:
                 f"this pool belongs to process {self._session.pid}; process {os.getpid()} was forked from it and "
                 "cannot use it: make a pool in the process that uses it"
             )
-
-    def _publish(self, blob: Any) -> None:
-        self._session.loop.client.functions[blob.function] = blob
 
 
 # The session of this process ------------------------------------------------------------------------------------------
