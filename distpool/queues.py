@@ -1,3 +1,14 @@
 """`multiprocessing.queues`: the standard library's own objects."""
 
+from __future__ import annotations
+
+from importlib import import_module
 from multiprocessing.queues import *  # noqa: F403
+from typing import Any
+
+_standard = import_module("multiprocessing.queues")
+
+
+def __getattr__(name: str) -> Any:
+    """What the standard module has beside its public names."""
+    return getattr(_standard, name)

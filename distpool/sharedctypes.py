@@ -1,3 +1,14 @@
 """`multiprocessing.sharedctypes`: the standard library's own objects."""
 
+from __future__ import annotations
+
+from importlib import import_module
 from multiprocessing.sharedctypes import *  # noqa: F403
+from typing import Any
+
+_standard = import_module("multiprocessing.sharedctypes")
+
+
+def __getattr__(name: str) -> Any:
+    """What the standard module has beside its public names."""
+    return getattr(_standard, name)

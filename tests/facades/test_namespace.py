@@ -344,3 +344,19 @@ def test_a_process_ended_by_a_signal_says_so(libraries, new_gate):
         return process.exitcode == -signal.SIGTERM
 
     compare(scenario, libraries)
+
+
+@pytest.mark.extension
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("managers", "NamespaceProxy"),
+        ("connection", "wait"),
+        ("dummy.connection", "Pipe"),
+        ("shared_memory", "SharedMemory"),
+        ("queues", "SimpleQueue"),
+    ],
+)
+def test_a_submodule_has_what_the_standard_one_has_also_beside_its_public_names(module, name):
+    standard = importlib.import_module(f"multiprocessing.{module}")
+    assert getattr(importlib.import_module(f"distpool.{module}"), name) is getattr(standard, name)
