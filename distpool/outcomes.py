@@ -26,7 +26,7 @@ def open_outcome(outcome: Outcome, traceback_class: type[Exception]) -> tuple[bo
     if kind == OutcomeKind.VALUE:
         try:
             return True, pickle.loads(payload)
-        except Exception as failure:
+        except BaseException as failure:  # what it raises belongs to whoever waits for the result
             return False, failure
     if kind == OutcomeKind.ERROR:
         error, trace = decode_failure(payload)

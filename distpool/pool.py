@@ -260,7 +260,8 @@ class Pool(standard.Pool):
             raise ValueError("Pool is still running")
         if self._state not in (CLOSE, TERMINATE):
             raise ValueError("In unknown state")
-        self._feeder.join()
+        if self._state == CLOSE:
+            self._feeder.join()
         self._workers.join()
 
 

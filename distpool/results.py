@@ -243,6 +243,6 @@ def _run_callback(callback: Callback, value: object) -> None:
     """A callback that raises is told of and harms nobody else."""
     try:
         callback(value)
-    except Exception:
+    except BaseException:
         print(f"Exception in callback {callback!r}:", file=sys.stderr)
         traceback.print_exc()

@@ -52,12 +52,12 @@ class Helm:
         loop: Loop,
         settings: Settings,
         on_crash: Callable[[BaseException], None],
-        on_end: Callable[[], None],
+        end_if_idle: Callable[[], bool],
     ) -> None:
         self._loop = loop
         self._settings = settings
         self._on_crash = on_crash
-        self._on_end = on_end
+        self._end_if_idle = end_if_idle
         # Held by whoever runs turns.
         self._lock = threading.Lock()
         # Held by the one user thread that may ask for the helm; others wait passively.
@@ -95,10 +95,12 @@ class Helm:
             with self._lock:
                 self._holder = threading.get_ident()
                 while not (self._wanted or self._stop):
+                    if not self._loop.client.groups and self._end_if_idle():
+                        return
                     self._turn(None)
                 self._holder = None
             self._stand_aside()
-        self._on_end()
+        self._end_if_idle()
 
     def _stand_aside(self) -> None:
         """Until the helm was left alone for a while, or somebody leaves it with work under way."""
@@ -192,7 +194,6 @@ class Helm:
         return self._lock.acquire(timeout=timeout_s)
 
     def _run_until(self, is_done: Callable[[], bool], deadline: float | None) -> bool:
-        loop = self._loop
         while not is_done():
             remaining_s = None
             if deadline is not None:
@@ -202,7 +203,7 @@ class Helm:
             self._turn(remaining_s, spin=True)
             if self._interrupted:
                 break
-        loop.run_completions()
+        self._run_completions()
         return is_done()
 
     def _turn(self, timeout_s: float | None, *, spin: bool = False) -> None:
@@ -212,7 +213,17 @@ class Helm:
             # A mistake in the runtime must be loud, and nobody may wait for ever because of it.
             traceback.print_exc(file=sys.stderr)
             self._on_crash(error)
-        self._loop.run_completions()
+        self._run_completions()
+
+    def _run_completions(self) -> None:
+        """What a user's callback raises is told of; it ends neither the background thread nor anybody's wait."""
+        while True:
+            try:
+                self._loop.run_completions()
+            except BaseException:
+                traceback.print_exc(file=sys.stderr)
+            else:
+                return
 
     # Ctrl-C ---------------------------------------------------------------------------------------------------------
 

@@ -90,11 +90,19 @@ class Session:
         if not self.loop.client.groups:
             self.helm.stop()
 
-    def _end_if_idle(self) -> None:
-        """The background thread ends, or never began: when no group is left, so does the session."""
-        if not self.loop.client.groups and not self.loop.is_closed:
-            _forget(self)
-            self.loop.close()
+    def _end_if_idle(self) -> bool:
+        """When no group is left, so does the session, unless somebody is about to open one."""
+        if not _changes.acquire(blocking=False):
+            return False
+        try:
+            if self.loop.client.groups:
+                return False
+            if not self.loop.is_closed:
+                _forget(self)
+                self.loop.close()
+            return True
+        finally:
+            _changes.release()
 
     def _wait_for_handle(self, is_done: Callable[[], bool], timeout_s: float | None) -> None:
         """What a handle waits for is told by a template, so it needs turns of the loop."""
