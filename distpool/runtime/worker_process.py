@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import starmap
 from multiprocessing import process, spawn
 from typing import Any
@@ -206,34 +206,61 @@ class Worker:
             items = [args]
         else:
             items = args
-        tokens, role = self._tokens, self._role
-        clock = time.monotonic_ns
-        is_plain = piece.packed and piece.mode == CallMode.ITEM
-        function = None
+        if piece.packed and piece.mode == CallMode.ITEM:
+            items = self._run_plain(piece, items)
+        role = self._role
         for item in items:
-            if not take_token(tokens):
+            if not take_token(self._tokens):
                 role.refused()
                 return
-            began_ns = clock()
-            if function is None:
-                kind, payload = self._run_call(piece, item)
-                # Many items of one function: from the second on it is just called.
-                function = self._functions.get(piece.function) if is_plain else None
-            else:
-                try:
-                    self._in_call = True
-                    value = function(item)
-                    self._in_call = False
-                except BaseException as error:
-                    kind, payload = self._failed(error)
-                else:
-                    kind, payload = self._succeeded(value)
-            ended_ns = clock()
+            began_ns = time.monotonic_ns()
+            kind, payload = self._run_call(piece, item)
+            ended_ns = time.monotonic_ns()
             self._busy_ns += ended_ns - began_ns
             self._write(kind, payload)
             # Small results cannot fill half of the ring before it is time to tell anyway.
             if role.finished(ended_ns * 1e-9) or (len(payload) > _SMALL_RESULT and self._ring.is_half_full()):
                 self._tell()
+
+    def _run_plain(self, piece: Slice, items: list[Any]) -> Iterator[Any]:
+        """Many items of one function, where each step counts: run those whose results are plain and small.
+
+        Gives the items that are left, the first of them not claimed; a call that fails is finished here.
+        """
+        function = self._functions.get(piece.function)
+        remaining = iter(items)
+        if function is None:
+            return remaining
+        read, dumps, clock = os.read, pickle.dumps, time.monotonic_ns
+        tokens, write, finished = self._tokens, self._ring.write, self._role.finished
+        began_ns = clock()
+        for item in remaining:
+            try:
+                read(tokens, 8)
+            except BlockingIOError:
+                self._role.refused()
+                return iter(())
+            try:
+                self._in_call = True
+                value = function(item)
+                self._in_call = False
+            except BaseException as error:
+                kind, payload = self._failed(error)
+            else:
+                if type(value) in _PLAIN and not self._is_copy:
+                    kind, payload = _VALUE, dumps(value, 5)
+                else:
+                    kind, payload = self._succeeded(value)
+            ended_ns = clock()
+            self._busy_ns += ended_ns - began_ns
+            began_ns = ended_ns
+            if len(payload) > _SMALL_RESULT or not write(kind, payload, self._busy_ns):
+                self._write(kind, payload)
+                if self._ring.is_half_full():
+                    self._tell()
+            if finished(ended_ns * 1e-9):
+                self._tell()
+        return remaining
 
     def _run_call(self, piece: Slice, item: Any) -> tuple[int, bytes]:
         try:

@@ -113,7 +113,7 @@ def test_two_lambdas_with_the_same_name_are_not_mixed_up(pools):
 def test_a_lambda_as_a_result_is_refused_as_in_the_standard_library(pools, executors):
     with pytest.raises(MaybeEncodingError):
         pools.distpool.apply(lambda: lambda: 1)
-    with pytest.raises((AttributeError, pickle.PicklingError), match="pickle|local object"):
+    with pytest.raises((AttributeError, pickle.PicklingError), match=r"pickle|local object"):
         executors.distpool.submit(lambda: lambda: 1).result(LIMIT_S)
 
 
