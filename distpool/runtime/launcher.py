@@ -33,7 +33,8 @@ from distpool.protocol.messages import (
 from distpool.runtime.handles import Wait, WorkerHandle
 from distpool.runtime.main_view import view_of_main
 from distpool.runtime.template import TemplatePlan, TemplateProcess, run_template, start_interpreter, write_to_child
-from distpool.runtime.worker_process import WorkerSetup, spawned_main_keys
+from distpool.runtime.worker import WorkerSetup
+from distpool.runtime.worker_process import spawned_main_keys
 from distpool.serialization.pickling import dumps
 from distpool.transport.frames import receive_with_descriptors, send_frame, send_with_descriptors, socket_pair
 from distpool.transport.lanes import Lane, make_tokens

@@ -24,7 +24,8 @@ import msgspec
 from distpool.ids import LeaseId
 from distpool.protocol.codec import decode_template, encode
 from distpool.protocol.messages import ForkWorker, Message, StopTemplate, WorkerForked, WorkerReaped
-from distpool.runtime.worker_process import WorkerProcess, WorkerSetup, import_main
+from distpool.runtime.worker import WorkerSetup
+from distpool.runtime.worker_process import WorkerProcess, import_main
 from distpool.transport.frames import receive_with_descriptors, send_frame
 from distpool.transport.ring import ring_size
 

@@ -183,7 +183,7 @@ Life = Generator[float | None, None, None]
 
 
 class PretendWorker:
-    """A worker process around the real `WorkerRole`; its steps are those of `runtime.worker_process.Worker`."""
+    """A worker process around the real `WorkerRole`; its steps are those of `runtime.worker.Worker`."""
 
     def __init__(self, world: Surroundings, lease: LeaseId, pid: int, lane: PretendLane, *, fails: bool) -> None:
         self.lease = lease

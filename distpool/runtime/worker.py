@@ -1,0 +1,327 @@
+"""A worker at work: reads its lane on the main thread, runs calls, writes what became of them to the ring."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import socket
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from itertools import starmap
+from typing import Any
+
+import msgspec
+
+from distpool.config import SETTINGS
+from distpool.ids import INLINE_FUNCTION, FunctionId
+from distpool.logic.spinning import SpinPolicy
+from distpool.protocol.codec import decode_lane, encode
+from distpool.protocol.messages import (
+    CallMode,
+    CallsFinished,
+    ExitWorker,
+    LargeOutcome,
+    Message,
+    OutcomeKind,
+    RoomInRing,
+    RunCalls,
+    Slice,
+    WorkerReady,
+    WorkerUnusable,
+)
+from distpool.roles.worker import ITEM_MODES, WorkerRole
+from distpool.serialization.pickling import standard_dumps
+from distpool.serialization.remote_errors import encode_failure, trace_of
+from distpool.transport.frames import DONT_WAIT, receive_frame, send_frame
+from distpool.transport.lanes import take_token
+from distpool.transport.ring import Ring
+
+_SMALL_RESULT = 256
+_LARGE_RESULT = SETTINGS.ring_record_bytes
+_VALUE = int(OutcomeKind.VALUE)
+_PLAIN = frozenset({int, float, bool, type(None), str, bytes})
+
+
+class WorkerSetup(msgspec.Struct, frozen=True):
+    """What a worker needs before its first call. Under `fork` it is inherited; otherwise `pickled` holds (initializer,
+    initargs) and `main` the keys by which `__main__` is imported again under the standard rules."""
+
+    initializer: Callable[..., object] | None
+    initargs: tuple[Any, ...]
+    pickled: bytes | None = None
+    main: dict[str, Any] = {}
+    encode_error: Callable[[BaseException, object], BaseException] | None = None
+    breaks: bool = False
+    interruptible: bool = True
+    """The driver does not ignore Ctrl-C, so its workers do not either."""
+
+
+class Worker:
+    """Runs calls. Everything happens on the thread that calls `serve`."""
+
+    def __init__(self, sock: socket.socket, tokens: int, ring: Ring, setup: WorkerSetup) -> None:
+        sock.setblocking(True)
+        self._sock = sock
+        self._tokens = tokens
+        self._ring = ring
+        self._setup = setup
+        self._role = WorkerRole(SETTINGS.hold_results_s)
+        self._spin = SpinPolicy(SETTINGS.spin_s)
+        self._functions: dict[FunctionId, Callable[..., Any]] = {}
+        self._busy_ns = 0
+        self._in_call = False
+        self._is_copy = False
+        os.register_at_fork(after_in_child=self._note_fork)
+
+    def prepare(self, main_failure: BaseException | None) -> None:
+        """Run the initializer; if it, or the import of `__main__` before it, failed, tell the caller why and raise."""
+        setup = self._setup
+        is_pythons_own = signal.getsignal(signal.SIGINT) in (signal.default_int_handler, signal.SIG_IGN)
+        if setup.interruptible and is_pythons_own:
+            signal.signal(signal.SIGINT, self._on_interrupt)
+        try:
+            if main_failure is not None:
+                raise main_failure
+            initializer, initargs = setup.initializer, setup.initargs
+            if setup.pickled is not None:
+                initializer, initargs = pickle.loads(setup.pickled)
+            if initializer is not None:
+                initializer(*initargs)
+        except BaseException as error:
+            self._send(WorkerUnusable(trace_of(error).encode()))
+            raise
+        self._send(WorkerReady())
+
+    def serve(self) -> None:
+        """Until ExitWorker, or until the caller is gone."""
+        role = self._role
+        while True:
+            piece = role.next_slice()
+            if piece is not None:
+                self._run_slice(piece)
+                continue
+            message = self._receive()
+            if message is None or type(message) is ExitWorker:
+                return
+            if type(message) is RunCalls:
+                role.handle(message)
+
+    # Messages -------------------------------------------------------------------------------------------------------
+
+    def _receive(self) -> Message | None:
+        """The next message; before it sleeps it tells what is untold, and spins a little for the next call."""
+        try:
+            return self._decode(receive_frame(self._sock, DONT_WAIT, mapped=True))
+        except BlockingIOError:
+            just_ran = self._role.untold
+            if just_ran or self._role.has_stopped:
+                self._tell()
+        except ConnectionResetError:
+            return None
+        budget_s = self._spin.budget_s() if just_ran else 0.0
+        if budget_s:
+            until = time.perf_counter() + budget_s
+            while time.perf_counter() < until:
+                try:
+                    frame = receive_frame(self._sock, DONT_WAIT, mapped=True)
+                except BlockingIOError:
+                    continue
+                except ConnectionResetError:
+                    return None
+                self._spin.spun(hit=True)
+                return self._decode(frame)
+            self._spin.spun(hit=False)
+        try:
+            return self._decode(receive_frame(self._sock, mapped=True))
+        except ConnectionResetError:
+            return None
+
+    def _decode(self, frame: Any) -> Message | None:
+        return decode_lane(frame) if frame else None
+
+    def _send(self, message: Message) -> None:
+        frame = encode(message)
+        while True:
+            try:
+                send_frame(self._sock, frame)
+            except BlockingIOError:
+                # The caller has as many large frames unread as the kernel allows.
+                time.sleep(0.001)
+                continue
+            except (BrokenPipeError, ConnectionResetError):
+                # The caller is gone, and with it everyone who could want the result.
+                os._exit(1)
+            return
+
+    def _tell(self) -> None:
+        self._send(CallsFinished(self._role.has_stopped))
+        self._role.told(time.monotonic())
+
+    # Calls ----------------------------------------------------------------------------------------------------------
+
+    def _run_slice(self, piece: Slice) -> None:
+        """Claim and run the calls of a slice one after another."""
+        args = piece.args
+        if piece.packed:
+            items = pickle.loads(args)  # type: ignore[arg-type]
+        elif piece.count == 1 and type(args) is not list:
+            items = [args]
+        else:
+            items = args
+        if piece.packed and piece.mode == CallMode.ITEM:
+            items = self._run_plain(piece, items)
+        role = self._role
+        for item in items:
+            if not take_token(self._tokens):
+                role.refused()
+                return
+            began_ns = time.monotonic_ns()
+            kind, payload = self._run_call(piece, item)
+            ended_ns = time.monotonic_ns()
+            self._busy_ns += ended_ns - began_ns
+            self._write(kind, payload)
+            # Small results cannot fill half of the ring before it is time to tell anyway.
+            if role.finished(ended_ns * 1e-9) or (len(payload) > _SMALL_RESULT and self._ring.is_half_full()):
+                self._tell()
+
+    def _run_plain(self, piece: Slice, items: list[Any]) -> Iterator[Any]:
+        """Many items of one function, where each step counts: run those whose results are plain and small.
+
+        Gives the items that are left, the first of them not claimed; a call that fails is finished here.
+        """
+        function = self._functions.get(piece.function)
+        remaining = iter(items)
+        if function is None:
+            return remaining
+        read, dumps, clock = os.read, pickle.dumps, time.monotonic_ns
+        tokens, write, finished = self._tokens, self._ring.write, self._role.finished
+        began_ns = clock()
+        for item in remaining:
+            try:
+                read(tokens, 8)
+            except BlockingIOError:
+                self._role.refused()
+                return iter(())
+            try:
+                self._in_call = True
+                value = function(item)
+                self._in_call = False
+            except BaseException as error:
+                kind, payload = self._failed(error)
+            else:
+                if type(value) in _PLAIN and not self._is_copy:
+                    kind, payload = _VALUE, dumps(value, 5)
+                else:
+                    kind, payload = self._succeeded(value)
+            ended_ns = clock()
+            self._busy_ns += ended_ns - began_ns
+            began_ns = ended_ns
+            if len(payload) > _SMALL_RESULT or not write(kind, payload, self._busy_ns):
+                self._write(kind, payload)
+                if self._ring.is_half_full():
+                    self._tell()
+            if finished(ended_ns * 1e-9):
+                self._tell()
+        return remaining
+
+    def _run_call(self, piece: Slice, item: Any) -> tuple[int, bytes]:
+        try:
+            self._in_call = True
+            if not piece.packed:
+                item = self._load_arguments(item)
+            value = self._apply(piece, item)
+            self._in_call = False
+        except BaseException as error:
+            return self._failed(error)
+        return self._succeeded(value)
+
+    def _failed(self, error: BaseException) -> tuple[int, bytes]:
+        """SystemExit and KeyboardInterrupt too: they belong to the call, and the worker lives on."""
+        self._in_call = False
+        self._leave_if_forked()
+        return OutcomeKind.ERROR, encode_failure(error)
+
+    def _succeeded(self, value: Any) -> tuple[int, bytes]:
+        if self._is_copy:
+            self._leave_if_forked()
+        if type(value) in _PLAIN:
+            return _VALUE, pickle.dumps(value, 5)
+        try:
+            return _VALUE, standard_dumps(value)
+        except BaseException as error:
+            if self._setup.encode_error is not None:
+                error = self._setup.encode_error(error, value)
+            return OutcomeKind.ERROR, encode_failure(error)
+
+    def _on_interrupt(self, signum: int, frame: Any) -> None:
+        """Ctrl-C reaches every process of a terminal: here it interrupts the call that runs, and nothing else."""
+        if self._in_call:
+            raise KeyboardInterrupt
+
+    def _leave_if_forked(self) -> None:
+        """The call has forked, and this is the child: it must not answer in its parent's place."""
+        if self._is_copy:
+            raise SystemExit(0)
+
+    def _note_fork(self) -> None:
+        self._is_copy = True
+
+    def _load_arguments(self, pickled: Any) -> Any:
+        try:
+            return pickle.loads(pickled)
+        except Exception:
+            if self._setup.breaks:
+                # The standard Executor's worker ends here, and breaks its pool.
+                traceback.print_exc()
+                os._exit(1)
+            raise
+
+    def _apply(self, piece: Slice, item: Any) -> Any:
+        mode = piece.mode
+        if piece.function == INLINE_FUNCTION:
+            function, *rest = item
+            item = rest[0] if mode != CallMode.CALL else tuple(rest)
+        else:
+            known = self._functions.get(piece.function)
+            function = self._load_function(piece.function) if known is None else known
+        if mode in ITEM_MODES:
+            return function(item) if mode == CallMode.ITEM else function(*item)
+        if mode == CallMode.CALL:
+            args, kwargs = item
+            return function(*args, **kwargs)
+        return list(map(function, item)) if mode == CallMode.CHUNK else list(starmap(function, item))
+
+    def _load_function(self, function_id: FunctionId) -> Callable[..., Any]:
+        known = self._role.functions[function_id]
+        function: Callable[..., Any] = pickle.loads(known.blob)
+        if not known.fresh:
+            self._functions[function_id] = function
+        return function
+
+    def _write(self, kind: int, payload: bytes) -> None:
+        """Put the outcome of the oldest call into the ring; a large one goes by a frame, which comes first."""
+        if len(payload) > _LARGE_RESULT:
+            self._send(LargeOutcome(payload))
+            kind, payload = OutcomeKind.FRAME, bytes([kind])
+        while not self._ring.write(kind, payload, self._busy_ns):
+            self._ring.wait_for_room()
+            if self._ring.write(kind, payload, self._busy_ns):
+                break
+            self._tell()
+            self._wait_for_room()
+        if kind == OutcomeKind.FRAME:
+            self._tell()
+
+    def _wait_for_room(self) -> None:
+        while True:
+            message = self._decode(receive_frame(self._sock, mapped=True))
+            if message is None:
+                os._exit(1)
+            if type(message) is RoomInRing:
+                return
+            if type(message) is RunCalls:
+                self._role.handle(message)
+            elif type(message) is ExitWorker:
+                raise SystemExit(0)
