@@ -258,7 +258,7 @@ if __name__ == "__main__":
         print(type(executor).__module__, list(executor.map(abs, [-1, 2])))
 """,
     )
-    assert lines == ["distpool.futures [1, 2]"]
+    assert lines == ["distpool.futures.process [1, 2]"]
 
 
 def test_thread_pools_stay_as_they_are(tmp_path: Path) -> None:
@@ -337,7 +337,7 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
 def test_children_and_their_children_get_the_replacement(start_method: str, tmp_path: Path) -> None:
     lines = run_lines(tmp_path, CHILD_WITH_A_POOL.replace("METHOD", start_method))
-    assert lines == ["{'distpool'}", "distpool.futures [1, 2]"] * 2
+    assert lines == ["{'distpool'}", "distpool.futures.process [1, 2]"] * 2
 
 
 @pytest.mark.parametrize("start_method", ["spawn", "forkserver"])
@@ -361,13 +361,13 @@ def test_children_find_distpool_where_only_the_current_folder_had_it(tmp_path: P
     script.write_text(CHILD_WITH_A_POOL.replace("METHOD", "spawn"))
     done = run(PACKAGE_FOLDER, *RUN_BY_DISTPOOL, str(script), found_by_path=False)
     assert (done.stderr, done.returncode) == ("", 0)
-    assert done.stdout.splitlines() == ["{'distpool'}", "distpool.futures [1, 2]"] * 2
+    assert done.stdout.splitlines() == ["{'distpool'}", "distpool.futures.process [1, 2]"] * 2
 
 
 def test_children_find_distpool_from_another_folder_without_the_environment(tmp_path: Path) -> None:
     leave = "import os\n    os.chdir('/')\n    os.environ.pop('PYTHONPATH', None)"
     source = CHILD_WITH_A_POOL.replace("METHOD", "spawn").replace('"__main__":\n', f'"__main__":\n    {leave}\n')
-    assert run_lines(tmp_path, source) == ["{'distpool'}", "distpool.futures [1, 2]"] * 2
+    assert run_lines(tmp_path, source) == ["{'distpool'}", "distpool.futures.process [1, 2]"] * 2
 
 
 def test_the_fork_server_imports_other_modules_in_advance_but_not_the_script(tmp_path: Path) -> None:

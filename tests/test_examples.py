@@ -56,7 +56,7 @@ def test_grid_search_finds_the_same_best_fit_and_counts_its_work() -> None:
     ("by", "pool", "executor"),
     [
         ((), "multiprocessing.pool", "concurrent.futures.process"),
-        (("-m", "distpool"), "distpool.drop_in", "distpool.futures"),
+        (("-m", "distpool"), "distpool.drop_in", "distpool.futures.process"),
     ],
 )
 def test_drop_in_gives_the_same_results_with_either_pools(by: tuple[str, ...], pool: str, executor: str) -> None:

@@ -360,3 +360,12 @@ def test_a_process_ended_by_a_signal_says_so(libraries, new_gate):
 def test_a_submodule_has_what_the_standard_one_has_also_beside_its_public_names(module, name):
     standard = importlib.import_module(f"multiprocessing.{module}")
     assert getattr(importlib.import_module(f"distpool.{module}"), name) is getattr(standard, name)
+
+
+@pytest.mark.extension
+def test_the_submodules_of_concurrent_futures_are_there_too():
+    process = importlib.import_module("distpool.futures.process")
+    thread = importlib.import_module("distpool.futures.thread")
+    assert process.ProcessPoolExecutor is importlib.import_module("distpool.futures").ProcessPoolExecutor
+    assert process.BrokenProcessPool is importlib.import_module("concurrent.futures.process").BrokenProcessPool
+    assert thread.ThreadPoolExecutor is importlib.import_module("concurrent.futures").ThreadPoolExecutor

@@ -1,4 +1,8 @@
-"""`concurrent.futures` on distpool's runtime: the process pool is distpool's, all else the standard library's."""
+"""`concurrent.futures.process` on distpool's runtime.
+
+submit(f, x) ── pickled ──► Workers ──► worker: f(x)
+Future (a `concurrent.futures.Future`) ◄── outcome
+"""
 
 from __future__ import annotations
 
@@ -10,20 +14,6 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures as standard
-from concurrent.futures import (
-    ALL_COMPLETED,
-    FIRST_COMPLETED,
-    FIRST_EXCEPTION,
-    BrokenExecutor,
-    CancelledError,
-    Executor,
-    Future,
-    InvalidStateError,
-    ThreadPoolExecutor,
-    TimeoutError,
-    as_completed,
-    wait,
-)
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -251,19 +241,4 @@ def _close_if_owned(workers: Workers) -> None:
         workers.close()
 
 
-__all__ = [
-    "ALL_COMPLETED",
-    "FIRST_COMPLETED",
-    "FIRST_EXCEPTION",
-    "BrokenExecutor",
-    "BrokenProcessPool",
-    "CancelledError",
-    "Executor",
-    "Future",
-    "InvalidStateError",
-    "ProcessPoolExecutor",
-    "ThreadPoolExecutor",
-    "TimeoutError",
-    "as_completed",
-    "wait",
-]
+__all__ = ["BrokenProcessPool", "ProcessPoolExecutor"]
