@@ -98,8 +98,11 @@ class Template:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
             self._handlers[number] = signal.getsignal(number)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            # What the driver ignores (under nohup, say) its template ignores too; only handlers are the driver's own.
+            if self._handlers[number] is not signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
         setup = self._plan.setup
         if self._plan.start_method == "forkserver" and setup.main:
             try:

@@ -18,9 +18,13 @@ METHODS = ["fork", "forkserver", "spawn"]
 GONE_WITHIN_S = 1.0
 
 DRIVER = """
-    import os, sys, time
+    import os, signal, sys, time
     import distpool
     import distpool.futures
+
+    # As from a shell, also where the tests themselves run under nohup.
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
     def stay(seconds):
         os.write(1, b"busy\\n")
