@@ -42,6 +42,7 @@ _RAISING_SIGNALS = tuple(
     )
 )
 _SIGINT = int(signal.SIGINT)
+_LOOK_EVERY_S = 0.05
 
 
 class Helm:
@@ -52,18 +53,21 @@ class Helm:
         loop: Loop,
         settings: Settings,
         on_crash: Callable[[BaseException], None],
-        end_if_idle: Callable[[], bool],
+        on_idle: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._settings = settings
         self._on_crash = on_crash
-        self._end_if_idle = end_if_idle
+        self._on_idle = on_idle
         # Held by whoever runs turns.
         self._lock = threading.Lock()
         # Held by the one user thread that may ask for the helm; others wait passively.
         self._seat = threading.Lock()
         self._holder: int | None = None
         self._wanted = False
+        # One thread at a time may ask for the helm for itself; whoever runs turns leaves it soon.
+        self._opening = threading.Lock()
+        self._opener_waits = False
         self._stop = False
         self._uses = 0
         self._resume = threading.Event()
@@ -80,27 +84,43 @@ class Helm:
             self._thread = threading.Thread(target=self._run, name="distpool", daemon=True)
             self._thread.start()
 
-    def stop(self) -> None:
-        """End the background thread, and wait for it."""
-        thread, self._thread = self._thread, None
+    def end_thread(self) -> None:
+        """By the holder, before a fork: end the background thread, so that none of ours exists. `start` comes after."""
+        thread = self._thread
         if thread is None or thread is threading.current_thread():
-            return
+            return  # a callback that forks cannot end the thread that it runs on
+        self._thread = None
         self._stop = True
         self._resume.set()
-        self._loop.wake()
         thread.join()
+        self._stop = False
+
+    def join(self) -> None:
+        """With no group left, the background thread ends by itself: wait for that, unless another group is opened."""
+        thread = self._thread
+        self._resume.set()
+        self._loop.wake()
+        while thread is not None and thread is not threading.current_thread() and thread.is_alive():
+            thread.join(0.01)
+            if self._loop.client.groups:
+                return
 
     def _run(self) -> None:
         while not self._stop:
-            with self._lock:
-                self._holder = threading.get_ident()
-                while not (self._wanted or self._stop):
-                    if not self._loop.client.groups and self._end_if_idle():
+            # Not for ever: a holder that is about to fork waits for this thread's end.
+            if not self._lock.acquire(timeout=_LOOK_EVERY_S):
+                continue
+            self._holder = threading.get_ident()
+            try:
+                while not (self._wanted or self._opener_waits or self._stop):
+                    if not self._loop.client.groups:
+                        self._on_idle()
                         return
                     self._turn(None)
+            finally:
                 self._holder = None
+                self._lock.release()
             self._stand_aside()
-        self._end_if_idle()
 
     def _stand_aside(self) -> None:
         """Until the helm was left alone for a while, or somebody leaves it with work under way."""
@@ -161,6 +181,9 @@ class Helm:
             self._wanted = False
             self._seat.release()
             self._leave()
+        if not is_done() and (deadline is None or time.monotonic() < deadline):
+            # Somebody wanted the helm for itself; the background thread goes on.
+            passively(None if deadline is None else deadline - time.monotonic())
         return is_done()
 
     def _leave(self) -> None:
@@ -174,16 +197,21 @@ class Helm:
         if self._holder == threading.get_ident():
             yield
             return
-        self._take(None)
-        try:
-            self._holder = threading.get_ident()
-            yield
-        finally:
-            self._holder = None
-            self._wanted = False
-            self._uses += 1
-            self._lock.release()
-            self._resume.set()
+        with self._opening:
+            try:
+                self._opener_waits = True
+                self._loop.wake()
+                self._lock.acquire()
+            finally:
+                self._opener_waits = False
+            try:
+                self._holder = threading.get_ident()
+                yield
+            finally:
+                self._holder = None
+                self._uses += 1
+                self._lock.release()
+                self._resume.set()
 
     def _take(self, deadline: float | None) -> bool:
         if self._lock.acquire(blocking=False):
@@ -201,7 +229,7 @@ class Helm:
                 if remaining_s <= 0:
                     break
             self._turn(remaining_s, spin=True)
-            if self._interrupted:
+            if self._interrupted or self._opener_waits:
                 break
         self._run_completions()
         return is_done()

@@ -50,34 +50,37 @@ class Session:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.loop = Loop(SETTINGS, os.cpu_count() or 1, self._wait_for_handle)
-        self.helm = Helm(self.loop, SETTINGS, self._crash, self._end_if_idle)
+        self.helm = Helm(self.loop, SETTINGS, self._crash, self._end)
         self.functions = count(1)
         # A flag, set in the child of a fork: to ask the kernel for the pid at each call takes half a microsecond.
         self.is_foreign = False
         self._group_ids = count(1)
-        self._pauses = threading.Lock()
         util.Finalize(None, _terminate_at_exit, exitpriority=10)
 
-    def open(self, plan: GroupPlan, launch: LaunchPlan, *, drains_at_exit: bool) -> Workers:
-        """Start a group of workers. Under `fork` the template is forked from this thread, with none of ours running."""
-        group_id = GroupId(next(self._group_ids))
+    def open(self, plan: GroupPlan, launch: LaunchPlan, *, drains_at_exit: bool) -> Workers | None:
+        """Start a group of workers; None when the session has just ended.
+
+        Under `fork` the template is forked from this thread, while no thread of ours exists.
+        """
         loop = self.loop
-        with self._pauses:
-            if launch.start_method == "fork":
-                self.helm.stop()
-                wait_for_threads_to_end()
+        with self.helm.exclusively():
+            if loop.is_closed:
+                return None
+            group_id = GroupId(next(self._group_ids))
             try:
-                with self.helm.exclusively():
-                    crew = loop.launcher.open(group_id, launch)
-                    loop.watch_template(group_id)
-                    group = loop.client.open(group_id, plan)
-                    if not plan.on_demand:
-                        loop.turn(0.0)
+                if launch.start_method == "fork":
+                    self.helm.end_thread()
+                    wait_for_threads_to_end()
+                crew = loop.launcher.open(group_id, launch)
+                loop.watch_template(group_id)
+                group = loop.client.open(group_id, plan)
+                if not plan.on_demand:
+                    loop.turn(0.0)
             finally:
                 if loop.client.groups:
                     self.helm.start()
                 else:
-                    self._end_if_idle()
+                    self._end()
         return Workers(self, group, crew, view_of_main(launch.start_method), drains_at_exit=drains_at_exit)
 
     def wait(
@@ -88,21 +91,13 @@ class Session:
     def join(self) -> None:
         """If the last group is gone, wait for the end of the background thread."""
         if not self.loop.client.groups:
-            self.helm.stop()
+            self.helm.join()
 
-    def _end_if_idle(self) -> bool:
-        """When no group is left, so does the session, unless somebody is about to open one."""
-        if not _changes.acquire(blocking=False):
-            return False
-        try:
-            if self.loop.client.groups:
-                return False
-            if not self.loop.is_closed:
-                _forget(self)
-                self.loop.close()
-            return True
-        finally:
-            _changes.release()
+    def _end(self) -> None:
+        """By the holder of the helm: no group is left, so the session ends."""
+        with _changes:
+            _forget(self)
+        self.loop.close()
 
     def _wait_for_handle(self, is_done: Callable[[], bool], timeout_s: float | None) -> None:
         """What a handle waits for is told by a template, so it needs turns of the loop."""
@@ -259,10 +254,15 @@ _changes = threading.RLock()
 
 def open_workers(plan: GroupPlan, launch: LaunchPlan, *, drains_at_exit: bool = False) -> Workers:
     """Start a group of workers in this process's session. `drains_at_exit`: the interpreter waits for its calls."""
-    with _changes:
-        if not _current:
-            _current.append(Session())
-        return _current[0].open(plan, launch, drains_at_exit=drains_at_exit)
+    while True:
+        # Held for a moment only, and never while anything is waited for: callbacks open groups too.
+        with _changes:
+            if not _current:
+                _current.append(Session())
+            session = _current[0]
+        workers = session.open(plan, launch, drains_at_exit=drains_at_exit)
+        if workers is not None:
+            return workers
 
 
 def live_handles() -> list[WorkerHandle]:
