@@ -1,4 +1,4 @@
-"""The session: pools are opened and ended by several threads, and from callbacks, and none waits for another's calls."""
+"""The session: pools are opened and ended by several threads and by callbacks, and none waits for others' calls."""
 
 import signal
 import threading
