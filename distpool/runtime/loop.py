@@ -151,7 +151,7 @@ class Loop:
 
     def _wait(self, timeout_s: float | None, *, spin: bool) -> list[tuple[int, int]]:
         poll = self._epoll.poll
-        if self.mailbox or timeout_s == 0.0:
+        if self.mailbox or self.completions or timeout_s == 0.0:
             return poll(0)
         if spin and (budget_s := self.spin.budget_s()):
             until = time.perf_counter() + budget_s
