@@ -130,6 +130,7 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
         """The workers by their pid; some libraries read it. None after shutdown, as in the standard library."""
         if self._shutdown_thread or self._workers is None:
             return None if self._shutdown_thread else {}
+        self._workers.settle()
         return {handle.pid: handle for handle in self._workers.handles() if handle.pid is not None}
 
     @property
@@ -215,21 +216,26 @@ def _results(
     def iterate() -> Iterator[Any]:
         try:
             while pending:
-                future = pending.popleft()
-                try:
-                    live = owner() if buffersize is not None else None
-                    if live is not None and (args := next(calls, None)) is not None:
-                        pending.append(live.submit(fn, *args))
-                    del live
-                    yield future.result(None if deadline is None else deadline - time.monotonic())
-                finally:
-                    future.cancel()
-                    del future
+                live = owner() if buffersize is not None else None
+                if live is not None and (args := next(calls, None)) is not None:
+                    pending.append(live.submit(fn, *args))
+                del live
+                timeout_s = None if deadline is None else deadline - time.monotonic()
+                yield _result_or_cancel(pending.popleft(), timeout_s)
         finally:
             for future in pending:
                 future.cancel()
 
     return iterate()
+
+
+def _result_or_cancel(future: ProcessFuture, timeout_s: float | None) -> Any:
+    """The result, with no reference to it left here: its user may want its memory back."""
+    try:
+        return future.result(timeout_s)
+    finally:
+        future.cancel()
+        del future
 
 
 def _run_chunk(fn: Callable[..., Any], chunk: tuple[tuple[Any, ...], ...]) -> list[Any]:

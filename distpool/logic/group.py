@@ -172,12 +172,14 @@ class Group:
             self.state = GroupState.CLOSING
 
     def cancel_waiting(self, outbox: Outbox) -> None:
-        """Cancel the calls that were not sent."""
+        """Cancel the calls that wait, but as many as the standard Executor would have queued for its workers by now."""
         self._has_news = True
+        held = self.outstanding - self.queue.waiting
+        kept, cancelled = self.queue.take(max(0, self.plan.size + 1 - held), self._settings.bytes_ahead_limit)
         spans = self.queue.drop_all()
-        # Calls that a worker held once and gave back were said to be running: they stay.
-        self.queue.push_back(span for span in spans if span.bundle.begun)
-        self._end([span for span in spans if not span.bundle.begun], OutcomeKind.CANCELLED, "", outbox)
+        # Calls that a worker held once and gave back were said to be running: they stay too.
+        self.queue.push_back([*kept, *(span for span in spans if span.bundle.begun)])
+        self._end([*cancelled, *(span for span in spans if not span.bundle.begun)], OutcomeKind.CANCELLED, "", outbox)
 
     def terminate(self, outbox: Outbox, kind: OutcomeKind, text: str) -> None:
         """End all calls like this, and all workers."""

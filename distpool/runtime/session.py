@@ -206,6 +206,14 @@ class Workers:
         """The worker processes that live, oldest first."""
         return list(self._crew.handles.values()) if self.is_owned_here() else []
 
+    def settle(self) -> None:
+        """Wait until what was handed in has been decided on, so that `handles` shows the workers that it needs."""
+        for _ in range(2):  # what is posted second is done in a turn after that of the first
+            done: list[bool] = []
+            self._post(done.append, True)
+            while not done and not self._session.is_foreign:
+                self._session.wait(lambda: bool(done), None, _wait_briefly)  # noqa: B023
+
     def close(self) -> None:
         """No more calls: workers end when all are done."""
         self._post(self._session.loop.client.close, self._group)

@@ -9,6 +9,7 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from itertools import starmap
 from typing import Any
 
@@ -91,6 +92,12 @@ class Worker:
                 initializer(*initargs)
         except BaseException as error:
             self._send(WorkerUnusable(trace_of(error).encode()))
+            if setup.breaks:
+                # Where the standard Executor tells of it.
+                import_module("logging").getLogger("concurrent.futures").critical(
+                    "Exception in initializer:", exc_info=True
+                )
+                raise SystemExit(1) from None
             raise
         self._send(WorkerReady())
 
@@ -271,7 +278,7 @@ class Worker:
     def _load_arguments(self, pickled: Any) -> Any:
         try:
             return pickle.loads(pickled)
-        except Exception:
+        except BaseException:
             if self._setup.breaks:
                 # The standard Executor's worker ends here, and breaks its pool.
                 traceback.print_exc()
