@@ -36,7 +36,13 @@ from distpool.runtime.template import TemplatePlan, TemplateProcess, run_templat
 from distpool.runtime.worker import WorkerSetup
 from distpool.runtime.worker_process import spawned_main_keys
 from distpool.serialization.pickling import dumps
-from distpool.transport.frames import receive_with_descriptors, send_frame, send_with_descriptors, socket_pair
+from distpool.transport.frames import (
+    DONT_WAIT,
+    receive_with_descriptors,
+    send_frame,
+    send_with_descriptors,
+    socket_pair,
+)
 from distpool.transport.lanes import Lane, make_tokens
 from distpool.transport.ring import Ring, ring_size
 
@@ -73,11 +79,14 @@ class Crew:
 class Launcher:
     """The local hand that owns processes."""
 
-    def __init__(self, settings: Settings, lanes: dict[LeaseId, Lane], wait: Wait) -> None:
+    def __init__(
+        self, settings: Settings, lanes: dict[LeaseId, Lane], wait: Wait, forget: Callable[[int], None]
+    ) -> None:
         self.crews: dict[GroupId, Crew] = {}
         self._settings = settings
         self._lanes = lanes
         self._wait = wait
+        self._forget = forget
 
     def open(self, group: GroupId, plan: LaunchPlan) -> Crew:
         """Start the template of a group. Under `fork` it is forked from this very thread.
@@ -125,7 +134,9 @@ class Launcher:
         """Read what the template says: messages to the node. The lane of one that died is to be read before."""
         crew = self.crews[group]
         try:
-            frame, _ = receive_with_descriptors(crew.control, 1)
+            frame, _ = receive_with_descriptors(crew.control, 1, DONT_WAIT)
+        except BlockingIOError:
+            return []
         except ConnectionResetError:
             frame = b""
         if not frame:
@@ -172,6 +183,9 @@ class Launcher:
             for lease, handle in list(crew.handles.items())
         ]
         del self.crews[group]
+        # Before the close: a child that is being forked in this moment still has a copy, and for as long as it has,
+        # epoll goes on to report the socket under a number that may be another's by then.
+        self._forget(crew.control.fileno())
         crew.control.close()
         os.close(crew.rings)
         try:

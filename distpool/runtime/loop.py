@@ -53,7 +53,7 @@ class Loop:
             (CLIENT, self.client.outbox.messages),
         ]
         self.lanes: dict[LeaseId, Lane] = {}
-        self.launcher = Launcher(settings, self.lanes, wait)
+        self.launcher = Launcher(settings, self.lanes, wait, self._forget)
         self.mailbox: deque[Command] = deque()
         self.completions: deque[Completion] = deque()
         self.spin = SpinPolicy(settings.spin_s)
@@ -204,10 +204,6 @@ class Loop:
     def _read_template(self, descriptor: int, now: float) -> None:
         group = GroupId(self._readers[descriptor])
         messages = self.launcher.receive(group)
-        if group not in self.launcher.crews:
-            # The launcher has closed the descriptor, and with it epoll has forgotten it.
-            self._templates.discard(descriptor)
-            del self._readers[descriptor]
         for message in messages:
             if isinstance(message, WorkerExited):
                 message = self._bury(message, now)
@@ -227,6 +223,8 @@ class Loop:
         return WorkerExited(lease, death.group, death.pid, death.exitcode, unbegun)
 
     def _forget(self, descriptor: int) -> None:
+        """A descriptor is about to be closed."""
+        self._templates.discard(descriptor)
         self._epoll.unregister(descriptor)
         del self._readers[descriptor]
 

@@ -83,9 +83,11 @@ def send_with_descriptors(sock: socket.socket, frame: list[Buffer], descriptors:
     sock.sendmsg([b"".join(frame)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
 
 
-def receive_with_descriptors(sock: socket.socket, most: int) -> tuple[bytes, list[int]]:
+def receive_with_descriptors(sock: socket.socket, most: int, flags: int = 0) -> tuple[bytes, list[int]]:
     """A short frame and the descriptors that came with it, close-on-exec."""
-    packet, ancillary, _, _ = sock.recvmsg(_PACKET_BYTES, socket.CMSG_SPACE(most * array.array("i").itemsize), _CLOEXEC)
+    packet, ancillary, _, _ = sock.recvmsg(
+        _PACKET_BYTES, socket.CMSG_SPACE(most * array.array("i").itemsize), flags | _CLOEXEC
+    )
     descriptors = array.array("i")
     for _, _, rights in ancillary:
         descriptors.frombytes(rights)
