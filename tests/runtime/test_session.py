@@ -91,7 +91,8 @@ def test_a_pool_survives_the_hang_up_that_its_driver_ignores(method):
     try:
         with distpool.get_context(method).Pool(1) as pool:
             pool.apply_async(square, (3,)).get(LIMIT_S)
-            for process in psutil.Process().children(recursive=True):
+            worker = psutil.Process(pool._pool[0].pid)
+            for process in (worker.parent(), worker):
                 process.send_signal(signal.SIGHUP)
             assert pool.apply_async(square, (4,)).get(LIMIT_S) == 16
     finally:
