@@ -16,7 +16,6 @@ CLIENT: Final = "client"
 NODE: Final = "node"
 HEAD: Final = "head"
 LAUNCHER: Final = "launcher"
-SESSION: Final = "session"
 
 INLINE_FUNCTION: Final = FunctionId(0)
 """The function travels in the arguments of the call itself."""

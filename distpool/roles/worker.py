@@ -29,9 +29,6 @@ class WorkerRole:
         """The next calls of one function; the caller claims them one by one."""
         return self._hand.popleft() if self._hand else None
 
-    def has_hand(self) -> bool:
-        return bool(self._hand)
-
     def refused(self) -> None:
         """There was no token for the next call: all that was sent and not begun has been taken back.
 
