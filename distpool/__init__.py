@@ -24,7 +24,7 @@ import msgspec as _msgspec  # noqa: F401  with the package, as it would double t
 from distpool.context import Process, active_children, default_context
 
 # With the standard modules that every pool needs; the runtime itself is imported with the first pool.
-from distpool.errors import DistpoolError, PoolBroken, PoolTerminated, WorkerDied
+from distpool.errors import CallTimeout, DistpoolError, PoolBroken, PoolTerminated, WorkerDied
 
 # Bound methods of the default context, as in the standard library.
 Array = default_context.Array
@@ -80,6 +80,8 @@ def __getattr__(name: str) -> Any:
     """distpool's submodules, at first use: `import distpool` stays as light as `import multiprocessing.pool`."""
     if name in _SUBMODULES:
         return import_module(f"distpool.{name}")
+    if name == "Executor":
+        return import_module("distpool.futures.process").Executor
     raise AttributeError(f"module 'distpool' has no attribute {name!r}")
 
 
@@ -93,9 +95,11 @@ __all__ = [
     "Barrier",
     "BoundedSemaphore",
     "BufferTooShort",
+    "CallTimeout",
     "Condition",
     "DistpoolError",
     "Event",
+    "Executor",
     "JoinableQueue",
     "Lock",
     "Manager",

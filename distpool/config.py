@@ -44,6 +44,12 @@ class Settings(msgspec.Struct, frozen=True):
     terminate_grace_s: float = 0.5
     """From SIGTERM to SIGKILL when a pool is terminated."""
 
+    flush_part_after_s: float = 0.1
+    """How long a line of a worker's output that has not ended is held back for its end."""
+
+    interrupt_grace_s: float = 1.0
+    """From SIGINT to SIGKILL for a worker whose call has run for longer than it may: its `finally` blocks run."""
+
     start_failures_limit: int = 3
     """Workers that may fail in a row before they are ready; then the pool is broken, instead of starting for ever."""
 

@@ -10,7 +10,22 @@ class DistpoolError(Exception):
 
 
 class WorkerDied(DistpoolError, BrokenProcessPool):
-    """A worker process ended before the call that it had begun was finished."""
+    """A worker process ended before the call that it had begun was finished.
+
+    `call`: the name of the function. `pid`, `exitcode`: of the process; the exit code is negative for a signal.
+    `peak_memory_bytes`: the most memory that it had, None if that is not known. `stderr`: the last lines that it wrote
+    there. The message says the same in words, and what may help.
+    """
+
+    call: str = ""
+    pid: int | None = None
+    exitcode: int | None = None
+    peak_memory_bytes: int | None = None
+    stderr: str = ""
+
+
+class CallTimeout(DistpoolError, TimeoutError):
+    """A call ran for longer than the time limit that its caller had set; the worker that ran it was ended."""
 
 
 class PoolBroken(DistpoolError, BrokenProcessPool):

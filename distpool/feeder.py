@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
-from distpool.logic.calls import Entry
+from distpool.logic.calls import CallOptions, Entry
+from distpool.options import check_repeatable
 from distpool.protocol.messages import CallMode
 from distpool.results import IMapIterator
 from distpool.runtime.session import Workers
+from distpool.serialization.functions import name_of
 
 AHEAD_LIMIT = 16384
 """Items of one input that are read before their results have come back."""
@@ -21,10 +23,20 @@ _GAP = object()
 
 
 class Feed:
-    """One input on its way: items gather in a buffer, and whoever holds the loop takes all that are there at once."""
+    """One input on its way: items gather in a buffer, and whoever holds the loop takes all that are there at once.
+
+    `buffersize`: how many items may be read beyond those whose results have been taken; None leaves it to the workers.
+    """
 
     def __init__(
-        self, workers: Workers, function: Any, items: Iterator[Any], chunksize: int, result: IMapIterator
+        self,
+        workers: Workers,
+        function: Any,
+        items: Iterator[Any],
+        chunksize: int,
+        result: IMapIterator,
+        options: CallOptions,
+        buffersize: int | None,
     ) -> None:
         self._result = result
         self._workers = workers
@@ -32,26 +44,40 @@ class Feed:
         self._items = items if chunksize == 1 else iter(lambda: list(islice(items, chunksize)), [])
         self._mode = CallMode.ITEM if chunksize == 1 else CallMode.CHUNK
         self._chunksize = chunksize
+        self._options = options
+        self._most = None if buffersize is None else max(1, buffersize // chunksize)
         self._function_id: Any = None
         self._buffer: deque[Entry] = deque()
         self._is_posted = False
+        self._is_stopped = False
         self._first = 0
 
     def run(self) -> None:
-        """On the feed's thread: until the input ends, fails, or the pool is over."""
+        """On the feed's thread: until the input ends, fails, is wanted no more, or the pool is over."""
         sent = 0
         try:
+            self._wait_for_room(0)
             for item in self._items:
                 self._push(sent, item)
                 sent += 1
                 if sent % AHEAD_LIMIT == 0:
                     self._result.wait_for_demand(sent, AHEAD_LIMIT // 2)
-                if self._workers.is_over():
+                self._wait_for_room(sent)
+                if self._is_stopped or self._workers.is_over():
                     break
         except BaseException as error:
             self._result.end(sent, error)
         else:
             self._result.end(sent)
+
+    def stop(self) -> None:
+        """Nobody wants more of it."""
+        self._is_stopped = True
+        self._result.notify()
+
+    def _wait_for_room(self, sent: int) -> None:
+        if self._most is not None:
+            self._result.wait_for_room(sent, self._most, lambda: self._is_stopped)
 
     def _push(self, position: int, item: Any) -> None:
         try:
@@ -65,6 +91,12 @@ class Feed:
             self._workers.post(self._flush)
 
     def _entry(self, position: int, item: Any) -> Entry:
+        if self._options.retries:
+            items = [item] if self._mode is CallMode.ITEM else item
+            check_repeatable(
+                self._options,
+                ((f"item {number}", each) for number, each in enumerate(items, position * self._chunksize)),
+            )
         if self._mode is CallMode.CHUNK:
             self._function_id, chunk = self._workers.arguments.pickle_chunk(
                 self._function, item, position * self._chunksize
@@ -90,9 +122,41 @@ class Feed:
 
     def _submit(self, entries: list[Entry]) -> None:
         if entries:
-            self._workers.hand_in(self._function_id, self._mode, entries, self._result, self._first)
+            self._workers.hand_in(
+                self._function_id,
+                self._mode,
+                entries,
+                self._result,
+                self._first,
+                self._options,
+                "" if self._function_id else name_of(self._function),
+                self._chunksize,
+            )
             self._workers.take_in()
             self._first += len(entries)
+
+
+class Bounded:
+    """The results of an input that is read only as they are taken; with it goes the wish for more."""
+
+    def __init__(self, feed: Feed, result: IMapIterator) -> None:
+        self._feed = feed
+        self._result = result
+
+    def __iter__(self) -> Bounded:
+        return self
+
+    def next(self, timeout: float | None = None) -> Any:
+        """The next result; see `IMapIterator.next`."""
+        try:
+            return self._result.next(timeout)
+        finally:
+            self._result.notify()
+
+    __next__ = next
+
+    def __del__(self) -> None:
+        self._feed.stop()
 
 
 class Feeder:
@@ -100,13 +164,13 @@ class Feeder:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._threads: set[threading.Thread] = set()
+        self._threads: dict[threading.Thread, Feed] = {}
         self._when_idle: Callable[[], None] | None = None
 
     def add(self, feed: Feed) -> None:
         thread = threading.Thread(target=self._run, args=(feed,), name="distpool-feed", daemon=True)
         with self._lock:
-            self._threads.add(thread)
+            self._threads[thread] = feed
         thread.start()
 
     def close(self, when_idle: Callable[[], None]) -> None:
@@ -116,6 +180,13 @@ class Feeder:
                 self._when_idle = when_idle
                 return
         when_idle()
+
+    def stop(self) -> None:
+        """No feed is wanted any more."""
+        with self._lock:
+            feeds = list(self._threads.values())
+        for feed in feeds:
+            feed.stop()
 
     def join(self) -> None:
         """Wait for the feeds' threads."""
@@ -127,7 +198,7 @@ class Feeder:
     def _run(self, feed: Feed) -> None:
         feed.run()
         with self._lock:
-            self._threads.discard(threading.current_thread())
+            self._threads.pop(threading.current_thread(), None)
             when_idle = None if self._threads else self._when_idle
         if when_idle is not None:
             when_idle()

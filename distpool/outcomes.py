@@ -5,13 +5,15 @@ from __future__ import annotations
 import pickle
 from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]
 
-from distpool.errors import PoolBroken, PoolTerminated, WorkerDied
+import msgspec
+
+from distpool.errors import CallTimeout, PoolBroken, PoolTerminated, WorkerDied
 from distpool.logic.calls import Outcome
-from distpool.protocol.messages import OutcomeKind
+from distpool.protocol.messages import Loss, OutcomeKind
 from distpool.serialization.remote_errors import decode_failure
 
 _ENDED = {
-    OutcomeKind.LOST: WorkerDied,
+    OutcomeKind.TIMED_OUT: CallTimeout,
     OutcomeKind.BROKEN: PoolBroken,
     OutcomeKind.TERMINATED: PoolTerminated,
 }
@@ -33,4 +35,17 @@ def open_outcome(outcome: Outcome, traceback_class: type[Exception]) -> tuple[bo
         if not isinstance(error, MaybeEncodingError):
             error.__cause__ = traceback_class(f'\n"""\n{trace}"""')
         return False, error
+    if kind == OutcomeKind.LOST:
+        return False, _worker_died(msgspec.msgpack.decode(payload, type=Loss))
     return False, _ENDED[OutcomeKind(kind)](payload.decode(errors="replace"))
+
+
+def _worker_died(loss: Loss) -> WorkerDied:
+    death = loss.death
+    error = WorkerDied(loss.text)
+    error.call = loss.call
+    error.pid = death.pid
+    error.exitcode = death.exitcode
+    error.peak_memory_bytes = death.peak_memory_bytes or None
+    error.stderr = death.stderr
+    return error

@@ -17,7 +17,7 @@ from distpool.runtime.session import Workers
 
 RemoteTraceback: type[Exception] = standard_process._RemoteTraceback
 _ENDED = ("CANCELLED", "CANCELLED_AND_NOTIFIED", "FINISHED")
-_BREAKING = frozenset({OutcomeKind.LOST, OutcomeKind.BROKEN, OutcomeKind.TERMINATED})
+_BREAKING = frozenset({OutcomeKind.BROKEN, OutcomeKind.TERMINATED})
 
 
 class _Condition(threading.Condition):
@@ -47,7 +47,7 @@ class _Condition(threading.Condition):
 class Future(standard.Future[Any]):
     """What `ProcessPoolExecutor.submit` returns."""
 
-    def __init__(self, workers: Workers | None = None) -> None:
+    def __init__(self, workers: Workers | None = None, *, breaks: bool = True) -> None:
         # What the standard class sets, with a lighter condition; a test compares the two.
         self._condition = _Condition()
         self._state = "PENDING"
@@ -56,6 +56,7 @@ class Future(standard.Future[Any]):
         self._waiters: list[Any] = []
         self._done_callbacks: list[Any] = []
         self._workers = workers
+        self._breaks = breaks
 
     def result(self, timeout: float | None = None) -> Any:
         """The call's value; raises its exception, CancelledError, or TimeoutError after `timeout` seconds."""
@@ -83,11 +84,11 @@ class Future(standard.Future[Any]):
             if self.cancel():
                 self.set_running_or_notify_cancel()
             return
-        if kind in _BREAKING:
+        if kind in _BREAKING and self._breaks:
             success, value = False, BrokenProcessPool(payload.decode(errors="replace"))
         else:
             success, value = open_outcome(outcomes[0], RemoteTraceback)  # type: ignore[assignment]
-            if kind == OutcomeKind.VALUE and not success and workers is not None:
+            if kind == OutcomeKind.VALUE and not success and workers is not None and self._breaks:
                 # As in the standard library, a result that cannot be unpickled breaks the pool.
                 text = f"a result could not be unpickled: {value!r}"
                 workers.terminate(OutcomeKind.BROKEN, text)

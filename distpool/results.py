@@ -18,6 +18,7 @@ from typing import Any
 
 from distpool.logic.calls import Outcome
 from distpool.outcomes import open_outcome
+from distpool.progress import Progress
 from distpool.runtime.session import Workers
 
 Callback = Callable[[Any], object]
@@ -94,13 +95,13 @@ class MapResult(AsyncResult):
         length: int,
         callback: Callback | None,
         error_callback: Callback | None,
-        *,
-        is_flat: bool,
+        progress: Progress | None = None,
     ) -> None:
         super().__init__(pool, workers, callback, error_callback)
         self._chunksize = chunksize
         self._number_left = -(-length // chunksize) if chunksize > 0 else 0
-        self._is_flat = is_flat
+        self._length = length
+        self._progress = progress
         self._success = True
         self._value = [None] * length
 
@@ -119,11 +120,15 @@ class MapResult(AsyncResult):
             if self._success:
                 self._success, self._value = False, value
         elif self._success:
-            if self._is_flat:
+            if self._chunksize == 1:
                 self._value[position] = value
             else:
                 start = position * self._chunksize
                 self._value[start : start + len(value)] = value
+        if self._progress is not None:
+            self._progress.advance(min(self._chunksize, self._length - position * self._chunksize))
+            if self._number_left == 0:
+                self._progress.close()
         if self._number_left == 0:
             self.resolve(self._success, self._value)
 
@@ -131,9 +136,11 @@ class MapResult(AsyncResult):
 class IMapIterator(standard.IMapIterator):  # type: ignore[type-arg]
     """The results of `imap`, in order; it goes on after an exception."""
 
-    def __init__(self, pool: Any, workers: Workers) -> None:
+    def __init__(self, pool: Any, workers: Workers, chunksize: int = 1, progress: Progress | None = None) -> None:
         self._pool = pool
         self._workers = workers
+        self._chunksize = chunksize
+        self._progress = progress
         self._ready: deque[tuple[bool, Any]] = deque()
         self._changed = threading.Condition(threading.Lock())
         self._length: int | None = None
@@ -174,6 +181,8 @@ class IMapIterator(standard.IMapIterator):  # type: ignore[type-arg]
             self._arrived += len(opened)
             self._arrange(first, opened)
             self._changed.notify_all()
+        if self._progress is not None:
+            self._advance(opened)
 
     def end(self, length: int, error: BaseException | None = None) -> None:
         """The input has ended after `length` items, with an error in place of the next or not."""
@@ -183,18 +192,43 @@ class IMapIterator(standard.IMapIterator):  # type: ignore[type-arg]
                 self._arrange(length, [(False, error)])
             self._length = length + (error is not None)
             self._changed.notify_all()
+        if self._progress is not None:
+            self._advance([])
 
     def fail(self, position: int, error: BaseException) -> None:
         """Item `position` could not be sent."""
+        failed: list[tuple[bool, Any]] = [(False, error)]
         with self._changed:
             self._arrived += 1
-            self._arrange(position, [(False, error)])
+            self._arrange(position, failed)
             self._changed.notify_all()
+        if self._progress is not None:
+            self._advance(failed)
 
     def wait_for_demand(self, sent: int, most: int) -> None:
         """The feeder: wait while more than `most` of the `sent` items have not come back."""
         with self._changed:
             self._changed.wait_for(lambda: sent - self._arrived <= most or self._workers.is_over())
+
+    def wait_for_room(self, sent: int, most: int, is_stopped: Callable[[], bool]) -> None:
+        """The feeder: wait while `most` of the `sent` results have not been taken."""
+        with self._changed:
+            self._changed.wait_for(lambda: sent - self._yielded < most or is_stopped() or self._workers.is_over())
+
+    def notify(self) -> None:
+        """A result was taken, or nobody wants any more: the feeder may look again."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def _advance(self, opened: list[tuple[bool, Any]]) -> None:
+        progress = self._progress
+        assert progress is not None
+        if self._chunksize == 1:
+            progress.advance(len(opened))
+        else:
+            progress.advance(sum(len(value) if success else self._chunksize for success, value in opened))
+        if self._length is not None and self._arrived >= self._length - (self._ended_at is not None):
+            progress.close()
 
     def _arrange(self, first: int, opened: list[tuple[bool, Any]]) -> None:
         unsorted = self._early

@@ -6,36 +6,41 @@ Future (a `concurrent.futures.Future`) ◄── outcome
 
 from __future__ import annotations
 
-import itertools
 import threading
-import time
 import traceback
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent import futures as standard
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from distpool.context import cpu_count_for_pools, get_context
+from distpool.futures.maps import MapsCalls
+from distpool.logic.calls import NO_OPTIONS, CallOptions
 from distpool.logic.group import GroupPlan
+from distpool.options import check_repeatable, merged
 from distpool.pool import check_may_have_children, start_method_prefix
 from distpool.process_future import Future as ProcessFuture
 from distpool.process_future import RemoteTraceback
+from distpool.progress import Progress
 from distpool.protocol.messages import OutcomeKind
 from distpool.runtime.handles import WorkerHandle
 from distpool.runtime.launcher import LaunchPlan
 from distpool.runtime.session import ENDING, Workers, open_workers
+from distpool.serialization.functions import name_of
 from distpool.signatures import lists_options
 
 
-class ProcessPoolExecutor(standard.ProcessPoolExecutor):
+class ProcessPoolExecutor(MapsCalls, standard.ProcessPoolExecutor):
     """Runs calls in worker processes; see `concurrent.futures.ProcessPoolExecutor`, whose calls and errors it has.
 
     `max_workers`: at most so many, by default one for each CPU. `initializer(*initargs)` runs first in each worker; a
     worker is replaced after `max_tasks_per_child` calls. When a worker dies, all pending futures raise
-    BrokenProcessPool, as in the standard library.
+    BrokenProcessPool, as in the standard library. `progress`: show how many of the submitted calls have ended.
     """
+
+    _breaks = True
+    """The death of a worker is the end of the executor."""
 
     @lists_options
     def __init__(
@@ -46,6 +51,7 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
         initargs: tuple[Any, ...] = (),
         *,
         max_tasks_per_child: int | None = None,
+        progress: bool = False,
     ) -> None:
         if max_workers is None:
             max_workers = cpu_count_for_pools()
@@ -75,16 +81,25 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
         self._shutdown_lock = threading.Lock()
         self._shutdown_thread = False
         self._workers: Workers | None = None
+        self._progress = Progress(None) if progress else None
+        self._submitted = 0
 
     # Calls ----------------------------------------------------------------------------------------------------------
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> ProcessFuture:
         """`fn(*args, **kwargs)` in a worker; raises BrokenProcessPool or RuntimeError when no call can run any more."""
+        return self._submit(NO_OPTIONS, fn, args, kwargs)
+
+    def _submit(
+        self, options: CallOptions, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> ProcessFuture:
+        if options.retries:
+            check_repeatable(options, [*((f"argument {n}", arg) for n, arg in enumerate(args)), *kwargs.items()])
         with self._shutdown_lock:
             workers = self._workers
             if workers is None or not workers.is_open() or ENDING:
                 workers = self._start_or_refuse(workers)
-            future = ProcessFuture(workers)
+            future = ProcessFuture(workers, breaks=self._breaks)
             try:
                 function_id, call = workers.arguments.pickle_call(fn, args, kwargs)
             except Exception as error:
@@ -92,36 +107,28 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
                 error.__cause__ = RemoteTraceback(f'\n"""\n{text}"""')
                 future.set_exception(error)
                 return future
-            workers.hand_in_call(function_id, call, future)
+            workers.hand_in_call(function_id, call, future, options, "" if function_id else name_of(fn))
         workers.poke()
+        if self._progress is not None:
+            self._watch(future)
         return future
 
-    def map(
-        self,
-        fn: Callable[..., Any],
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int = 1,
-        buffersize: int | None = None,
-    ) -> Iterator[Any]:
-        """An iterator over `fn` of the items, in order; `chunksize` of them to a call.
+    def with_options(self, **options: Any) -> ExecutorWithOptions:
+        """This executor with other options for the calls that are made through the result.
 
-        `timeout`: seconds from now after which the iterator raises TimeoutError. `buffersize`: how many results may be
-        waited for before more of the input is read; None reads it all at once.
+        `timeout`: how long a call may run, in seconds or as "500ms", "30s", "1.5min"; then its worker is ended and it
+        raises CallTimeout. `retries`: how often a call may run again after the death of its worker. `priority`: calls
+        with a higher one (0 is the default) are sent to a worker before others. Raises TypeError and ValueError that
+        list what is valid.
         """
-        if chunksize < 1:
-            raise ValueError("chunksize must be >= 1.")
-        if buffersize is not None and not isinstance(buffersize, int):
-            raise TypeError("buffersize must be an integer or None")
-        if buffersize is not None and buffersize < 1:
-            raise ValueError("buffersize must be None or > 0")
-        deadline = None if timeout is None else timeout + time.monotonic()
-        items: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
-        if chunksize == 1:
-            return _results(self, fn, items, deadline, buffersize)
-        chunks = iter(lambda: tuple(itertools.islice(items, chunksize)), ())
-        calls = ((fn, chunk) for chunk in chunks)
-        return itertools.chain.from_iterable(_results(self, _run_chunk, calls, deadline, buffersize))
+        return ExecutorWithOptions(self, merged(NO_OPTIONS, options))
+
+    def _watch(self, future: ProcessFuture) -> None:
+        progress = self._progress
+        assert progress is not None
+        self._submitted += 1
+        progress.expect(self._submitted)
+        future.add_done_callback(lambda _: progress.advance())
 
     # Life -----------------------------------------------------------------------------------------------------------
 
@@ -149,6 +156,8 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
         workers.close()
         if wait:
             workers.join()
+            if self._progress is not None:
+                self._progress.close()
 
     def terminate_workers(self) -> None:
         """End the workers with SIGTERM, now: pending futures raise BrokenProcessPool."""
@@ -182,7 +191,7 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
             GroupPlan(
                 self._max_workers,
                 on_demand=self._start_method != "fork",
-                breaks=True,
+                breaks=self._breaks,
                 calls_per_worker=self._max_tasks_per_child,
             ),
             LaunchPlan(
@@ -192,7 +201,8 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
                 False,
                 self._initializer,
                 tuple(self._initargs),
-                breaks=True,
+                breaks=self._breaks,
+                extended_results=not self._breaks,
             ),
             drains_at_exit=True,
         )
@@ -201,50 +211,43 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
         return workers
 
 
-def _results(
-    executor: ProcessPoolExecutor,
-    fn: Callable[..., Any],
-    calls: Iterator[tuple[Any, ...]],
-    deadline: float | None,
-    buffersize: int | None,
-) -> Iterator[Any]:
-    """Submit now, and iterate over the results later; what is left when the iterator ends is cancelled."""
-    first = calls if buffersize is None else itertools.islice(calls, buffersize)
-    pending = deque(executor.submit(fn, *args) for args in first)
-    owner = weakref.ref(executor)
-
-    def iterate() -> Iterator[Any]:
-        try:
-            while pending:
-                live = owner() if buffersize is not None else None
-                if live is not None and (args := next(calls, None)) is not None:
-                    pending.append(live.submit(fn, *args))
-                del live
-                timeout_s = None if deadline is None else deadline - time.monotonic()
-                yield _result_or_cancel(pending.popleft(), timeout_s)
-        finally:
-            for future in pending:
-                future.cancel()
-
-    return iterate()
-
-
-def _result_or_cancel(future: ProcessFuture, timeout_s: float | None) -> Any:
-    """The result, with no reference to it left here: its user may want its memory back."""
-    try:
-        return future.result(timeout_s)
-    finally:
-        future.cancel()
-        del future
-
-
-def _run_chunk(fn: Callable[..., Any], chunk: tuple[tuple[Any, ...], ...]) -> list[Any]:
-    return [fn(*args) for args in chunk]
-
-
 def _close_if_owned(workers: Workers) -> None:
     if workers.is_owned_here():
         workers.close()
 
 
-__all__ = ["BrokenProcessPool", "ProcessPoolExecutor"]
+class Executor(ProcessPoolExecutor):
+    """A `ProcessPoolExecutor` that outlives its workers.
+
+    When a worker dies, only the call that it had begun fails, with `WorkerDied`; calls that it had not begun run on
+    another worker, and the worker is replaced. An initializer that fails three times in a row breaks the executor.
+    Results may be what only cloudpickle can pickle: lambdas, closures, local classes.
+    """
+
+    _breaks = False
+
+
+class ExecutorWithOptions(MapsCalls, standard.Executor):
+    """An executor whose calls have options; what `with_options` returns. The executor itself is the same."""
+
+    def __init__(self, executor: ProcessPoolExecutor, options: CallOptions) -> None:
+        self._owner = executor
+        self._options = options
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> ProcessFuture:
+        """`fn(*args, **kwargs)` in a worker, with these options."""
+        return self._owner._submit(self._options, fn, args, kwargs)
+
+    def with_options(self, **options: Any) -> ExecutorWithOptions:
+        """The same with these options changed."""
+        return ExecutorWithOptions(self._owner, merged(self._options, options))
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Shut the executor down."""
+        self._owner.shutdown(wait, cancel_futures=cancel_futures)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._options} of {self._owner!r}>"
+
+
+__all__ = ["BrokenProcessPool", "Executor", "ProcessPoolExecutor"]

@@ -32,9 +32,28 @@ class Sink(Protocol):
         """The bundle's first call is about to be sent. False: it was cancelled and must not run."""
         ...
 
+    def deliver(self, first: int, outcomes: list[Outcome]) -> None:
+        """Calls `first` and following ended like this."""
+        ...
+
+
+class CallOptions(msgspec.Struct, frozen=True, gc=False):
+    """What a caller may ask for beyond the call. `timeout_s`: how long it may run; then its worker is ended.
+    `retries`: how often it may run again after the death of its worker. `priority`: higher ones are sent first."""
+
+    timeout_s: float | None = None
+    retries: int = 0
+    priority: int = 0
+
+
+NO_OPTIONS = CallOptions()
+
 
 class Bundle(msgspec.Struct, gc=False, eq=False):
     """Calls of one function whose results go to one sink. `first` is the sink's number of the first of them.
+
+    `chunksize`: items in each call of a chunk mode; `skip`: of those, leave out so many; `attempts`: how many times the
+    calls have been begun and lost; `name`: of the function, where its id does not tell it.
 
     Neither bundles nor spans are tracked by the garbage collector, which a burst of calls would otherwise keep busy:
     they are reached from their queue only, and gone with the outcome of their calls.
@@ -46,7 +65,12 @@ class Bundle(msgspec.Struct, gc=False, eq=False):
     sink: Sink
     first: int = 0
     entry_bytes: int = SCALAR_BYTES
+    options: CallOptions = NO_OPTIONS
+    name: str = ""
+    chunksize: int = 1
     begun: bool = False
+    skip: int = 0
+    attempts: int = 0
 
     def __repr__(self) -> str:
         return f"<Bundle of {len(self.entries)} calls of function {self.function} from {self.first}>"
@@ -67,17 +91,25 @@ class Span(msgspec.Struct, gc=False, eq=False):
 
 
 class CallQueue:
-    """Calls that no worker holds, in the order in which they are to be sent."""
+    """Calls that no worker holds, in the order in which they are to be sent: by priority, and then as they came."""
 
     def __init__(self) -> None:
-        self._spans: deque[Span] = deque()
+        # Highest priority first; there is one most of the time.
+        self._by_priority: list[tuple[int, deque[Span]]] = [(0, deque())]
         self.waiting = 0
+        self.has_limits = False
+        """Some call was given a time limit."""
 
     def push(self, bundles: Iterable[Bundle]) -> int:
         """Add calls at the end: how many."""
-        append = self._spans.append
+        options = None
+        append = self._by_priority[0][1].append
         waiting = 0
         for bundle in bundles:
+            if bundle.options is not options:
+                options = bundle.options
+                append = self._spans_of(options.priority).append
+                self.has_limits = self.has_limits or options.timeout_s is not None
             size = len(bundle.entries)
             append(Span(bundle, 0, size))
             waiting += size
@@ -85,10 +117,10 @@ class CallQueue:
         return waiting
 
     def push_back(self, spans: Iterable[Span]) -> None:
-        """Put calls that were taken back before all others; `spans` are in their sending order."""
-        taken = list(spans)
-        self._spans.extendleft(reversed(taken))
-        self.waiting += sum(map(len, taken))
+        """Put calls that were taken back before all others of their priority; `spans` are in their sending order."""
+        for span in reversed(list(spans)):
+            self._spans_of(span.bundle.options.priority).appendleft(span)
+            self.waiting += len(span)
 
     def take(self, limit: int, bytes_limit: int) -> tuple[list[Span], list[Span]]:
         """Remove at most `limit` calls: those to send, and those that turn out to be cancelled (not counted).
@@ -97,37 +129,49 @@ class CallQueue:
         """
         to_send: list[Span] = []
         cancelled: list[Span] = []
-        spans = self._spans
-        while limit > 0 and spans:
-            span = spans[0]
-            bundle = span.bundle
-            size = span.stop - span.start
-            if not bundle.begun:
-                bundle.begun = True
-                if not bundle.sink.begin():
-                    cancelled.append(spans.popleft())
-                    self.waiting -= size
-                    continue
-            count = min(size, limit)
-            if count * bundle.entry_bytes > bytes_limit:
-                count = max(bytes_limit // bundle.entry_bytes, 0 if to_send else 1)
-                if count == 0:
-                    break
-            if count == size:
-                spans.popleft()
-            else:
-                span.start += count
-                span = Span(bundle, span.start - count, span.start)
-            to_send.append(span)
-            self.waiting -= count
-            limit -= count
-            bytes_limit -= count * bundle.entry_bytes
+        for _, spans in self._by_priority:
+            while limit > 0 and spans:
+                span = spans[0]
+                bundle = span.bundle
+                size = span.stop - span.start
+                if not bundle.begun:
+                    bundle.begun = True
+                    if not bundle.sink.begin():
+                        cancelled.append(spans.popleft())
+                        self.waiting -= size
+                        continue
+                count = min(size, limit)
+                if count * bundle.entry_bytes > bytes_limit:
+                    count = max(bytes_limit // bundle.entry_bytes, 0 if to_send else 1)
+                    if count == 0:
+                        return to_send, cancelled
+                if count == size:
+                    spans.popleft()
+                else:
+                    span.start += count
+                    span = Span(bundle, span.start - count, span.start)
+                to_send.append(span)
+                self.waiting -= count
+                limit -= count
+                bytes_limit -= count * bundle.entry_bytes
         return to_send, cancelled
 
     def drop_all(self) -> list[Span]:
-        spans = list(self._spans)
-        self._spans.clear()
+        dropped = [span for _, spans in self._by_priority for span in spans]
+        self._by_priority = [(0, deque())]
         self.waiting = 0
+        return dropped
+
+    def _spans_of(self, priority: int) -> deque[Span]:
+        position = 0
+        for known, spans in self._by_priority:
+            if known == priority:
+                return spans
+            if known < priority:
+                break
+            position += 1
+        spans = deque()
+        self._by_priority.insert(position, (priority, spans))
         return spans
 
 
@@ -167,6 +211,10 @@ class Holding:
             if span.start == span.stop:
                 spans.popleft()
         return done
+
+    def oldest(self) -> Span:
+        """The span of the call that runs, or is the next to."""
+        return self._spans[0]
 
     def take_back(self, count: int) -> list[Span]:
         """Remove the `count` calls sent last, and return them in their sending order."""

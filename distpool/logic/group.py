@@ -6,21 +6,27 @@ who waits for it, it leaves to the bundle's sink; how calls are encoded, to the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum, auto
+from types import MappingProxyType
 
 import msgspec
 
 from distpool.config import Settings
-from distpool.ids import HEAD, LAUNCHER, GroupId, LeaseId
+from distpool.ids import HEAD, LAUNCHER, FunctionId, GroupId, LeaseId
 from distpool.logic.balance import Balance
 from distpool.logic.calls import Bundle, CallQueue, Span
 from distpool.logic.credits import Credits
 from distpool.logic.leases import Lease, LeaseState
+from distpool.logic.limits import overdue
+from distpool.logic.losses import call_to_repeat, describe_call, describe_exit, loss_of, rest_of_chunk
 from distpool.logic.outbox import Outbox
 from distpool.protocol.messages import (
     CallsDone,
+    Death,
+    EndWorker,
     ExitWorker,
+    FunctionBlob,
     LeaseLost,
     OutcomeKind,
     RequestLeases,
@@ -55,7 +61,13 @@ class GroupPlan(msgspec.Struct, frozen=True):
 class Group:
     """The leases of one pool and its calls."""
 
-    def __init__(self, group_id: GroupId, plan: GroupPlan, settings: Settings) -> None:
+    def __init__(
+        self,
+        group_id: GroupId,
+        plan: GroupPlan,
+        settings: Settings,
+        functions: Mapping[FunctionId, FunctionBlob] = MappingProxyType({}),
+    ) -> None:
         self.id = group_id
         self.plan = plan
         self.state = GroupState.OPEN
@@ -65,6 +77,7 @@ class Group:
         self.credits = Credits(settings.work_ahead_s, settings.calls_ahead_limit)
         self._balance = Balance(settings.steal_after_s)
         self._settings = settings
+        self._functions = functions
         self._requested = 0
         self._failed_starts = 0
         self._stopping_sent = False
@@ -106,7 +119,7 @@ class Group:
         lease = self.leases[lease_id]
         lease.heard_at = now
         lease.has_begun_all = False
-        if self.state in (GroupState.BROKEN, GroupState.TERMINATED):
+        if self.state in (GroupState.BROKEN, GroupState.TERMINATED) or lease.is_abandoned:
             return  # Its calls have had their outcome.
         if message.outcomes:
             outbox.complete(lease.holding.finish(message.outcomes))
@@ -131,27 +144,54 @@ class Group:
         lease = self.leases.pop(message.lease)
         expected = lease.state is LeaseState.LEAVING or self.state in (GroupState.BROKEN, GroupState.TERMINATED)
         lease.step("exited")
-        unbegun = lease.holding.take_back(min(message.unbegun, lease.holding.calls))
+        death = message.death
+        unbegun = lease.holding.take_back(min(death.unbegun, lease.holding.calls))
         begun = lease.holding.take_back(lease.holding.calls)
         if expected and not begun:
             self.queue.push_back(unbegun)
             return
-        how = f"worker process {message.pid} {describe_exit(message.exitcode)}"
         if not lease.was_ready:
             self._failed_starts += 1
             limit = 1 if self.plan.breaks else self._settings.start_failures_limit
             if self._failed_starts >= limit:
-                self.break_down(self._start_failure_text(lease, how), outbox)
-        elif self.plan.breaks:
+                self.break_down(self._start_failure_text(lease, death), outbox)
+        elif self.plan.breaks and not self._may_repeat(begun):
             self.queue.push_back([*begun, *unbegun])
             self.break_down(
                 "A process in the process pool was terminated abruptly while the future was running or pending: "
-                f"{how}.",
+                f"worker process {death.pid} {describe_exit(death.exitcode)}.",
                 outbox,
             )
             return
         self.queue.push_back(unbegun)
-        self._end(begun, OutcomeKind.LOST, f"{how} while it ran this call", outbox)
+        for span in begun:
+            self._lose(span, death, outbox)
+
+    def _name_of(self, span: Span) -> str:
+        blob = self._functions.get(span.bundle.function)
+        return "" if blob is None else blob.name
+
+    def _may_repeat(self, begun: list[Span]) -> bool:
+        return bool(begun) and all(span.bundle.attempts < span.bundle.options.retries for span in begun)
+
+    def _lose(self, span: Span, death: Death, outbox: Outbox) -> None:
+        """A worker died when it had begun this call."""
+        loss = loss_of(span, death, self._name_of(span))
+        again = call_to_repeat(span)
+        if again is not None:
+            bundle = again.bundle
+            outbox.note(
+                f"worker process {death.pid} {describe_exit(death.exitcode)}; its call is run again "
+                f"(retry {bundle.attempts} of {bundle.options.retries})"
+            )
+            self.queue.push_back([again])
+            return
+        rest = rest_of_chunk(span, death.items_begun, loss)
+        if rest is not None:
+            self.queue.push_back([rest])
+            return
+        self.outstanding -= 1
+        outbox.end(span, loss)
 
     def gone(self, outbox: Outbox) -> None:
         """The template has ended. Leases that were never told of end with it."""
@@ -206,8 +246,11 @@ class Group:
         if self.state in (GroupState.BROKEN, GroupState.TERMINATED, GroupState.GONE):
             return _NOTHING, None
         to_send = self._assign(now, outbox) if self.queue.waiting else _NOTHING
+        if self.queue.has_limits:
+            self._end_overdue(now, outbox)
         if self.outstanding and not self.queue.waiting and self._has_idle_worker():
-            victim, self._wake_at = self._balance.choose(self.leases.values(), now)
+            victim, look_again = self._balance.choose(self.leases.values(), now)
+            self._wake_by(look_again)
             if victim is not None:
                 outbox.put(victim.id, TakeBack(victim.id))
         if self.plan.calls_per_worker is not None:
@@ -216,6 +259,34 @@ class Group:
         if self.state is GroupState.CLOSING:
             self._close_down(outbox)
         return to_send, self._wake_at
+
+    def _wake_by(self, at: float | None) -> None:
+        if at is not None:
+            self._wake_at = at if self._wake_at is None else min(self._wake_at, at)
+
+    def _end_overdue(self, now: float, outbox: Outbox) -> None:
+        """End the workers whose call runs for longer than it may, and look again when the next may be."""
+        for lease in self.leases.values():
+            due, timeout_s = overdue(lease)
+            if due is None:
+                continue
+            if now < due:
+                self._wake_by(due)
+            elif lease.state is LeaseState.READY and lease.holding.calls > 1 and not lease.has_begun_all:
+                # What it holds and has not begun runs elsewhere; the answer to this comes in the same turn.
+                outbox.put(lease.id, TakeBack(lease.id))
+            elif lease.holding.calls > 1:
+                # All are begun, so all but one are finished and will be told of in a moment.
+                self._wake_by(now + self._settings.peek_after_s)
+            else:
+                spans = lease.holding.take_back(1)
+                what = describe_call(spans[0], self._name_of(spans[0]))
+                text = f"{what} ran for longer than its time limit of {timeout_s:g} s, and its worker was ended"
+                self._end(spans, OutcomeKind.TIMED_OUT, text, outbox)
+                lease.is_abandoned = True
+                lease.step("told to end")
+                outbox.put(lease.id, ExitWorker())
+                outbox.put(LAUNCHER, EndWorker(lease.id, self.id, self._settings.interrupt_grace_s))
 
     def _has_idle_worker(self) -> bool:
         for lease in self.leases.values():
@@ -275,28 +346,22 @@ class Group:
                 outbox.put(lease.id, ExitWorker())
         if not self.leases and not self._requested and not self._stopping_sent:
             self._stopping_sent = True
-            outbox.put(LAUNCHER, StopGroup(self.id, kill=False))
+            outbox.put(LAUNCHER, StopGroup(self.id, False, []))
 
     def _end_everything(self, outbox: Outbox, kind: OutcomeKind) -> None:
         self._end_kind = kind
+        busy = [lease.id for lease in self.leases.values() if lease.holding.calls or lease.is_abandoned]
         spans = [span for lease in self.leases.values() for span in lease.holding.take_back(lease.holding.calls)]
         self._end([*spans, *self.queue.drop_all()], kind, self.reason, outbox)
         if not self._stopping_sent:
             self._stopping_sent = True
-            outbox.put(LAUNCHER, StopGroup(self.id, kill=True))
+            outbox.put(LAUNCHER, StopGroup(self.id, True, busy))
 
-    def _start_failure_text(self, lease: Lease, how: str) -> str:
-        text = f"{how} before it was ready to take calls"
+    def _start_failure_text(self, lease: Lease, death: Death) -> str:
+        text = f"worker process {death.pid} {describe_exit(death.exitcode)} before it was ready to take calls"
         if self._failed_starts > 1:
             text += f", as {self._failed_starts - 1} before it"
         return text if lease.failure is None else text + ".\n" + lease.failure.decode(errors="replace")
 
 
 _NOTHING: list[tuple[Lease, list[Span]]] = []
-
-
-def describe_exit(exitcode: int) -> str:
-    """An exit code in words: 'was killed by signal 9', 'exited with code 3'."""
-    if exitcode < 0:
-        return f"was killed by signal {-exitcode}"
-    return f"exited with code {exitcode}"

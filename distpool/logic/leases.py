@@ -51,6 +51,8 @@ class Lease:
         self.heard_at = 0.0
         # A take-back found nothing: asking again before there is news would find nothing again.
         self.has_begun_all = False
+        # Its call has had its outcome while it still ran: what it still says of calls is not heard.
+        self.is_abandoned = False
         self.functions: set[int] = set()
         self.failure: bytes | None = None
 

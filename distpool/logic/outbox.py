@@ -18,6 +18,7 @@ class Outbox:
     def __init__(self) -> None:
         self.messages: deque[tuple[Address, Message]] = deque()
         self.completions: deque[Completion] = deque()
+        self.notes: deque[str] = deque()
 
     def put(self, to: Address, message: Message) -> None:
         self.messages.append((to, message))
@@ -25,9 +26,16 @@ class Outbox:
     def complete(self, completions: list[Completion]) -> None:
         self.completions.extend(completions)
 
+    def note(self, text: str) -> None:
+        """Something that belongs into the log."""
+        self.notes.append(text)
+
+    def end(self, span: Span, outcome: Outcome) -> None:
+        """The calls of this span end like this."""
+        self.completions.append((span.bundle, span.bundle.first + span.start, [outcome] * len(span)))
+
     def end_all(self, spans: list[Span], kind: OutcomeKind, text: str) -> None:
         """All calls of these spans end in the same way."""
-        payload = text.encode()
+        outcome = (kind, text.encode())
         for span in spans:
-            bundle = span.bundle
-            self.completions.append((bundle, bundle.first + span.start, [(kind, payload)] * len(span)))
+            self.end(span, outcome)

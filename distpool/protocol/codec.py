@@ -15,7 +15,6 @@ from distpool.protocol.messages import (
     LargeOutcome,
     Message,
     RunCalls,
-    Slice,
 )
 
 Buffer = bytes | memoryview
@@ -82,7 +81,7 @@ def _detach_arguments(message: RunCalls, tail: list[Buffer]) -> RunCalls:
             if not tail:
                 slices = list(slices)
             tail.append(piece.args)
-            slices[position] = Slice(piece.function, piece.mode, piece.count, piece.packed, len(piece.args))
+            slices[position] = msgspec.structs.replace(piece, args=len(piece.args))
     return RunCalls(slices, message.functions) if tail else message
 
 
@@ -98,7 +97,7 @@ def _attach_payloads(message: Any, tail: memoryview) -> Any:
         for position, piece in enumerate(slices):
             if isinstance(piece.args, int):
                 args, rest = _cut(rest, piece.args)
-                slices[position] = Slice(piece.function, piece.mode, piece.count, piece.packed, args)
+                slices[position] = msgspec.structs.replace(piece, args=args)
     if rest:
         raise ProtocolError(f"{len(rest)} bytes follow the last payload of a {type(message).__name__}")
     return message

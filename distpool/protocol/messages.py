@@ -36,13 +36,15 @@ class OutcomeKind(IntEnum):
     FRAME = 2
     """In a ring only: the payload was too large and came as a `LargeOutcome`."""
     LOST = 3
-    """Made by the caller: the worker died when the call had begun; the payload is a text that says how."""
+    """Made by the caller: the worker died when the call had begun; the payload is an encoded `Loss`."""
     BROKEN = 4
     """Made by the caller: the pool is broken; the payload is a text that says why."""
     TERMINATED = 5
     """Made by the caller: the pool was terminated."""
     CANCELLED = 6
     """Made by the caller: the call was cancelled before it was sent."""
+    TIMED_OUT = 7
+    """Made by the caller: the call ran for longer than it may; the payload is a text."""
 
 
 class Message(msgspec.Struct, array_like=True, frozen=True):
@@ -51,13 +53,15 @@ class Message(msgspec.Struct, array_like=True, frozen=True):
 
 class Slice(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A run of calls of one function. `args`: one pickle (`packed`: of the list of all `count` arguments, else of the
-    only call's), or a list of one pickle for each call, or the size of one pickle that follows in the frame."""
+    only call's), or a list of one pickle for each call, or the size of one pickle that follows in the frame. `skip`: of
+    a chunk, leave out so many items."""
 
     function: FunctionId
     mode: int
     count: int
     packed: bool
     args: bytes | list[bytes] | int
+    skip: int = 0
 
 
 class FunctionBlob(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -66,6 +70,27 @@ class FunctionBlob(msgspec.Struct, array_like=True, frozen=True, gc=False):
     function: FunctionId
     blob: bytes
     fresh: bool
+    name: str = ""
+
+
+class Death(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """How a worker process ended and what it left. `exitcode` is negative for a signal. `unbegun`: calls that it held
+    and had not begun. `items_begun`: of the chunk that it ran. `stderr`: the last lines that it wrote there."""
+
+    pid: int
+    exitcode: int
+    peak_memory_bytes: int = 0
+    unbegun: int = 0
+    items_begun: int = 0
+    stderr: str = ""
+
+
+class Loss(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What a caller is told of a call that its worker's death ended. `text` says it all in words."""
+
+    text: str
+    call: str
+    death: Death
 
 
 # Caller to worker ---------------------------------------------------------------------------------------------------
@@ -76,6 +101,10 @@ class RunCalls(Message, tag=1, frozen=True):
 
     slices: list[Slice]
     functions: list[FunctionBlob]
+
+
+CHUNK_MODES = frozenset({CallMode.CHUNK, CallMode.STAR_CHUNK})
+"""One call applies the function to many items."""
 
 
 class ExitWorker(Message, tag=2, frozen=True):
@@ -109,6 +138,12 @@ class LargeOutcome(Message, tag=13, frozen=True):
     """Worker to caller: the payload of the ring's next FRAME record."""
 
     payload: bytes | int
+
+
+class WorkerLogged(Message, tag=15, frozen=True):
+    """Worker to caller: a record of its `logging`, pickled as its attributes."""
+
+    record: bytes
 
 
 class CallsDone(Message, tag=14, frozen=True):
@@ -152,13 +187,11 @@ class LeaseStarted(Message, tag=23, frozen=True):
 
 
 class LeaseLost(Message, tag=24, frozen=True):
-    """Node to client: the worker of your lease has ended. `unbegun`: calls that it held and had not begun."""
+    """Node to client: the worker of your lease has ended."""
 
     lease: LeaseId
     group: GroupId
-    pid: int
-    exitcode: int
-    unbegun: int
+    death: Death
 
 
 class ReturnLease(Message, tag=25, frozen=True):
@@ -182,16 +215,16 @@ class WorkerExited(Message, tag=31, frozen=True):
 
     lease: LeaseId
     group: GroupId
-    pid: int
-    exitcode: int
-    unbegun: int
+    death: Death
 
 
 class StopGroup(Message, tag=32, frozen=True):
-    """Client to launcher: end the group's template, and with it its workers, by `kill` or because they have ended."""
+    """Client to launcher: end the group's template, and with it its workers, by `kill` or because they have ended.
+    `busy`: what these workers have started ends with them, as its call does."""
 
     group: GroupId
     kill: bool
+    busy: list[LeaseId]
 
 
 class TakeBack(Message, tag=33, frozen=True):
@@ -206,6 +239,14 @@ class TakenBack(Message, tag=34, frozen=True):
     calls: int
 
 
+class EndWorker(Message, tag=36, frozen=True):
+    """Client to launcher, launcher to template: interrupt what the worker runs, and kill it if it lives on."""
+
+    lease: LeaseId
+    group: GroupId
+    grace_s: float
+
+
 class GroupGone(Message, tag=35, frozen=True):
     """Launcher to client, through its node: the template of the group has ended, and no worker is left."""
 
@@ -216,7 +257,8 @@ class GroupGone(Message, tag=35, frozen=True):
 
 
 class ForkWorker(Message, tag=40, frozen=True):
-    """Launcher to template: start a worker; its lane and tokens come with the frame as descriptors."""
+    """Launcher to template: start a worker; its lane, its tokens and the pipes for its standard output and standard
+    error come with the frame as descriptors."""
 
     lease: LeaseId
     slot: int
@@ -231,19 +273,21 @@ class WorkerForked(Message, tag=41, frozen=True):
 
 
 class WorkerReaped(Message, tag=42, frozen=True):
-    """Template to launcher: the process has ended; `exitcode` is negative for a signal."""
+    """Template to launcher: the process has ended."""
 
     lease: LeaseId
-    pid: int
-    exitcode: int
+    death: Death
 
 
 class StopTemplate(Message, tag=43, frozen=True):
-    """Launcher to template: end; kill the workers that are left."""
+    """Launcher to template: end; kill the workers that are left, and what those of `busy` have started."""
 
     grace_s: float
+    busy: list[LeaseId]
 
 
-LANE_MESSAGES = RunCalls | ExitWorker | RoomInRing | WorkerReady | WorkerUnusable | CallsFinished | LargeOutcome
-TEMPLATE_MESSAGES = ForkWorker | WorkerForked | WorkerReaped | StopTemplate
+LANE_MESSAGES = (
+    RunCalls | ExitWorker | RoomInRing | WorkerReady | WorkerUnusable | CallsFinished | LargeOutcome | WorkerLogged
+)
+TEMPLATE_MESSAGES = ForkWorker | WorkerForked | WorkerReaped | StopTemplate | EndWorker
 LINK_MESSAGES = RegisterNode | RequestLeases | GrantLease | LeaseStarted | LeaseLost | ReturnLease

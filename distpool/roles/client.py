@@ -43,7 +43,7 @@ class ClientRole:
     # From the session -----------------------------------------------------------------------------------------------
 
     def open(self, group_id: GroupId, plan: GroupPlan) -> Group:
-        group = self.groups[group_id] = Group(group_id, plan, self._settings)
+        group = self.groups[group_id] = Group(group_id, plan, self._settings, self.functions)
         return group
 
     def submit(self, group: Group, bundles: Iterable[Bundle]) -> None:
@@ -136,7 +136,7 @@ def slice_of(span: Span) -> Slice:
     if count == 1:
         entry = entries[span.start]
         if type(entry) is bytes:
-            return Slice(bundle.function, bundle.mode, 1, False, entry)
+            return Slice(bundle.function, bundle.mode, 1, False, entry, bundle.skip)
         return Slice(bundle.function, bundle.mode, 1, False, pickle.dumps(entry, 5))
     run = entries[span.start : span.stop]
     if bytes not in set(map(type, run)):

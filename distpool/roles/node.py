@@ -31,9 +31,9 @@ class NodeRole:
             case GrantLease(lease, group):
                 self.outbox.put(LAUNCHER, StartWorker(lease, group))
                 self.outbox.put(CLIENT, LeaseStarted(lease, group))
-            case WorkerExited(lease, group, pid, exitcode, unbegun):
+            case WorkerExited(lease, group, death):
                 self.outbox.put(HEAD, ReturnLease(lease))
-                self.outbox.put(CLIENT, LeaseLost(lease, group, pid, exitcode, unbegun))
+                self.outbox.put(CLIENT, LeaseLost(lease, group, death))
             case GroupGone():
                 self.outbox.put(CLIENT, message)
             case _:

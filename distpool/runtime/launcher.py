@@ -20,6 +20,8 @@ from distpool.config import Settings
 from distpool.ids import GroupId, LeaseId
 from distpool.protocol.codec import decode_template, encode
 from distpool.protocol.messages import (
+    Death,
+    EndWorker,
     ForkWorker,
     GroupGone,
     Message,
@@ -31,7 +33,10 @@ from distpool.protocol.messages import (
     WorkerReaped,
 )
 from distpool.runtime.handles import Wait, WorkerHandle
+from distpool.runtime.logs import snapshot_of_levels
 from distpool.runtime.main_view import view_of_main
+from distpool.runtime.native_threads import share_of_processors
+from distpool.runtime.output import Output, Show, can_be_forwarded
 from distpool.runtime.template import TemplatePlan, TemplateProcess, run_template, start_interpreter, write_to_child
 from distpool.runtime.worker import WorkerSetup
 from distpool.runtime.worker_process import spawned_main_keys
@@ -60,6 +65,7 @@ class LaunchPlan(msgspec.Struct, frozen=True):
     initargs: tuple[Any, ...]
     encode_error: Callable[[BaseException, object], BaseException] | None = None
     breaks: bool = False
+    extended_results: bool = False
 
 
 class Crew:
@@ -74,17 +80,26 @@ class Crew:
         self.slots: dict[LeaseId, int] = {}
         self.handles: dict[LeaseId, WorkerHandle] = {}
         self.is_stopping = False
+        self.forwards_output = can_be_forwarded()
 
 
 class Launcher:
     """The local hand that owns processes."""
 
     def __init__(
-        self, settings: Settings, lanes: dict[LeaseId, Lane], wait: Wait, forget: Callable[[int], None]
+        self,
+        settings: Settings,
+        lanes: dict[LeaseId, Lane],
+        outputs: dict[LeaseId, Output],
+        wait: Wait,
+        forget: Callable[[int], None],
+        show: Show,
     ) -> None:
         self.crews: dict[GroupId, Crew] = {}
         self._settings = settings
         self._lanes = lanes
+        self._outputs = outputs
+        self._show = show
         self._wait = wait
         self._forget = forget
 
@@ -122,10 +137,15 @@ class Launcher:
         match message:
             case StartWorker(lease, group):
                 return self._start_worker(lease, group)
-            case StopGroup(group, kill):
+            case StopGroup(group, kill, busy):
                 crew = self.crews.get(group)
-                if crew is not None:  # otherwise it has ended already
-                    self._stop(crew, self._settings.terminate_grace_s if kill else 0.0)
+                if crew is not None and not crew.is_stopping:  # otherwise it has ended already
+                    crew.is_stopping = True
+                    self._order(crew, StopTemplate(self._settings.terminate_grace_s if kill else 0.0, busy))
+                return []
+            case EndWorker(_, group):
+                if group in self.crews:
+                    self._order(self.crews[group], message)
                 return []
             case _:
                 raise ValueError(f"the launcher cannot handle {type(message).__name__}")
@@ -145,15 +165,15 @@ class Launcher:
             case WorkerForked(lease, pid):
                 crew.handles[lease].known_pid = pid
                 return []
-            case WorkerReaped(lease, pid, exitcode):
-                return [self._worker_ended(group, crew, lease, pid, exitcode)]
+            case WorkerReaped(lease, death):
+                return [self._worker_ended(group, crew, lease, death)]
             case other:
                 raise ValueError(f"a template cannot say {other!r}")
 
     def _start_worker(self, lease: LeaseId, group: GroupId) -> list[Message]:
         crew = self.crews.get(group)
         if crew is None:  # its template has ended while the lease was on its way
-            return [WorkerExited(lease, group, 0, _UNKNOWN_EXIT, 0)]
+            return [WorkerExited(lease, group, Death(0, _UNKNOWN_EXIT))]
         number = next(process._process_counter)  # type: ignore[attr-defined]
         handle = WorkerHandle(lease, f"{crew.plan.names}-{number}", daemon=crew.plan.daemon, wait=self._wait)
         crew.handles[lease] = handle
@@ -163,23 +183,32 @@ class Launcher:
         ours, theirs = socket_pair()
         tokens = make_tokens()
         self._lanes[lease] = Lane(ours, tokens, ring)
+        writers = self._open_output(lease) if crew.forwards_output else []
         try:
             order = encode(ForkWorker(lease, slot, number))
-            send_with_descriptors(crew.control, order, [theirs.fileno(), tokens])
+            send_with_descriptors(crew.control, order, [theirs.fileno(), tokens, *writers])
         except (BrokenPipeError, ConnectionResetError):
             pass  # The template has ended: its end of file tells of all its workers.
         finally:
             theirs.close()
+            for writer in writers:
+                os.close(writer)
         return []
 
-    def _worker_ended(self, group: GroupId, crew: Crew, lease: LeaseId, pid: int, exitcode: int) -> WorkerExited:
-        crew.handles.pop(lease).ended(exitcode)
+    def _open_output(self, lease: LeaseId) -> list[int]:
+        """Pipes for what a worker prints: the ends to write to."""
+        pipes = [os.pipe(), os.pipe()]
+        self._outputs[lease] = Output(pipes[0][0], pipes[1][0], self._show)
+        return [writer for _, writer in pipes]
+
+    def _worker_ended(self, group: GroupId, crew: Crew, lease: LeaseId, death: Death) -> WorkerExited:
+        crew.handles.pop(lease).ended(death.exitcode)
         crew.free_slots.append(crew.slots.pop(lease))
-        return WorkerExited(lease, group, pid, exitcode, 0)
+        return WorkerExited(lease, group, death)
 
     def _template_ended(self, group: GroupId, crew: Crew) -> list[Message]:
         messages: list[Message] = [
-            self._worker_ended(group, crew, lease, handle.known_pid or 0, _UNKNOWN_EXIT)
+            self._worker_ended(group, crew, lease, Death(handle.known_pid or 0, _UNKNOWN_EXIT))
             for lease, handle in list(crew.handles.items())
         ]
         del self.crews[group]
@@ -194,13 +223,11 @@ class Launcher:
             pass  # Somebody else's wait() has reaped it.
         return [*messages, GroupGone(group)]
 
-    def _stop(self, crew: Crew, grace_s: float) -> None:
-        if not crew.is_stopping:
-            crew.is_stopping = True
-            try:
-                send_frame(crew.control, encode(StopTemplate(grace_s)))
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # It has ended already, and its end of file is on its way.
+    def _order(self, crew: Crew, message: Message) -> None:
+        try:
+            send_frame(crew.control, encode(message))
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # It has ended already, and its end of file is on its way.
 
     # Templates ------------------------------------------------------------------------------------------------------
 
@@ -257,6 +284,9 @@ class Launcher:
             initargs,
             encode_error=plan.encode_error,
             breaks=plan.breaks,
+            extended_results=plan.extended_results,
+            native_threads=share_of_processors(plan.size),
+            log_levels=snapshot_of_levels(),
             interruptible=signal.getsignal(signal.SIGINT) is not signal.SIG_IGN,
         )
 

@@ -24,13 +24,25 @@ from distpool.config import Settings
 from distpool.ids import CLIENT, HEAD, LAUNCHER, NODE, Address, GroupId, LeaseId, NodeId
 from distpool.logic.outbox import Completion
 from distpool.logic.spinning import SpinPolicy
-from distpool.protocol.messages import Message, RunCalls, StartWorker, TakeBack, TakenBack, WorkerExited
+from distpool.protocol.messages import (
+    Death,
+    Message,
+    RunCalls,
+    StartWorker,
+    TakeBack,
+    TakenBack,
+    WorkerExited,
+    WorkerLogged,
+)
 from distpool.roles.client import ClientRole
 from distpool.roles.head import HeadRole
 from distpool.roles.node import NodeRole
 from distpool.roles.role import Role
 from distpool.runtime.handles import Wait
 from distpool.runtime.launcher import Launcher
+from distpool.runtime.logs import handle_in_driver
+from distpool.runtime.notices import Notice, log_note
+from distpool.runtime.output import Output, show
 from distpool.transport.lanes import Lane
 
 Command = tuple[Callable[..., None], tuple[Any, ...]]
@@ -53,9 +65,10 @@ class Loop:
             (CLIENT, self.client.outbox.messages),
         ]
         self.lanes: dict[LeaseId, Lane] = {}
-        self.launcher = Launcher(settings, self.lanes, wait, self._forget)
+        self.outputs: dict[LeaseId, Output] = {}
+        self.launcher = Launcher(settings, self.lanes, self.outputs, wait, self._forget, self._show)
         self.mailbox: deque[Command] = deque()
-        self.completions: deque[Completion] = deque()
+        self.completions: deque[Completion | Notice] = deque()
         self.spin = SpinPolicy(settings.spin_s)
         self._settings = settings
         self._epoll = select.epoll()
@@ -63,6 +76,8 @@ class Loop:
         self._epoll.register(self._wake_fd, _READ)
         self._readers: dict[int, LeaseId | GroupId] = {}
         self._templates: set[int] = set()
+        self._pipes: dict[int, LeaseId] = {}
+        self._flush_at: dict[LeaseId, float] = {}
         self.is_closed = False
         # Held while the wake descriptor is used or closed; re-entrant, as a signal handler wakes the loop too.
         self._end_lock = threading.RLock()
@@ -97,6 +112,8 @@ class Loop:
             self._read(descriptor, event, now)
         if self._peek_at:
             self._peek(now)
+        if self._flush_at:
+            self._flush_parts(now)
         while self.mailbox:
             function, args = self.mailbox.popleft()
             function(*args)
@@ -105,8 +122,12 @@ class Loop:
     def run_completions(self) -> None:
         """Tell sinks what became of their calls. Each is removed before it is told, as it may run turns itself."""
         while self.completions:
-            bundle, first, outcomes = self.completions.popleft()
-            bundle.sink.deliver(first, outcomes)  # type: ignore[attr-defined]
+            completion = self.completions.popleft()
+            if type(completion) is tuple:
+                bundle, first, outcomes = completion
+                bundle.sink.deliver(first, outcomes)
+            else:
+                completion.tell()  # type: ignore[union-attr]
 
     def watch_template(self, group: GroupId) -> None:
         """Read what a new template says."""
@@ -144,7 +165,10 @@ class Loop:
         os.close(self._wake_fd)
         for lane in self.lanes.values():
             lane.close()
+        for output in self.outputs.values():
+            output.close()
         self.lanes.clear()
+        self.outputs.clear()
         self.launcher.close_after_fork()
 
     # Reading --------------------------------------------------------------------------------------------------------
@@ -160,7 +184,9 @@ class Loop:
                     self.spin.spun(hit=True)
                     return events
             self.spin.spun(hit=False)
-        due = [at for at in (self._wake_at, min(self._peek_at.values(), default=None)) if at is not None]
+        due = [*self._peek_at.values(), *self._flush_at.values()]
+        if self._wake_at is not None:
+            due.append(self._wake_at)
         if due:
             remaining_s = max(0.0, min(due) - time.monotonic())
             timeout_s = remaining_s if timeout_s is None else min(timeout_s, remaining_s)
@@ -175,6 +201,8 @@ class Loop:
             os.eventfd_read(self._wake_fd)
         elif descriptor in self._templates:
             self._read_template(descriptor, now)
+        elif descriptor in self._pipes:
+            self._read_output(self._pipes[descriptor], now)
         elif descriptor in self._readers:
             lease = LeaseId(self._readers[descriptor])
             lane = self.lanes[lease]
@@ -183,8 +211,14 @@ class Loop:
             self._read_lane(lease, lane, now)
 
     def _read_lane(self, lease: LeaseId, lane: Lane, now: float) -> None:
-        for message in lane.receive():
-            self.client.handle(lease, message, now)
+        messages = lane.receive()
+        # After that, and before anybody gets a result: what the worker wrote before it finished a call is there.
+        self._read_output(lease, now)
+        for message in messages:
+            if type(message) is WorkerLogged:
+                self.completions.append(Notice(handle_in_driver, message.record))
+            else:
+                self.client.handle(lease, message, now)
         if self.client.held_by(lease):
             self._peek_at[lease] = now + self._settings.peek_after_s
         else:
@@ -197,9 +231,35 @@ class Loop:
         """A busy worker tells of results in batches: look once for those that it holds while a long call runs."""
         for lease in [lease for lease, at in self._peek_at.items() if at <= now]:
             del self._peek_at[lease]
-            done = self.lanes[lease].peek()
-            if done is not None:
-                self.client.handle(lease, done, now)
+            self._peek_lane(lease, now)
+
+    def _peek_lane(self, lease: LeaseId, now: float) -> None:
+        done = self.lanes[lease].peek()
+        if done is not None:
+            self._read_output(lease, now)
+            self.client.handle(lease, done, now)
+
+    def _read_output(self, lease: LeaseId, now: float) -> None:
+        output = self.outputs.get(lease)
+        if output is None:
+            return
+        output.read()
+        for stream in output.streams:
+            if stream.is_at_end and stream.descriptor in self._pipes:
+                self._forget_pipe(stream.descriptor)
+        if not output.has_part():
+            self._flush_at.pop(lease, None)
+        elif lease not in self._flush_at:
+            self._flush_at[lease] = now + self._settings.flush_part_after_s
+
+    def _flush_parts(self, now: float) -> None:
+        """Lines that have begun and were not ended for a while: a question, or dots that show progress."""
+        for lease in [lease for lease, at in self._flush_at.items() if at <= now]:
+            del self._flush_at[lease]
+            self.outputs[lease].flush()
+
+    def _show(self, name: str, text: bytes) -> None:
+        self.completions.append(Notice(show, name, text))
 
     def _read_template(self, descriptor: int, now: float) -> None:
         group = GroupId(self._readers[descriptor])
@@ -209,24 +269,50 @@ class Loop:
                 message = self._bury(message, now)
             self.node.handle(LAUNCHER, message, now)
 
-    def _bury(self, death: WorkerExited, now: float) -> WorkerExited:
+    def _bury(self, exited: WorkerExited, now: float) -> WorkerExited:
         """Everything that the worker still said comes before its death; what it had not begun is counted."""
-        lease = death.lease
+        lease = exited.lease
         lane = self.lanes[lease]
         self._read_lane(lease, lane, now)
-        unbegun = lane.count_unbegun()
+        death = exited.death
+        death = Death(
+            death.pid,
+            death.exitcode,
+            death.peak_memory_bytes,
+            lane.count_unbegun(),
+            lane.items_begun(),
+            self._bury_output(lease),
+        )
         self._peek_at.pop(lease, None)
         if lane.sock.fileno() in self._readers:
             self._forget(lane.sock.fileno())
         del self.lanes[lease]
         lane.close()
-        return WorkerExited(lease, death.group, death.pid, death.exitcode, unbegun)
+        return WorkerExited(lease, exited.group, death)
+
+    def _bury_output(self, lease: LeaseId) -> str:
+        """The worker has ended: pass on what it still wrote; its last lines on standard error."""
+        output = self.outputs.pop(lease, None)
+        if output is None:
+            return ""
+        output.read()
+        output.flush()
+        self._flush_at.pop(lease, None)
+        for stream in output.streams:
+            if stream.descriptor in self._pipes:
+                self._forget_pipe(stream.descriptor)
+        output.close()
+        return output.last_lines()
 
     def _forget(self, descriptor: int) -> None:
         """A descriptor is about to be closed."""
         self._templates.discard(descriptor)
         self._epoll.unregister(descriptor)
         del self._readers[descriptor]
+
+    def _forget_pipe(self, descriptor: int) -> None:
+        self._epoll.unregister(descriptor)
+        del self._pipes[descriptor]
 
     # Deciding and sending -------------------------------------------------------------------------------------------
 
@@ -249,10 +335,15 @@ class Loop:
         if completions:
             self.completions.extend(completions)
             completions.clear()
+        notes = self.client.outbox.notes
+        while notes:
+            self.completions.append(Notice(log_note, notes.popleft()))
 
     def _deliver(self, sender: Address, to: Address, message: Message, now: float) -> None:
         if isinstance(message, TakeBack):
             self.client.handle(to, TakenBack(self.lanes[message.lease].take_back()), now)
+            # What it has begun may be finished by now; then it is no longer what the worker runs.
+            self._peek_lane(message.lease, now)
         elif isinstance(to, int):
             self._send_to_worker(LeaseId(to), message)
         elif to == LAUNCHER:
@@ -282,3 +373,7 @@ class Loop:
         descriptor = self.lanes[lease].sock.fileno()
         self._readers[descriptor] = lease
         self._epoll.register(descriptor, _READ)
+        if lease in self.outputs:
+            for stream in self.outputs[lease].streams:
+                self._pipes[stream.descriptor] = lease
+                self._epoll.register(stream.descriptor, _READ)

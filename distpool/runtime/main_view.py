@@ -37,6 +37,15 @@ class InheritedMain:
         return now is not None and self._names.get(name) is now
 
 
+class CallersMain:
+    """The other way round: what a worker's `__main__` defines by name, its caller's does too."""
+
+    complete = True
+
+    def has(self, value: object) -> bool:
+        return True
+
+
 def view_of_main(start_method: str) -> MainView:
     """The view of workers that are being started now."""
     main = sys.modules["__main__"]

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from distpool.config import SETTINGS
 from distpool.errors import ForeignProcess
 from distpool.ids import GroupId
-from distpool.logic.calls import SCALAR_BYTES, Bundle, Entry, Outcome
+from distpool.logic.calls import NO_OPTIONS, SCALAR_BYTES, Bundle, CallOptions, Entry, Outcome
 from distpool.logic.group import Group, GroupPlan, GroupState
 from distpool.protocol.messages import CallMode, OutcomeKind
 from distpool.runtime.arguments import Arguments
@@ -132,20 +132,42 @@ class Workers:
 
     # Calls ----------------------------------------------------------------------------------------------------------
 
-    def submit(self, function_id: Any, mode: CallMode, entries: list[Entry], sink: Receiver, first: int = 0) -> None:
+    def submit(
+        self,
+        function_id: Any,
+        mode: CallMode,
+        entries: list[Entry],
+        sink: Receiver,
+        first: int = 0,
+        options: CallOptions = NO_OPTIONS,
+        name: str = "",
+        chunksize: int = 1,
+    ) -> None:
         """Hand in calls; what becomes of them is delivered to the sink."""
-        self.hand_in(function_id, mode, entries, sink, first)
+        self.hand_in(function_id, mode, entries, sink, first, options, name, chunksize)
         self.poke()
 
-    def hand_in(self, function_id: Any, mode: CallMode, entries: list[Entry], sink: Receiver, first: int = 0) -> None:
+    def hand_in(
+        self,
+        function_id: Any,
+        mode: CallMode,
+        entries: list[Entry],
+        sink: Receiver,
+        first: int = 0,
+        options: CallOptions = NO_OPTIONS,
+        name: str = "",
+        chunksize: int = 1,
+    ) -> None:
         """Like `submit`, but leave it to `poke` to send at once: a facade may hold a lock of its own here."""
         sizes = [len(entry) for entry in entries if type(entry) is bytes]
         entry_bytes = max(SCALAR_BYTES, sum(sizes) // len(sizes)) if sizes else SCALAR_BYTES
-        self._hand_in(Bundle(function_id, mode, entries, sink, first, entry_bytes))
+        self._hand_in(Bundle(function_id, mode, entries, sink, first, entry_bytes, options, name, chunksize))
 
-    def hand_in_call(self, function_id: Any, call: bytes, sink: Receiver) -> None:
+    def hand_in_call(
+        self, function_id: Any, call: bytes, sink: Receiver, options: CallOptions = NO_OPTIONS, name: str = ""
+    ) -> None:
         """`hand_in` for one pickled call: the hot path of `submit` and `apply_async`."""
-        self._hand_in(Bundle(function_id, CallMode.CALL, [call], sink, 0, len(call)))
+        self._hand_in(Bundle(function_id, CallMode.CALL, [call], sink, 0, len(call), options, name))
 
     def _hand_in(self, bundle: Bundle) -> None:
         if self._session.is_foreign:

@@ -23,13 +23,25 @@ import msgspec
 
 from distpool.ids import LeaseId
 from distpool.protocol.codec import decode_template, encode
-from distpool.protocol.messages import ForkWorker, Message, StopTemplate, WorkerForked, WorkerReaped
+from distpool.protocol.messages import (
+    Death,
+    EndWorker,
+    ForkWorker,
+    Message,
+    StopTemplate,
+    WorkerForked,
+    WorkerReaped,
+)
+from distpool.runtime.descendants import children_of, kill_orphans
+from distpool.runtime.devices import adopt_orphans
+from distpool.runtime.native_threads import limit_loaded_libraries
 from distpool.runtime.worker import WorkerSetup
 from distpool.runtime.worker_process import WorkerProcess, import_main
 from distpool.transport.frames import receive_with_descriptors, send_frame
 from distpool.transport.ring import ring_size
 
 _START_FAILED = 71
+_ORPHANS_LIMIT_S = 0.5
 
 
 class TemplatePlan(msgspec.Struct):
@@ -87,13 +99,18 @@ class Template:
         self._poll.register(control, select.POLLIN)
         self._driver = os.pidfd_open(plan.driver_pid)
         self._poll.register(self._driver, select.POLLIN)
-        self._kill_at: float | None = None
+        self._kill_at: dict[int, float] = {}
+        self._busy: set[LeaseId] = set()
+        self._spared: set[int] = set()
         self._is_stopping = False
         self._handlers: dict[int, Any] = {}
 
     def prepare(self) -> None:
         """Leave the driver's signals to the driver; import `__main__` where the workers shall inherit it."""
         import_module("ctypes")  # once, and not in each worker
+        adopt_orphans()
+        if self._plan.start_method == "fork":
+            limit_loaded_libraries(self._plan.setup.native_threads)
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
             self._handlers[number] = signal.getsignal(number)
@@ -115,8 +132,8 @@ class Template:
     def serve(self) -> None:
         while not (self._is_stopping and not self._workers):
             timeout_ms = None
-            if self._kill_at is not None:
-                timeout_ms = max(0, int((self._kill_at - time.monotonic()) * 1000) + 1)
+            if self._kill_at:
+                timeout_ms = max(0, int((min(self._kill_at.values()) - time.monotonic()) * 1000) + 1)
             for descriptor, _ in self._poll.poll(timeout_ms):
                 if descriptor == self._control.fileno():
                     self._obey()
@@ -124,13 +141,14 @@ class Template:
                     self._kill_all()
                 else:
                     self._reap(descriptor)
-            if self._kill_at is not None and time.monotonic() >= self._kill_at:
-                self._kill_at = None
-                self._signal_all(signal.SIGKILL)
+            now = time.monotonic()
+            for watch in [watch for watch, at in self._kill_at.items() if at <= now]:
+                del self._kill_at[watch]
+                signal.pidfd_send_signal(watch, signal.SIGKILL)
 
     def _obey(self) -> None:
         try:
-            frame, descriptors = receive_with_descriptors(self._control, 2)
+            frame, descriptors = receive_with_descriptors(self._control, 4)
         except ConnectionResetError:
             frame, descriptors = b"", []
         if not frame:
@@ -139,30 +157,36 @@ class Template:
         match decode_template(frame):
             case ForkWorker() as order:
                 self._start(order, *descriptors)
-            case StopTemplate(grace_s):
+            case StopTemplate(grace_s, busy):
                 self._is_stopping = True
-                self._signal_all(signal.SIGTERM)
-                self._kill_at = time.monotonic() + grace_s
+                self._busy.update(busy)
+                for watch in self._workers:
+                    self._end(watch, signal.SIGTERM, grace_s)
+            case EndWorker(ended, _, grace_s):
+                for watch, (_, lease) in self._workers.items():
+                    if lease == ended:
+                        self._busy.add(lease)
+                        self._end(watch, signal.SIGINT, grace_s)
             case other:
                 raise ValueError(f"a template cannot obey {other!r}")
 
-    def _start(self, order: ForkWorker, lane: int, tokens: int) -> None:
+    def _start(self, order: ForkWorker, *descriptors: int) -> None:
         plan = self._plan
         offset = order.slot * ring_size(plan.ring_bytes)
-        worker = WorkerProcess(plan.setup, lane, tokens, self._rings, offset)
+        worker = WorkerProcess(plan.setup, descriptors, self._rings, offset)
         name = f"{plan.worker_name}-{order.number}"
         worker.become(
             name, order.number, daemon=plan.daemon, start_method=plan.start_method, parent_pid=plan.driver_pid
         )
         try:
-            pid = self._spawn(worker, lane, tokens) if plan.start_method == "spawn" else self._fork(worker)
+            pid = self._spawn(worker, descriptors) if plan.start_method == "spawn" else self._fork(worker)
         except OSError:
             traceback.print_exc()
-            self._tell(WorkerReaped(order.lease, 0, _START_FAILED))
+            self._tell(WorkerReaped(order.lease, Death(0, _START_FAILED)))
             return
         finally:
-            os.close(lane)
-            os.close(tokens)
+            for descriptor in descriptors:
+                os.close(descriptor)
         watch = os.pidfd_open(pid)
         self._workers[watch] = (pid, order.lease)
         self._poll.register(watch, select.POLLIN)
@@ -184,7 +208,7 @@ class Template:
         finally:
             os._exit(status)
 
-    def _spawn(self, worker: WorkerProcess, lane: int, tokens: int) -> int:
+    def _spawn(self, worker: WorkerProcess, own: tuple[int, ...]) -> int:
         """Start a fresh interpreter, and give it what `multiprocessing.spawn` expects in its pipe."""
         context.set_spawning_popen(self)  # type: ignore[arg-type]
         try:
@@ -192,7 +216,7 @@ class Template:
         finally:
             context.set_spawning_popen(None)
         read_end, write_end = os.pipe()
-        descriptors = [read_end, lane, tokens, self._rings, *self._plan.descriptors]
+        descriptors = [read_end, *own, self._rings, *self._plan.descriptors]
         arguments: dict[str, int] = {"pipe_handle": read_end}
         if self._plan.tracker is not None:
             arguments["tracker_fd"] = self._plan.tracker
@@ -208,12 +232,26 @@ class Template:
         write_to_child(write_end, data)
         return pid
 
+    def _end(self, watch: int, number: int, grace_s: float) -> None:
+        """Send a signal now, and SIGKILL if the worker is still there after the grace."""
+        signal.pidfd_send_signal(watch, number)
+        self._kill_at[watch] = time.monotonic() + grace_s
+
     def _reap(self, watch: int) -> None:
         pid, lease = self._workers.pop(watch)
         self._poll.unregister(watch)
+        self._kill_at.pop(watch, None)
         os.close(watch)
-        _, status = os.waitpid(pid, 0)
-        self._tell(WorkerReaped(lease, pid, os.waitstatus_to_exitcode(status)))
+        _, status, usage = os.wait4(pid, 0)
+        exitcode = os.waitstatus_to_exitcode(status)
+        own = {worker for worker, _ in self._workers.values()}
+        if lease in self._busy or (exitcode and not self._is_stopping):
+            # What the call that it ran has started ends with it. Each worker adopts the orphans among its descendants,
+            # so those that have just become children of this process are of the dead one.
+            kill_orphans(own | self._spared, _ORPHANS_LIMIT_S)
+        else:
+            self._spared.update(child for child in children_of(os.getpid()) if child not in own)
+        self._tell(WorkerReaped(lease, Death(pid, exitcode, usage.ru_maxrss * 1024)))
 
     def _tell(self, message: Message) -> None:
         try:
@@ -221,13 +259,11 @@ class Template:
         except (BrokenPipeError, ConnectionResetError):
             self._kill_all()
 
-    def _signal_all(self, number: int) -> None:
-        for watch in self._workers:
-            signal.pidfd_send_signal(watch, number)
-
     def _kill_all(self) -> NoReturn:
-        """The driver is gone: nobody wants these workers any more."""
-        self._signal_all(signal.SIGKILL)
+        """The driver is gone: nobody wants these workers any more, nor what they have started."""
+        for watch in self._workers:
+            signal.pidfd_send_signal(watch, signal.SIGKILL)
+        kill_orphans(self._spared, _ORPHANS_LIMIT_S)
         os._exit(1)
 
 

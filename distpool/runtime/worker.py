@@ -9,8 +9,8 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
-from itertools import starmap
 from typing import Any
 
 import msgspec
@@ -33,7 +33,8 @@ from distpool.protocol.messages import (
     WorkerUnusable,
 )
 from distpool.roles.worker import ITEM_MODES, WorkerRole
-from distpool.serialization.pickling import standard_dumps
+from distpool.runtime.main_view import CallersMain
+from distpool.serialization.pickling import dumps, standard_dumps
 from distpool.serialization.remote_errors import encode_failure, trace_of
 from distpool.transport.frames import DONT_WAIT, receive_frame, send_frame
 from distpool.transport.lanes import take_token
@@ -55,8 +56,13 @@ class WorkerSetup(msgspec.Struct, frozen=True):
     main: dict[str, Any] = {}
     encode_error: Callable[[BaseException, object], BaseException] | None = None
     breaks: bool = False
+    """As the standard Executor's workers do, end when arguments cannot be unpickled."""
+    extended_results: bool = False
+    """Results may be what only cloudpickle can pickle."""
     interruptible: bool = True
     """The driver does not ignore Ctrl-C, so its workers do not either."""
+    native_threads: int = 1
+    log_levels: dict[str, int] = {}
 
 
 class Worker:
@@ -74,6 +80,7 @@ class Worker:
         self._busy_ns = 0
         self._in_call = False
         self._is_copy = False
+        self._dump_result = partial(dumps, main=CallersMain()) if setup.extended_results else standard_dumps
         os.register_at_fork(after_in_child=self._note_fork)
 
     def prepare(self, main_failure: BaseException | None) -> None:
@@ -180,7 +187,9 @@ class Worker:
         if piece.packed and piece.mode == CallMode.ITEM:
             items = self._run_plain(piece, items)
         role = self._role
+        begun = self._ring.items
         for item in items:
+            begun[0] = 0
             if not take_token(self._tokens):
                 role.refused()
                 return
@@ -256,7 +265,7 @@ class Worker:
         if type(value) in _PLAIN:
             return _VALUE, pickle.dumps(value, 5)
         try:
-            return _VALUE, standard_dumps(value)
+            return _VALUE, self._dump_result(value)
         except BaseException as error:
             if self._setup.encode_error is not None:
                 error = self._setup.encode_error(error, value)
@@ -298,7 +307,13 @@ class Worker:
         if mode == CallMode.CALL:
             args, kwargs = item
             return function(*args, **kwargs)
-        return list(map(function, item)) if mode == CallMode.CHUNK else list(starmap(function, item))
+        if piece.skip:
+            item = item[piece.skip :]
+        begun = self._ring.items
+        # The store before each call tells a caller after our death which item it was.
+        if mode == CallMode.CHUNK:
+            return [function(each) for begun[0], each in enumerate(item, 1)]
+        return [function(*each) for begun[0], each in enumerate(item, 1)]
 
     def _load_function(self, function_id: FunctionId) -> Callable[..., Any]:
         known = self._role.functions[function_id]

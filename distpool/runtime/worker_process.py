@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import socket
@@ -9,18 +10,24 @@ from multiprocessing import process, spawn
 from typing import Any
 
 from distpool.config import SETTINGS
-from distpool.runtime.devices import die_with_parent
+from distpool.protocol.codec import encode
+from distpool.protocol.messages import WorkerLogged
+from distpool.runtime.devices import adopt_orphans, die_with_parent
+from distpool.runtime.logs import forward_to_driver, take_streams
+from distpool.runtime.native_threads import limit_native_threads
 from distpool.runtime.worker import Worker, WorkerSetup
+from distpool.transport.frames import send_frame
 from distpool.transport.ring import Ring
 
 
 class WorkerProcess(process.BaseProcess):
     """One worker, as the standard library's machinery for child processes sees it."""
 
-    def __init__(self, setup: WorkerSetup, lane: int, tokens: int, ring: int, ring_offset: int) -> None:
+    def __init__(self, setup: WorkerSetup, descriptors: tuple[int, ...], ring: int, ring_offset: int) -> None:
         super().__init__()
         self._setup = setup
-        self._descriptors = (lane, tokens, ring, ring_offset)
+        self._descriptors = descriptors
+        self._ring = (ring, ring_offset)
         self._template_pid = os.getpid()
         self._main_failure: BaseException | None = None
 
@@ -34,6 +41,16 @@ class WorkerProcess(process.BaseProcess):
 
     def _bootstrap(self, parent_sentinel: int | None = None) -> Any:
         """Import `__main__` before this process becomes a pool's worker, as a spawned child does."""
+        die_with_parent(self._template_pid)
+        adopt_orphans()
+        lane, _, *streams = self._descriptors
+        self._sock = socket.socket(fileno=lane)
+        if streams:
+            take_streams(*streams)
+        # A crash in native code says where it was, as the last words on standard error.
+        faulthandler.enable(2)
+        limit_native_threads(self._setup.native_threads)
+        forward_to_driver(self._send_record, self._setup.log_levels)
         if self._setup.main:
             try:
                 import_main(self._setup.main)
@@ -43,14 +60,15 @@ class WorkerProcess(process.BaseProcess):
 
     def run(self) -> None:
         """Be ready, then serve until told to end."""
-        die_with_parent(self._template_pid)
         signal.set_wakeup_fd(-1)
-        lane, tokens, ring, ring_offset = self._descriptors
-        sock = socket.socket(fileno=lane)
-        worker = Worker(sock, tokens, Ring(ring, ring_offset, SETTINGS.ring_bytes), self._setup)
-        os.close(ring)
+        memory, offset = self._ring
+        worker = Worker(self._sock, self._descriptors[1], Ring(memory, offset, SETTINGS.ring_bytes), self._setup)
+        os.close(memory)
         worker.prepare(self._main_failure)
         worker.serve()
+
+    def _send_record(self, record: bytes) -> None:
+        send_frame(self._sock, encode(WorkerLogged(record)))
 
 
 def import_main(main: dict[str, Any]) -> None:

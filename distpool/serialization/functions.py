@@ -6,6 +6,7 @@ between two calls, so it travels with each call, as it does with the standard li
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -39,7 +40,7 @@ class FunctionTable:
             blob = standard_dumps(function)
         except PICKLE_ERRORS:
             return INLINE_FUNCTION
-        self._by_name[function] = function_id = self._add(blob, fresh=False)
+        self._by_name[function] = function_id = self._add(blob, name_of(function), fresh=False)
         return function_id
 
     def any(self, function: object) -> FunctionId:
@@ -57,12 +58,12 @@ class FunctionTable:
                 raise blame(error, [("the function", function)], self._main) from None
         known = self._by_blob.get(blob)
         if known is None:
-            known = self._by_blob[blob] = self._add(blob, fresh=fresh)
+            known = self._by_blob[blob] = self._add(blob, name_of(function), fresh=fresh)
         return known
 
-    def _add(self, blob: bytes, *, fresh: bool) -> FunctionId:
+    def _add(self, blob: bytes, name: str, *, fresh: bool) -> FunctionId:
         function_id = FunctionId(next(self._ids))
-        self._publish(FunctionBlob(function_id, blob, fresh))
+        self._publish(FunctionBlob(function_id, blob, fresh, name))
         return function_id
 
 
@@ -71,6 +72,14 @@ def pickles_as_name(function: Any) -> bool:
     if isinstance(function, types.BuiltinFunctionType):
         return function.__self__ is None or isinstance(function.__self__, types.ModuleType)
     return isinstance(function, (types.FunctionType, type))
+
+
+def name_of(function: object) -> str:
+    """What a call of it is called in messages."""
+    name = getattr(function, "__qualname__", None)
+    if isinstance(name, str):
+        return name
+    return name_of(function.func) if isinstance(function, functools.partial) else type(function).__qualname__
 
 
 def _is_of_main(function: Any) -> bool:

@@ -20,6 +20,7 @@ from distpool.protocol.messages import (
     OutcomeKind,
     RoomInRing,
     RunCalls,
+    WorkerLogged,
 )
 from distpool.transport.frames import receive_frame, send_frame
 from distpool.transport.ring import Ring
@@ -52,6 +53,7 @@ class Lane:
         self.is_at_end = False
         self._unsent: deque[tuple[Message, int]] = deque()
         self._large: deque[bytes] = deque()
+        self._logged: list[Message] = []
         self._busy_ns = 0
 
     def send(self, message: Message) -> None:
@@ -99,13 +101,17 @@ class Lane:
         self._unsent = deque((message, 0) for message in kept)
         return unsent + taken
 
+    def items_begun(self) -> int:
+        """After the worker's death: how many items it had begun of the chunk that it ran."""
+        return self.ring.items_begun()
+
     def count_unbegun(self) -> int:
         """After the worker's death: how many of its calls it had not begun."""
         return sum(calls for _, calls in self._unsent) + self._take_all_tokens()
 
     def receive(self) -> list[Message]:
         """All that has come: results as one CallsDone, other messages as they are."""
-        messages: list[Message] = []
+        messages, self._logged = self._logged, []
         stopped = False
         while not self.is_at_end:
             try:
@@ -154,6 +160,9 @@ class Lane:
             message = decode_lane(receive_frame(self.sock))
             if not isinstance(message, LargeOutcome):
                 if isinstance(message, CallsFinished):
+                    continue
+                if isinstance(message, WorkerLogged):
+                    self._logged.append(message)
                     continue
                 raise ProtocolError(f"a {type(message).__name__} came where a large result was due")
             self._large.append(message.payload)  # type: ignore[arg-type]

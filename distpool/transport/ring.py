@@ -10,7 +10,7 @@ import mmap
 import struct
 
 PAGE = mmap.PAGESIZE
-_WRITTEN, _READ, _WRITER_WAITS, _BUSY_NS = range(4)
+_WRITTEN, _READ, _WRITER_WAITS, _BUSY_NS, _ITEMS_BEGUN = range(5)
 _RECORD = struct.Struct("<II")
 
 
@@ -27,14 +27,17 @@ class Ring:
         self._map = mmap.mmap(fd, ring_size(data_bytes), offset=offset)
         self._view = memoryview(self._map)
         self._words = self._view[:64].cast("Q")
+        # One word: how many items of the chunk that runs have begun. A worker sets it before each of them.
+        self.items = self._view[8 * _ITEMS_BEGUN : 8 * _ITEMS_BEGUN + 8].cast("Q")
 
     def clear(self) -> None:
         """Before a new worker gets it."""
-        for word in (_WRITTEN, _READ, _WRITER_WAITS, _BUSY_NS):
+        for word in (_WRITTEN, _READ, _WRITER_WAITS, _BUSY_NS, _ITEMS_BEGUN):
             self._words[word] = 0
 
     def close(self) -> None:
         self._words.release()
+        self.items.release()
         self._view.release()
         self._map.close()
 
@@ -95,6 +98,10 @@ class Ring:
     def busy_ns(self) -> int:
         """Time that the worker has spent in calls, in nanoseconds."""
         return self._words[_BUSY_NS]
+
+    def items_begun(self) -> int:
+        """Of the chunk that the worker runs, or ran last."""
+        return self.items[0]
 
     def take_wait(self) -> bool:
         """Whether the writer waits for room; asked once."""

@@ -1,0 +1,109 @@
+"""`Executor.map`: calls are submitted now, and their results iterated over later."""
+
+from __future__ import annotations
+
+import itertools
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import Any, Protocol
+
+from distpool.process_future import Future as ProcessFuture
+from distpool.progress import Progress
+
+
+class Submits(Protocol):
+    """What a map needs of an executor."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> ProcessFuture: ...
+
+
+class MapsCalls:
+    """An executor's `map`, made of its `submit`."""
+
+    def map(
+        self: Submits,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+        progress: bool = False,
+    ) -> Iterator[Any]:
+        """An iterator over `fn` of the items, in order; `chunksize` of them to a call.
+
+        `timeout`: seconds from now after which the iterator raises TimeoutError. `buffersize`: how many results may be
+        waited for before more of the input is read; None reads it all at once. `progress`: show how far it is.
+        """
+        if chunksize < 1:
+            raise ValueError("chunksize must be >= 1.")
+        if buffersize is not None and not isinstance(buffersize, int):
+            raise TypeError("buffersize must be an integer or None")
+        if buffersize is not None and buffersize < 1:
+            raise ValueError("buffersize must be None or > 0")
+        deadline = None if timeout is None else timeout + time.monotonic()
+        bar = Progress(_length_of(iterables)) if progress else None
+        items: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
+        if chunksize == 1:
+            return _results(self, fn, items, deadline, buffersize, bar)
+        chunks = iter(lambda: tuple(itertools.islice(items, chunksize)), ())
+        calls = ((fn, chunk) for chunk in chunks)
+        return itertools.chain.from_iterable(_results(self, _run_chunk, calls, deadline, buffersize, bar))
+
+
+def _results(
+    executor: Submits,
+    fn: Callable[..., Any],
+    calls: Iterator[tuple[Any, ...]],
+    deadline: float | None,
+    buffersize: int | None,
+    bar: Progress | None,
+) -> Iterator[Any]:
+    """Submit now, and iterate over the results later; what is left when the iterator ends is cancelled."""
+    first = calls if buffersize is None else itertools.islice(calls, buffersize)
+    pending = deque(_submit(executor, fn, args, bar) for args in first)
+    owner = weakref.ref(executor)
+
+    def iterate() -> Iterator[Any]:
+        try:
+            while pending:
+                live = owner() if buffersize is not None else None
+                if live is not None and (args := next(calls, None)) is not None:
+                    pending.append(_submit(live, fn, args, bar))
+                del live
+                timeout_s = None if deadline is None else deadline - time.monotonic()
+                yield _result_or_cancel(pending.popleft(), timeout_s)
+        finally:
+            for future in pending:
+                future.cancel()
+            if bar is not None:
+                bar.close()
+
+    return iterate()
+
+
+def _submit(executor: Submits, fn: Callable[..., Any], args: tuple[Any, ...], bar: Progress | None) -> ProcessFuture:
+    future = executor.submit(fn, *args)
+    if bar is not None:
+        items = len(args[1]) if fn is _run_chunk else 1
+        future.add_done_callback(lambda _: bar.advance(items))
+    return future
+
+
+def _result_or_cancel(future: ProcessFuture, timeout_s: float | None) -> Any:
+    """The result, with no reference to it left here: its user may want its memory back."""
+    try:
+        return future.result(timeout_s)
+    finally:
+        future.cancel()
+        del future
+
+
+def _run_chunk(fn: Callable[..., Any], chunk: tuple[tuple[Any, ...], ...]) -> list[Any]:
+    return [fn(*args) for args in chunk]
+
+
+def _length_of(iterables: tuple[Iterable[Any], ...]) -> int | None:
+    lengths = [len(each) for each in iterables if isinstance(each, Sized)]
+    return min(lengths) if lengths else None

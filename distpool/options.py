@@ -1,0 +1,78 @@
+"""Options of single calls: what `with_options` takes, and what it says of a value that it cannot take."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from distpool.logic.calls import NO_OPTIONS, CallOptions
+
+_UNITS_S = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
+_FORMS = (
+    'a number of seconds above 0, or a text such as "500ms", "30s", "1.5min", "2h" or "1d" (one number, one unit), or '
+    "None for no limit"
+)
+
+
+def merged(known: CallOptions, given: dict[str, Any]) -> CallOptions:
+    """`known` with what `with_options` was given. Raises TypeError or ValueError that name what is valid."""
+    checks = {"timeout": _timeout_s, "retries": _retries, "priority": _priority}
+    for name in given:
+        if name not in checks:
+            close = difflib.get_close_matches(name, checks, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise TypeError(f"with_options has no option {name!r}; its options are {', '.join(checks)}{hint}")
+    fields = {"timeout": "timeout_s"}
+    return msgspec.structs.replace(
+        known, **{fields.get(name, name): checks[name](value) for name, value in given.items()}
+    )
+
+
+def check_repeatable(options: CallOptions, named: Iterable[tuple[str, object]]) -> None:
+    """Raises TypeError if one of these arguments (name, value) lasts for one run only, and the call may have more."""
+    if not options.retries:
+        return
+    for name, value in named:
+        if hasattr(type(value), "__next__"):
+            raise TypeError(
+                f"{name} is an iterator (a {type(value).__qualname__}), which the first run of the call consumes, so "
+                "that the call cannot be repeated: pass a list, or leave out retries"
+            )
+
+
+def _timeout_s(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        match = _DURATION.fullmatch(value)
+        if match is not None and match[2] in _UNITS_S and float(match[1]) > 0:
+            return float(match[1]) * _UNITS_S[match[2]]
+        raise ValueError(f"timeout is {value!r}; it must be {_FORMS}")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"timeout is {value!r}, a {type(value).__name__}; it must be {_FORMS}")
+    if not value > 0 or math.isinf(value):
+        raise ValueError(f"timeout is {value!r}; it must be {_FORMS}")
+    return float(value)
+
+
+def _retries(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"retries is {value!r}, a {type(value).__name__}; it must be an int of at least 0")
+    if value < 0:
+        raise ValueError(f"retries is {value}; it must be at least 0, and 0 never runs a call again")
+    return value
+
+
+def _priority(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"priority is {value!r}, a {type(value).__name__}; it must be an int, and higher ones go first")
+    return value
+
+
+__all__ = ["NO_OPTIONS", "CallOptions", "check_repeatable", "merged"]

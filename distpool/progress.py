@@ -1,0 +1,103 @@
+"""A progress bar for `progress=True`: tqdm's where it is installed, else a plain line on standard error.
+
+It advances when calls end, in whatever order, and not when their results are taken.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from importlib import import_module
+from typing import Any, Protocol
+
+
+class Bar(Protocol):
+    """What shows progress. `total` is None while nobody knows it."""
+
+    total: int | None
+
+    def update(self, count: int) -> object: ...
+
+    def refresh(self) -> object: ...
+
+    def close(self) -> None: ...
+
+
+class Progress:
+    """Counts calls that have ended. Every method may be called from any thread."""
+
+    def __init__(self, total: int | None, *, bar: Bar | None = None) -> None:
+        self._bar = _bar(total) if bar is None else bar
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    def advance(self, count: int = 1) -> None:
+        """So many more have ended."""
+        with self._lock:
+            if not self._is_closed:
+                self._bar.update(count)
+
+    def expect(self, total: int) -> None:
+        """There will be so many in all."""
+        with self._lock:
+            self._bar.total = total
+            self._bar.refresh()
+
+    def close(self) -> None:
+        with self._lock:
+            if not self._is_closed:
+                self._is_closed = True
+                self._bar.close()
+
+
+class PlainLine:
+    """`12/100 calls, 3.4 s`: rewritten in place on a terminal, printed at each tenth elsewhere."""
+
+    _REDRAW_AFTER_S = 0.1
+
+    def __init__(self, total: int | None) -> None:
+        self.total = total
+        self._count = 0
+        self._began = time.monotonic()
+        self._drawn_at = float("-inf")
+        self._drawn_count = -1
+        self._is_terminal = sys.stderr is not None and sys.stderr.isatty()
+
+    def update(self, count: int) -> None:
+        self._count += count
+        now = time.monotonic()
+        if self._is_terminal:
+            if now - self._drawn_at >= self._REDRAW_AFTER_S:
+                self._draw(now)
+        elif self.total and self._count * 10 // self.total > max(self._drawn_count, 0) * 10 // self.total:
+            self._draw(now)
+
+    def refresh(self) -> None:
+        """The total has become known; the next update shows it."""
+
+    def close(self) -> None:
+        if self._drawn_count != self._count:
+            self._draw(time.monotonic())
+        if self._is_terminal:
+            self._write("\n")
+
+    def _draw(self, now: float) -> None:
+        self._drawn_at = now
+        self._drawn_count = self._count
+        of_total = "" if self.total is None else f"/{self.total}"
+        line = f"{self._count}{of_total} calls, {now - self._began:.1f} s"
+        self._write(f"\r{line}" if self._is_terminal else f"{line}\n")
+
+    def _write(self, text: str) -> None:
+        if sys.stderr is not None:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+
+def _bar(total: int | None) -> Bar:
+    try:
+        tqdm: Any = import_module("tqdm")
+    except ImportError:
+        return PlainLine(total)
+    return tqdm.tqdm(total=total, unit="call")  # type: ignore[no-any-return]

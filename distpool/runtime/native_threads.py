@@ -1,0 +1,44 @@
+"""Threads of BLAS and OpenMP in workers: as many as the worker's share of the processors, and not one for each."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+_USERS = frozenset({"numpy", "scipy", "sklearn", "torch", "mkl"})
+
+
+def share_of_processors(workers: int) -> int:
+    """How many processors each of so many workers has."""
+    return max(1, len(os.sched_getaffinity(0)) // workers)
+
+
+def limit_native_threads(threads: int) -> None:
+    """Tell libraries that are loaded from now on; what the user has set in the environment stays."""
+    for variable in VARIABLES:
+        os.environ.setdefault(variable, str(threads))
+
+
+def limit_loaded_libraries(threads: int) -> None:
+    """Tell libraries that are loaded already: a forked process finds its parent's there. Needs `threadpoolctl`.
+
+    A limit that the user has set in the environment stays.
+    """
+    if _USERS.isdisjoint(sys.modules) or not os.environ.keys().isdisjoint(VARIABLES):
+        return
+    try:
+        threadpoolctl: Any = import_module("threadpoolctl")
+    except ImportError:
+        return
+    threadpoolctl.threadpool_limits(threads)

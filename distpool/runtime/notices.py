@@ -1,0 +1,25 @@
+"""What is told in the order of results without being one: a worker's output and log records, and notes of our own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+
+class Notice:
+    """Stands among the completions. It runs when they do: user code, a log handler say, may run within it."""
+
+    __slots__ = ("_args", "_function")
+
+    def __init__(self, function: Callable[..., None], *args: Any) -> None:
+        self._function = function
+        self._args = args
+
+    def tell(self) -> None:
+        self._function(*self._args)
+
+
+def log_note(text: str) -> None:
+    """A decision that users want to know of, in the log of the name "distpool"."""
+    logging.getLogger("distpool").warning(text)
