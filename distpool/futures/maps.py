@@ -19,37 +19,31 @@ class Submits(Protocol):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> ProcessFuture: ...
 
 
-class MapsCalls:
-    """An executor's `map`, made of its `submit`."""
-
-    def map(
-        self: Submits,
-        fn: Callable[..., Any],
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int = 1,
-        buffersize: int | None = None,
-        progress: bool = False,
-    ) -> Iterator[Any]:
-        """An iterator over `fn` of the items, in order; `chunksize` of them to a call.
-
-        `timeout`: seconds from now after which the iterator raises TimeoutError. `buffersize`: how many results may be
-        waited for before more of the input is read; None reads it all at once. `progress`: show how far it is.
-        """
-        if chunksize < 1:
-            raise ValueError("chunksize must be >= 1.")
-        if buffersize is not None and not isinstance(buffersize, int):
-            raise TypeError("buffersize must be an integer or None")
-        if buffersize is not None and buffersize < 1:
-            raise ValueError("buffersize must be None or > 0")
-        deadline = None if timeout is None else timeout + time.monotonic()
-        bar = Progress(_length_of(iterables)) if progress else None
-        items: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
-        if chunksize == 1:
-            return _results(self, fn, items, deadline, buffersize, bar)
-        chunks = iter(lambda: tuple(itertools.islice(items, chunksize)), ())
-        calls = ((fn, chunk) for chunk in chunks)
-        return itertools.chain.from_iterable(_results(self, _run_chunk, calls, deadline, buffersize, bar))
+def map_calls(
+    executor: Submits,
+    fn: Callable[..., Any],
+    iterables: tuple[Iterable[Any], ...],
+    timeout: float | None,
+    chunksize: int,
+    buffersize: int | None,
+    *,
+    progress: bool,
+) -> Iterator[Any]:
+    """What `Executor.map` gives; see there."""
+    if chunksize < 1:
+        raise ValueError("chunksize must be >= 1.")
+    if buffersize is not None and not isinstance(buffersize, int):
+        raise TypeError("buffersize must be an integer or None")
+    if buffersize is not None and buffersize < 1:
+        raise ValueError("buffersize must be None or > 0")
+    deadline = None if timeout is None else timeout + time.monotonic()
+    bar = Progress(_length_of(iterables)) if progress else None
+    items: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
+    if chunksize == 1:
+        return _results(executor, fn, items, deadline, buffersize, bar)
+    chunks = iter(lambda: tuple(itertools.islice(items, chunksize)), ())
+    calls = ((fn, chunk) for chunk in chunks)
+    return itertools.chain.from_iterable(_results(executor, _run_chunk, calls, deadline, buffersize, bar))
 
 
 def _results(

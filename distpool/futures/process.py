@@ -9,13 +9,13 @@ from __future__ import annotations
 import threading
 import traceback
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures as standard
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from distpool.context import cpu_count_for_pools, get_context
-from distpool.futures.maps import MapsCalls
+from distpool.futures.maps import map_calls
 from distpool.logic.calls import NO_OPTIONS, CallOptions
 from distpool.logic.group import GroupPlan
 from distpool.options import check_repeatable, merged
@@ -31,7 +31,7 @@ from distpool.serialization.functions import name_of
 from distpool.signatures import lists_options
 
 
-class ProcessPoolExecutor(MapsCalls, standard.ProcessPoolExecutor):
+class ProcessPoolExecutor(standard.ProcessPoolExecutor):
     """Runs calls in worker processes; see `concurrent.futures.ProcessPoolExecutor`, whose calls and errors it has.
 
     `max_workers`: at most so many, by default one for each CPU. `initializer(*initargs)` runs first in each worker; a
@@ -112,6 +112,22 @@ class ProcessPoolExecutor(MapsCalls, standard.ProcessPoolExecutor):
         if self._progress is not None:
             self._watch(future)
         return future
+
+    def map(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+        progress: bool = False,
+    ) -> Iterator[Any]:
+        """An iterator over `fn` of the items, in order; `chunksize` of them to a call.
+
+        `timeout`: seconds from now after which the iterator raises TimeoutError. `buffersize`: how many results may be
+        waited for before more of the input is read; None reads it all at once. `progress`: show how far it is.
+        """
+        return map_calls(self, fn, iterables, timeout, chunksize, buffersize, progress=progress)
 
     def with_options(self, **options: Any) -> ExecutorWithOptions:
         """This executor with other options for the calls that are made through the result.
@@ -227,7 +243,7 @@ class Executor(ProcessPoolExecutor):
     _breaks = False
 
 
-class ExecutorWithOptions(MapsCalls, standard.Executor):
+class ExecutorWithOptions(standard.Executor):
     """An executor whose calls have options; what `with_options` returns. The executor itself is the same."""
 
     def __init__(self, executor: ProcessPoolExecutor, options: CallOptions) -> None:
@@ -237,6 +253,18 @@ class ExecutorWithOptions(MapsCalls, standard.Executor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> ProcessFuture:
         """`fn(*args, **kwargs)` in a worker, with these options."""
         return self._owner._submit(self._options, fn, args, kwargs)
+
+    def map(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+        progress: bool = False,
+    ) -> Iterator[Any]:
+        """See `ProcessPoolExecutor.map`."""
+        return map_calls(self, fn, iterables, timeout, chunksize, buffersize, progress=progress)
 
     def with_options(self, **options: Any) -> ExecutorWithOptions:
         """The same with these options changed."""

@@ -26,3 +26,11 @@ class Balance:
             elif victim is None or lease.holding.calls > victim.holding.calls:
                 victim = lease
         return victim, look_again
+
+
+def has_idle_worker(leases: Iterable[Lease]) -> bool:
+    """Some worker holds nothing and may be given something."""
+    for lease in leases:
+        if not lease.holding.calls and lease.room(1) > 0:
+            return True
+    return False

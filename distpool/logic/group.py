@@ -14,12 +14,20 @@ import msgspec
 
 from distpool.config import Settings
 from distpool.ids import HEAD, LAUNCHER, FunctionId, GroupId, LeaseId
-from distpool.logic.balance import Balance
+from distpool.logic.balance import Balance, has_idle_worker
 from distpool.logic.calls import Bundle, CallQueue, Span
 from distpool.logic.credits import Credits
 from distpool.logic.leases import Lease, LeaseState
 from distpool.logic.limits import overdue
-from distpool.logic.losses import call_to_repeat, describe_call, describe_exit, loss_of, rest_of_chunk
+from distpool.logic.losses import (
+    call_to_repeat,
+    describe_call,
+    describe_exit,
+    loss_of,
+    may_repeat,
+    rest_of_chunk,
+    start_failure_text,
+)
 from distpool.logic.outbox import Outbox
 from distpool.protocol.messages import (
     CallsDone,
@@ -154,8 +162,8 @@ class Group:
             self._failed_starts += 1
             limit = 1 if self.plan.breaks else self._settings.start_failures_limit
             if self._failed_starts >= limit:
-                self.break_down(self._start_failure_text(lease, death), outbox)
-        elif self.plan.breaks and not self._may_repeat(begun):
+                self.break_down(start_failure_text(death, self._failed_starts, lease.failure), outbox)
+        elif self.plan.breaks and not may_repeat(begun):
             self.queue.push_back([*begun, *unbegun])
             self.break_down(
                 "A process in the process pool was terminated abruptly while the future was running or pending: "
@@ -170,9 +178,6 @@ class Group:
     def _name_of(self, span: Span) -> str:
         blob = self._functions.get(span.bundle.function)
         return "" if blob is None else blob.name
-
-    def _may_repeat(self, begun: list[Span]) -> bool:
-        return bool(begun) and all(span.bundle.attempts < span.bundle.options.retries for span in begun)
 
     def _lose(self, span: Span, death: Death, outbox: Outbox) -> None:
         """A worker died when it had begun this call."""
@@ -248,7 +253,7 @@ class Group:
         to_send = self._assign(now, outbox) if self.queue.waiting else _NOTHING
         if self.queue.has_limits:
             self._end_overdue(now, outbox)
-        if self.outstanding and not self.queue.waiting and self._has_idle_worker():
+        if self.outstanding and not self.queue.waiting and has_idle_worker(self.leases.values()):
             victim, look_again = self._balance.choose(self.leases.values(), now)
             self._wake_by(look_again)
             if victim is not None:
@@ -287,12 +292,6 @@ class Group:
                 lease.step("told to end")
                 outbox.put(lease.id, ExitWorker())
                 outbox.put(LAUNCHER, EndWorker(lease.id, self.id, self._settings.interrupt_grace_s))
-
-    def _has_idle_worker(self) -> bool:
-        for lease in self.leases.values():
-            if not lease.holding.calls and lease.room(1) > 0:
-                return True
-        return False
 
     def _end(self, spans: list[Span], kind: OutcomeKind, text: str, outbox: Outbox) -> None:
         self.outstanding -= sum(map(len, spans))
@@ -356,12 +355,6 @@ class Group:
         if not self._stopping_sent:
             self._stopping_sent = True
             outbox.put(LAUNCHER, StopGroup(self.id, True, busy))
-
-    def _start_failure_text(self, lease: Lease, death: Death) -> str:
-        text = f"worker process {death.pid} {describe_exit(death.exitcode)} before it was ready to take calls"
-        if self._failed_starts > 1:
-            text += f", as {self._failed_starts - 1} before it"
-        return text if lease.failure is None else text + ".\n" + lease.failure.decode(errors="replace")
 
 
 _NOTHING: list[tuple[Lease, list[Span]]] = []

@@ -54,6 +54,11 @@ def call_to_repeat(span: Span) -> Span | None:
     return _single(span, bundle.sink, bundle.skip, bundle.attempts + 1)
 
 
+def may_repeat(spans: list[Span]) -> bool:
+    """There are lost calls, and the callers of all of them allow it."""
+    return bool(spans) and all(span.bundle.attempts < span.bundle.options.retries for span in spans)
+
+
 def rest_of_chunk(span: Span, items_begun: int, loss: Outcome) -> Span | None:
     """The items of a lost chunk that had not begun; their results are not wanted, but what they do is."""
     bundle = span.bundle
@@ -82,6 +87,14 @@ def loss_of(span: Span, death: Death, name: str) -> Outcome:
     else:
         text += " The call was not run again, as it may have had effects; with_options(retries=1) allows it."
     return OutcomeKind.LOST, msgspec.msgpack.encode(Loss(text, bundle.name or name, death))
+
+
+def start_failure_text(death: Death, failures: int, traceback: bytes | None) -> str:
+    """Why no worker of a pool becomes ready, after so many have failed in a row."""
+    text = f"worker process {death.pid} {describe_exit(death.exitcode)} before it was ready to take calls"
+    if failures > 1:
+        text += f", as {failures - 1} before it"
+    return text if traceback is None else text + ".\n" + traceback.decode(errors="replace")
 
 
 def describe_call(span: Span, name: str, items_begun: int = 0) -> str:

@@ -36,7 +36,7 @@ from distpool.runtime.handles import Wait, WorkerHandle
 from distpool.runtime.logs import snapshot_of_levels
 from distpool.runtime.main_view import view_of_main
 from distpool.runtime.native_threads import share_of_processors
-from distpool.runtime.output import Output, Show, can_be_forwarded
+from distpool.runtime.output import can_be_forwarded
 from distpool.runtime.template import TemplatePlan, TemplateProcess, run_template, start_interpreter, write_to_child
 from distpool.runtime.worker import WorkerSetup
 from distpool.runtime.worker_process import spawned_main_keys
@@ -90,16 +90,14 @@ class Launcher:
         self,
         settings: Settings,
         lanes: dict[LeaseId, Lane],
-        outputs: dict[LeaseId, Output],
         wait: Wait,
         forget: Callable[[int], None],
-        show: Show,
+        open_output: Callable[[LeaseId], list[int]],
     ) -> None:
         self.crews: dict[GroupId, Crew] = {}
         self._settings = settings
         self._lanes = lanes
-        self._outputs = outputs
-        self._show = show
+        self._open_output = open_output
         self._wait = wait
         self._forget = forget
 
@@ -194,12 +192,6 @@ class Launcher:
             for writer in writers:
                 os.close(writer)
         return []
-
-    def _open_output(self, lease: LeaseId) -> list[int]:
-        """Pipes for what a worker prints: the ends to write to."""
-        pipes = [os.pipe(), os.pipe()]
-        self._outputs[lease] = Output(pipes[0][0], pipes[1][0], self._show)
-        return [writer for _, writer in pipes]
 
     def _worker_ended(self, group: GroupId, crew: Crew, lease: LeaseId, death: Death) -> WorkerExited:
         crew.handles.pop(lease).ended(death.exitcode)

@@ -42,7 +42,7 @@ from distpool.runtime.handles import Wait
 from distpool.runtime.launcher import Launcher
 from distpool.runtime.logs import handle_in_driver
 from distpool.runtime.notices import Notice, log_note
-from distpool.runtime.output import Output, show
+from distpool.runtime.output import Outputs, show
 from distpool.transport.lanes import Lane
 
 Command = tuple[Callable[..., None], tuple[Any, ...]]
@@ -65,19 +65,17 @@ class Loop:
             (CLIENT, self.client.outbox.messages),
         ]
         self.lanes: dict[LeaseId, Lane] = {}
-        self.outputs: dict[LeaseId, Output] = {}
-        self.launcher = Launcher(settings, self.lanes, self.outputs, wait, self._forget, self._show)
+        self._epoll = select.epoll()
+        self._outputs = Outputs(settings.flush_part_after_s, self._epoll, self._show)
+        self.launcher = Launcher(settings, self.lanes, wait, self._forget, self._outputs.open)
         self.mailbox: deque[Command] = deque()
         self.completions: deque[Completion | Notice] = deque()
         self.spin = SpinPolicy(settings.spin_s)
         self._settings = settings
-        self._epoll = select.epoll()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake_fd, _READ)
         self._readers: dict[int, LeaseId | GroupId] = {}
         self._templates: set[int] = set()
-        self._pipes: dict[int, LeaseId] = {}
-        self._flush_at: dict[LeaseId, float] = {}
         self.is_closed = False
         # Held while the wake descriptor is used or closed; re-entrant, as a signal handler wakes the loop too.
         self._end_lock = threading.RLock()
@@ -112,8 +110,8 @@ class Loop:
             self._read(descriptor, event, now)
         if self._peek_at:
             self._peek(now)
-        if self._flush_at:
-            self._flush_parts(now)
+        if self._outputs.flush_at:
+            self._outputs.flush_parts(now)
         while self.mailbox:
             function, args = self.mailbox.popleft()
             function(*args)
@@ -165,10 +163,8 @@ class Loop:
         os.close(self._wake_fd)
         for lane in self.lanes.values():
             lane.close()
-        for output in self.outputs.values():
-            output.close()
+        self._outputs.close()
         self.lanes.clear()
-        self.outputs.clear()
         self.launcher.close_after_fork()
 
     # Reading --------------------------------------------------------------------------------------------------------
@@ -184,7 +180,7 @@ class Loop:
                     self.spin.spun(hit=True)
                     return events
             self.spin.spun(hit=False)
-        due = [*self._peek_at.values(), *self._flush_at.values()]
+        due = [*self._peek_at.values(), *self._outputs.flush_at.values()]
         if self._wake_at is not None:
             due.append(self._wake_at)
         if due:
@@ -201,8 +197,8 @@ class Loop:
             os.eventfd_read(self._wake_fd)
         elif descriptor in self._templates:
             self._read_template(descriptor, now)
-        elif descriptor in self._pipes:
-            self._read_output(self._pipes[descriptor], now)
+        elif descriptor in self._outputs.pipes:
+            self._outputs.read(self._outputs.pipes[descriptor], now)
         elif descriptor in self._readers:
             lease = LeaseId(self._readers[descriptor])
             lane = self.lanes[lease]
@@ -213,7 +209,7 @@ class Loop:
     def _read_lane(self, lease: LeaseId, lane: Lane, now: float) -> None:
         messages = lane.receive()
         # After that, and before anybody gets a result: what the worker wrote before it finished a call is there.
-        self._read_output(lease, now)
+        self._outputs.read(lease, now)
         for message in messages:
             if type(message) is WorkerLogged:
                 self.completions.append(Notice(handle_in_driver, message.record))
@@ -236,27 +232,8 @@ class Loop:
     def _peek_lane(self, lease: LeaseId, now: float) -> None:
         done = self.lanes[lease].peek()
         if done is not None:
-            self._read_output(lease, now)
+            self._outputs.read(lease, now)
             self.client.handle(lease, done, now)
-
-    def _read_output(self, lease: LeaseId, now: float) -> None:
-        output = self.outputs.get(lease)
-        if output is None:
-            return
-        output.read()
-        for stream in output.streams:
-            if stream.is_at_end and stream.descriptor in self._pipes:
-                self._forget_pipe(stream.descriptor)
-        if not output.has_part():
-            self._flush_at.pop(lease, None)
-        elif lease not in self._flush_at:
-            self._flush_at[lease] = now + self._settings.flush_part_after_s
-
-    def _flush_parts(self, now: float) -> None:
-        """Lines that have begun and were not ended for a while: a question, or dots that show progress."""
-        for lease in [lease for lease, at in self._flush_at.items() if at <= now]:
-            del self._flush_at[lease]
-            self.outputs[lease].flush()
 
     def _show(self, name: str, text: bytes) -> None:
         self.completions.append(Notice(show, name, text))
@@ -281,7 +258,7 @@ class Loop:
             death.peak_memory_bytes,
             lane.count_unbegun(),
             lane.items_begun(),
-            self._bury_output(lease),
+            self._outputs.bury(lease),
         )
         self._peek_at.pop(lease, None)
         if lane.sock.fileno() in self._readers:
@@ -290,29 +267,11 @@ class Loop:
         lane.close()
         return WorkerExited(lease, exited.group, death)
 
-    def _bury_output(self, lease: LeaseId) -> str:
-        """The worker has ended: pass on what it still wrote; its last lines on standard error."""
-        output = self.outputs.pop(lease, None)
-        if output is None:
-            return ""
-        output.read()
-        output.flush()
-        self._flush_at.pop(lease, None)
-        for stream in output.streams:
-            if stream.descriptor in self._pipes:
-                self._forget_pipe(stream.descriptor)
-        output.close()
-        return output.last_lines()
-
     def _forget(self, descriptor: int) -> None:
         """A descriptor is about to be closed."""
         self._templates.discard(descriptor)
         self._epoll.unregister(descriptor)
         del self._readers[descriptor]
-
-    def _forget_pipe(self, descriptor: int) -> None:
-        self._epoll.unregister(descriptor)
-        del self._pipes[descriptor]
 
     # Deciding and sending -------------------------------------------------------------------------------------------
 
@@ -373,7 +332,3 @@ class Loop:
         descriptor = self.lanes[lease].sock.fileno()
         self._readers[descriptor] = lease
         self._epoll.register(descriptor, _READ)
-        if lease in self.outputs:
-            for stream in self.outputs[lease].streams:
-                self._pipes[stream.descriptor] = lease
-                self._epoll.register(stream.descriptor, _READ)

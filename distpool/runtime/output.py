@@ -13,6 +13,8 @@ import sys
 from collections import deque
 from collections.abc import Callable
 
+from distpool.ids import LeaseId
+
 _READ_BYTES = 65536
 _READS_LIMIT = 32
 _TAIL_LINES = 20
@@ -70,7 +72,7 @@ class Stream:
 
 
 class Output:
-    """Both pipes of a worker. Owned by whoever holds the loop."""
+    """Both pipes of a worker."""
 
     def __init__(self, stdout: int, stderr: int, show: Show) -> None:
         self.streams = (Stream(stdout, "stdout", show), Stream(stderr, "stderr", show))
@@ -98,6 +100,72 @@ class Output:
     def close(self) -> None:
         for stream in self.streams:
             os.close(stream.descriptor)
+
+
+class Outputs:
+    """What all workers of this process print. Owned by whoever holds the loop."""
+
+    def __init__(self, flush_part_after_s: float, epoll: select.epoll, show: Show) -> None:
+        self.pipes: dict[int, LeaseId] = {}
+        """The pipes that are watched."""
+        self.flush_at: dict[LeaseId, float] = {}
+        """Workers with a line that has begun and not ended, and when it is passed on all the same."""
+        self._outputs: dict[LeaseId, Output] = {}
+        self._flush_part_after_s = flush_part_after_s
+        self._epoll = epoll
+        self._show = show
+
+    def open(self, lease: LeaseId) -> list[int]:
+        """Watch two new pipes: the ends that the worker writes to, standard output first."""
+        pipes = [os.pipe(), os.pipe()]
+        output = self._outputs[lease] = Output(pipes[0][0], pipes[1][0], self._show)
+        for stream in output.streams:
+            self.pipes[stream.descriptor] = lease
+            self._epoll.register(stream.descriptor, select.EPOLLIN)
+        return [writer for _, writer in pipes]
+
+    def read(self, lease: LeaseId, now: float) -> None:
+        """Pass on what a worker has written by now."""
+        output = self._outputs.get(lease)
+        if output is None:
+            return
+        output.read()
+        for stream in output.streams:
+            if stream.is_at_end:
+                self._forget(stream)
+        if not output.has_part():
+            self.flush_at.pop(lease, None)
+        elif lease not in self.flush_at:
+            self.flush_at[lease] = now + self._flush_part_after_s
+
+    def flush_parts(self, now: float) -> None:
+        """Lines that have begun and were not ended for a while: a question, or dots that show progress."""
+        for lease in [lease for lease, at in self.flush_at.items() if at <= now]:
+            del self.flush_at[lease]
+            self._outputs[lease].flush()
+
+    def bury(self, lease: LeaseId) -> str:
+        """The worker has ended: pass on what it still wrote; its last lines on standard error."""
+        output = self._outputs.pop(lease, None)
+        if output is None:
+            return ""
+        output.read()
+        output.flush()
+        self.flush_at.pop(lease, None)
+        for stream in output.streams:
+            self._forget(stream)
+        output.close()
+        return output.last_lines()
+
+    def close(self) -> None:
+        """In a forked child: let go of every pipe, without a word to anybody."""
+        for output in self._outputs.values():
+            output.close()
+        self._outputs.clear()
+
+    def _forget(self, stream: Stream) -> None:
+        if self.pipes.pop(stream.descriptor, None) is not None:
+            self._epoll.unregister(stream.descriptor)
 
 
 def show(name: str, text: bytes) -> None:

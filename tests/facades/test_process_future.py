@@ -10,7 +10,7 @@ from distpool.process_future import Future
 
 def test_a_future_has_what_a_standard_one_has():
     ours, standard = vars(Future()), vars(concurrent.futures.Future())
-    assert ours.keys() - {"_workers"} == standard.keys()
+    assert ours.keys() - {"_workers", "_breaks"} == standard.keys()
     for name in standard.keys() - {"_condition"}:
         assert ours[name] == standard[name]
     assert isinstance(ours["_condition"], threading.Condition)
