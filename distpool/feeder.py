@@ -14,9 +14,13 @@ from distpool.protocol.messages import CallMode
 from distpool.results import IMapIterator
 from distpool.runtime.session import Workers
 from distpool.serialization.functions import name_of
+from distpool.serialization.pickling import SCALARS
 
 AHEAD_LIMIT = 16384
 """Items of one input that are read before their results have come back."""
+
+_LOOK_EVERY = 16
+"""Items of a quick input between two looks at whether any more are wanted."""
 
 _GAP = object()
 """Stands in the buffer for an item that could not be pickled, so that the following ones keep their numbers."""
@@ -55,12 +59,27 @@ class Feed:
     def run(self) -> None:
         """On the feed's thread: until the input ends, fails, is wanted no more, or the pool is over."""
         sent = 0
+        look_at = 0
+        demand_at = AHEAD_LIMIT
+        plain: frozenset[object] = frozenset() if self._mode is CallMode.CHUNK else SCALARS
+        append = self._buffer.append
         try:
             self._wait_for_room(0)
             for item in self._items:
-                self._push(sent, item)
+                if type(item) in plain and self._function_id is not None:
+                    append(item)
+                    if not self._is_posted:
+                        self._post()
+                        look_at = 0
+                else:
+                    self._push(sent, item)
                 sent += 1
-                if sent % AHEAD_LIMIT == 0:
+                if sent < look_at:
+                    continue
+                # Now and then, unless somebody counts the items.
+                look_at = sent + (_LOOK_EVERY if self._most is None else 1)
+                if sent >= demand_at:
+                    demand_at = sent + AHEAD_LIMIT
                     self._result.wait_for_demand(sent, AHEAD_LIMIT // 2)
                 self._wait_for_room(sent)
                 if self._is_stopped or self._workers.is_over():
@@ -87,8 +106,11 @@ class Feed:
             entry = _GAP
         self._buffer.append(entry)
         if not self._is_posted:
-            self._is_posted = True
-            self._workers.post(self._flush)
+            self._post()
+
+    def _post(self) -> None:
+        self._is_posted = True
+        self._workers.post(self._flush)
 
     def _entry(self, position: int, item: Any) -> Entry:
         if self._options.retries:

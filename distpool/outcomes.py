@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]
+from typing import Any
 
 import msgspec
 
@@ -19,18 +20,34 @@ _ENDED = {
 }
 
 
+_VALUE = int(OutcomeKind.VALUE)
+_ERROR = int(OutcomeKind.ERROR)
+
+
+def values_of(outcomes: list[Outcome]) -> list[Any] | None:
+    """The values of calls that all have one; None when some have not, or cannot be unpickled."""
+    loads = pickle.loads
+    for kind, _ in outcomes:
+        if kind:
+            return None
+    try:
+        return [loads(payload) for _, payload in outcomes]
+    except BaseException:  # it belongs to one of them: whoever asks opens them one by one
+        return None
+
+
 def open_outcome(outcome: Outcome, traceback_class: type[Exception]) -> tuple[bool, object]:
     """(True, value) or (False, exception). A result that cannot be unpickled gives the error of doing so.
 
     `traceback_class` carries the text of the remote traceback, as the cause of the exception.
     """
     kind, payload = outcome
-    if kind == OutcomeKind.VALUE:
+    if kind == _VALUE:
         try:
             return True, pickle.loads(payload)
         except BaseException as failure:  # what it raises belongs to whoever waits for the result
             return False, failure
-    if kind == OutcomeKind.ERROR:
+    if kind == _ERROR:
         error, trace = decode_failure(payload)
         if not isinstance(error, MaybeEncodingError):
             error.__cause__ = traceback_class(f'\n"""\n{trace}"""')

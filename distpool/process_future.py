@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 from collections import deque
 from concurrent import futures as standard
@@ -24,9 +25,16 @@ class _Condition(threading.Condition):
     """A condition that binds its lock's methods when they are called: a burst of futures makes many conditions, and
     five bound methods in each keep the garbage collector busy."""
 
+    # Until somebody waits: an empty deque alone takes 600 bytes.
+    _waiters: Any = ()
+
     def __init__(self) -> None:
-        self._lock: Any = threading.RLock()
-        self._waiters: deque[Any] = deque()
+        self._lock: Any = _thread.RLock()  # `threading.RLock` without its wrapper
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if not self._waiters:
+            self._waiters = deque()
+        return super().wait(timeout)
 
     def acquire(self, *args: Any) -> bool:
         return self._lock.acquire(*args)  # type: ignore[no-any-return]
@@ -60,6 +68,8 @@ class Future(standard.Future[Any]):
 
     def result(self, timeout: float | None = None) -> Any:
         """The call's value; raises its exception, CancelledError, or TimeoutError after `timeout` seconds."""
+        if self._state == "FINISHED" and self._exception is None:
+            return self._result
         return super().result(self._wait(timeout))
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
@@ -93,13 +103,25 @@ class Future(standard.Future[Any]):
                 text = f"a result could not be unpickled: {value!r}"
                 workers.terminate(OutcomeKind.BROKEN, text)
                 value = BrokenProcessPool(text)
-        try:
-            if success:
-                self.set_result(value)
-            else:
-                self.set_exception(value)
-        except InvalidStateError:
-            return  # its user resolved it in this very moment
+        if not success:
+            try:
+                self.set_exception(value)  # type: ignore[arg-type]
+            except InvalidStateError:
+                return  # its user resolved it in this very moment
+            return
+        # What `set_result` does, without what it does for nothing.
+        condition = self._condition
+        with condition._lock:  # type: ignore[attr-defined]
+            if self._state in _ENDED:
+                return
+            self._result = value
+            self._state = "FINISHED"
+            for waiter in self._waiters:
+                waiter.add_result(self)
+            if condition._waiters:  # type: ignore[attr-defined]
+                condition.notify_all()
+        if self._done_callbacks:
+            self._invoke_callbacks()  # type: ignore[attr-defined]
 
     def _is_ended(self) -> bool:
         return self._state in _ENDED

@@ -17,7 +17,7 @@ from multiprocessing.pool import RemoteTraceback  # type: ignore[attr-defined]
 from typing import Any
 
 from distpool.logic.calls import Outcome
-from distpool.outcomes import open_outcome
+from distpool.outcomes import open_outcome, values_of
 from distpool.progress import Progress
 from distpool.runtime.session import Workers
 
@@ -106,8 +106,19 @@ class MapResult(AsyncResult):
         self._value = [None] * length
 
     def deliver(self, first: int, outcomes: list[Outcome]) -> None:
+        if self._chunksize == 1 and len(outcomes) > 1:
+            values = values_of(outcomes)
+            if values is not None:
+                self._put_all(first, values)
+                return
         for position, outcome in enumerate(outcomes, first):
             self.put(position, *open_outcome(outcome, RemoteTraceback))
+
+    def _put_all(self, first: int, values: list[Any]) -> None:
+        """Many items have ended well."""
+        if self._success:
+            self._value[first : first + len(values)] = values
+        self._end(len(values), len(values))
 
     def ready_if_empty(self) -> None:
         """There is nothing to wait for; no callback is called, as in the standard library."""
@@ -115,7 +126,6 @@ class MapResult(AsyncResult):
 
     def put(self, position: int, success: bool, value: Any) -> None:
         """Chunk number `position` has ended."""
-        self._number_left -= 1
         if not success:
             if self._success:
                 self._success, self._value = False, value
@@ -125,8 +135,12 @@ class MapResult(AsyncResult):
             else:
                 start = position * self._chunksize
                 self._value[start : start + len(value)] = value
+        self._end(1, min(self._chunksize, self._length - position * self._chunksize))
+
+    def _end(self, chunks: int, items: int) -> None:
+        self._number_left -= chunks
         if self._progress is not None:
-            self._progress.advance(min(self._chunksize, self._length - position * self._chunksize))
+            self._progress.advance(items)
             if self._number_left == 0:
                 self._progress.close()
         if self._number_left == 0:
@@ -176,7 +190,12 @@ class IMapIterator(standard.IMapIterator):  # type: ignore[type-arg]
         return True
 
     def deliver(self, first: int, outcomes: list[Outcome]) -> None:
-        opened = [open_outcome(outcome, RemoteTraceback) for outcome in outcomes]
+        values = values_of(outcomes)
+        opened: list[tuple[bool, Any]]
+        if values is None:
+            opened = [open_outcome(outcome, RemoteTraceback) for outcome in outcomes]
+        else:
+            opened = [(True, value) for value in values]
         with self._changed:
             self._arrived += len(opened)
             self._arrange(first, opened)

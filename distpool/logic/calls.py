@@ -7,7 +7,7 @@ one bundle. Everything here moves spans and never looks at arguments; who gets h
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -61,7 +61,7 @@ class Bundle(msgspec.Struct, gc=False, eq=False):
 
     function: FunctionId
     mode: int
-    entries: list[Entry]
+    entries: Sequence[Entry]
     sink: Sink
     first: int = 0
     entry_bytes: int = SCALAR_BYTES

@@ -13,6 +13,7 @@ from distpool.logic.group import Group, GroupPlan
 from distpool.logic.leases import Lease
 from distpool.logic.outbox import Outbox
 from distpool.protocol.messages import (
+    CallMode,
     CallsDone,
     FunctionBlob,
     GroupGone,
@@ -28,6 +29,8 @@ from distpool.protocol.messages import (
 from distpool.roles.role import unexpected
 
 _FEW_CALLS = 3
+_SMALL_CALL_BYTES = 4096
+_CALL = int(CallMode.CALL)
 
 
 class ClientRole:
@@ -117,15 +120,37 @@ class ClientRole:
         return self._group_of[LeaseId(int(lease))]
 
     def _encode_calls(self, lease: Lease, spans: list[Span]) -> RunCalls:
-        slices = []
+        slices: list[Slice] = []
         new_functions = []
+        # The pickles of small calls of one function, which came one by one: they travel as one slice.
+        together: list[bytes] = []
+        function = INLINE_FUNCTION
         for span in spans:
-            function = span.bundle.function
-            if function != INLINE_FUNCTION and function not in lease.functions:
-                lease.functions.add(function)
-                new_functions.append(self.functions[function])
-            slices.append(slice_of(span))
+            bundle = span.bundle
+            if bundle.function != function or bundle.mode != _CALL:
+                if together:
+                    slices.append(_slice_of_calls(function, together))
+                    together = []
+                function = bundle.function
+                if function != INLINE_FUNCTION and function not in lease.functions:
+                    lease.functions.add(function)
+                    new_functions.append(self.functions[function])
+            if bundle.mode == _CALL and bundle.entry_bytes <= _SMALL_CALL_BYTES:
+                together.append(bundle.entries[0])  # type: ignore[arg-type]
+            else:
+                if together:
+                    slices.append(_slice_of_calls(function, together))
+                    together = []
+                slices.append(slice_of(span))
+        if together:
+            slices.append(_slice_of_calls(function, together))
         return RunCalls(slices, new_functions)
+
+
+def _slice_of_calls(function: FunctionId, calls: list[bytes]) -> Slice:
+    if len(calls) == 1:
+        return Slice(function, _CALL, 1, False, calls[0])
+    return Slice(function, _CALL, len(calls), False, calls)
 
 
 def slice_of(span: Span) -> Slice:

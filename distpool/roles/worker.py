@@ -14,7 +14,7 @@ class WorkerRole:
     def __init__(self, hold_results_s: float) -> None:
         self._hold_results_s = hold_results_s
         self._hand: deque[Slice] = deque()
-        self._told_at = float("-inf")
+        self._told_at = 0.0
         self.untold = False
         self.has_stopped = False
         self.functions: dict[FunctionId, FunctionBlob] = {}
@@ -41,6 +41,10 @@ class WorkerRole:
         """A result was written: whether to tell now. If not, it came within `hold_results_s` of the last time."""
         self.untold = True
         return now - self._told_at > self._hold_results_s
+
+    def tell_at_ns(self) -> int:
+        """From when on `finished` says to tell, in nanoseconds."""
+        return int((self._told_at + self._hold_results_s) * 1e9)
 
     def told(self, now: float) -> None:
         self._told_at = now

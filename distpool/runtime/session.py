@@ -127,6 +127,8 @@ class Workers:
         self._is_posted = False
         self._gone = threading.Event()
         self.drains_at_exit = drains_at_exit
+        self.poke = session.helm.poke
+        """Send what was handed in, if nobody else is about to."""
         _open_workers[id(self)] = self
         group.on_gone = self._note_gone
 
@@ -161,25 +163,23 @@ class Workers:
         """Like `submit`, but leave it to `poke` to send at once: a facade may hold a lock of its own here."""
         sizes = [len(entry) for entry in entries if type(entry) is bytes]
         entry_bytes = max(SCALAR_BYTES, sum(sizes) // len(sizes)) if sizes else SCALAR_BYTES
-        self._hand_in(Bundle(function_id, mode, entries, sink, first, entry_bytes, options, name, chunksize))
+        if self._session.is_foreign:
+            self._check_process()
+        self._incoming.append(Bundle(function_id, mode, entries, sink, first, entry_bytes, options, name, chunksize))
+        if not self._is_posted:
+            self._is_posted = True
+            self._session.loop.post(self.take_in)
 
     def hand_in_call(
         self, function_id: Any, call: bytes, sink: Receiver, options: CallOptions = NO_OPTIONS, name: str = ""
     ) -> None:
         """`hand_in` for one pickled call: the hot path of `submit` and `apply_async`."""
-        self._hand_in(Bundle(function_id, CallMode.CALL, [call], sink, 0, len(call), options, name))
-
-    def _hand_in(self, bundle: Bundle) -> None:
         if self._session.is_foreign:
             self._check_process()
-        self._incoming.append(bundle)
+        self._incoming.append(Bundle(function_id, CallMode.CALL, (call,), sink, 0, len(call), options, name))
         if not self._is_posted:
             self._is_posted = True
             self._session.loop.post(self.take_in)
-
-    def poke(self) -> None:
-        """Send what was handed in, if nobody else is about to."""
-        self._session.helm.poke()
 
     def take_in(self) -> None:
         """By whoever holds the loop: all that was handed in goes to the client role at once."""

@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -38,11 +38,12 @@ from distpool.serialization.pickling import dumps, standard_dumps
 from distpool.serialization.remote_errors import encode_failure, trace_of
 from distpool.transport.frames import DONT_WAIT, receive_frame, send_frame
 from distpool.transport.lanes import take_token
-from distpool.transport.ring import Ring
+from distpool.transport.ring import SMALL_BYTES, Ring
 
-_SMALL_RESULT = 256
 _LARGE_RESULT = SETTINGS.ring_record_bytes
 _VALUE = int(OutcomeKind.VALUE)
+_ITEM = int(CallMode.ITEM)
+_CALL = int(CallMode.CALL)
 _PLAIN = frozenset({int, float, bool, type(None), str, bytes})
 
 
@@ -184,8 +185,11 @@ class Worker:
             items = [args]
         else:
             items = args
-        if piece.packed and piece.mode == CallMode.ITEM:
-            items = self._run_plain(piece, items)
+        if piece.count > 1 and piece.mode == (_ITEM if piece.packed else _CALL):
+            function = self._functions.get(piece.function)
+            if function is not None:
+                self._run_many(function, items, None if piece.packed else self._load_arguments)
+                return
         role = self._role
         begun = self._ring.items
         for item in items:
@@ -199,48 +203,55 @@ class Worker:
             self._busy_ns += ended_ns - began_ns
             self._write(kind, payload)
             # Small results cannot fill half of the ring before it is time to tell anyway.
-            if role.finished(ended_ns * 1e-9) or (len(payload) > _SMALL_RESULT and self._ring.is_half_full()):
+            if role.finished(ended_ns * 1e-9) or (len(payload) > SMALL_BYTES and self._ring.is_half_full()):
                 self._tell()
 
-    def _run_plain(self, piece: Slice, items: list[Any]) -> Iterator[Any]:
-        """Many items of one function, where each step counts: run those whose results are plain and small.
-
-        Gives the items that are left, the first of them not claimed; a call that fails is finished here.
-        """
-        function = self._functions.get(piece.function)
-        remaining = iter(items)
-        if function is None:
-            return remaining
+    def _run_many(self, function: Callable[..., Any], items: Any, load: Callable[[Any], Any] | None) -> None:
+        """Claim and run many calls of one function, where each step counts. `load` makes (args, kwargs) of an item;
+        without it, the item is the argument."""
         read, dumps, clock = os.read, pickle.dumps, time.monotonic_ns
-        tokens, write, finished = self._tokens, self._ring.write, self._role.finished
-        began_ns = clock()
-        for item in remaining:
+        tokens, role, plain = self._tokens, self._role, _PLAIN
+        write = self._ring.small_writer()
+        tell_at = role.tell_at_ns()
+        # Added to the clock it gives the time in calls: this worker does nothing else here.
+        busy_less_clock = self._busy_ns - clock()
+        for item in items:
             try:
                 read(tokens, 8)
             except BlockingIOError:
-                self._role.refused()
-                return iter(())
+                role.refused()
+                break
             try:
                 self._in_call = True
-                value = function(item)
+                if load is None:
+                    value = function(item)
+                else:
+                    args, kwargs = load(item)
+                    value = function(*args, **kwargs)
                 self._in_call = False
             except BaseException as error:
                 kind, payload = self._failed(error)
             else:
-                if type(value) in _PLAIN and not self._is_copy:
-                    kind, payload = _VALUE, dumps(value, 5)
+                if type(value) in plain and not self._is_copy:
+                    payload = dumps(value, 5)
+                    kind = _VALUE
                 else:
                     kind, payload = self._succeeded(value)
-            ended_ns = clock()
-            self._busy_ns += ended_ns - began_ns
-            began_ns = ended_ns
-            if len(payload) > _SMALL_RESULT or not write(kind, payload, self._busy_ns):
+            now = clock()
+            if kind or len(payload) > SMALL_BYTES or not write(payload, now + busy_less_clock):
+                self._busy_ns = now + busy_less_clock
+                role.untold = True
                 self._write(kind, payload)
                 if self._ring.is_half_full():
                     self._tell()
-            if finished(ended_ns * 1e-9):
+                write = self._ring.small_writer()
+                tell_at = role.tell_at_ns()
+            elif now > tell_at:
                 self._tell()
-        return remaining
+                tell_at = role.tell_at_ns()
+            else:
+                role.untold = True
+        self._busy_ns = clock() + busy_less_clock
 
     def _run_call(self, piece: Slice, item: Any) -> tuple[int, bytes]:
         try:
