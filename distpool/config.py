@@ -29,6 +29,9 @@ class Settings(msgspec.Struct, frozen=True):
     spin_s: float = 50e-6
     """How long a reader spins for an answer that is due before it sleeps; 200 us gain nothing more."""
 
+    poll_every_s: float = 0.001
+    """How long results may be read from rings alone before the sockets and pipes are asked too."""
+
     park_s: float = 0.005
     """How long the background thread leaves the loop to threads that wait for results before it looks again."""
 

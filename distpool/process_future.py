@@ -105,7 +105,7 @@ class Future(standard.Future[Any]):
                 value = BrokenProcessPool(text)
         if not success:
             try:
-                self.set_exception(value)  # type: ignore[arg-type]
+                self.set_exception(value)
             except InvalidStateError:
                 return  # its user resolved it in this very moment
             return

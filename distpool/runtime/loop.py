@@ -23,7 +23,6 @@ from typing import Any
 from distpool.config import Settings
 from distpool.ids import CLIENT, HEAD, LAUNCHER, NODE, Address, GroupId, LeaseId, NodeId
 from distpool.logic.outbox import Completion
-from distpool.logic.spinning import SpinPolicy
 from distpool.protocol.messages import (
     Death,
     Message,
@@ -43,6 +42,7 @@ from distpool.runtime.launcher import Launcher
 from distpool.runtime.logs import handle_in_driver
 from distpool.runtime.notices import Notice, log_note
 from distpool.runtime.output import Outputs, show
+from distpool.runtime.peeks import Peeks
 from distpool.transport.lanes import Lane
 
 Command = tuple[Callable[..., None], tuple[Any, ...]]
@@ -70,7 +70,6 @@ class Loop:
         self.launcher = Launcher(settings, self.lanes, wait, self._forget, self._outputs.open)
         self.mailbox: deque[Command] = deque()
         self.completions: deque[Completion | Notice] = deque()
-        self.spin = SpinPolicy(settings.spin_s)
         self._settings = settings
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake_fd, _READ)
@@ -81,7 +80,8 @@ class Loop:
         self._end_lock = threading.RLock()
         self._asleep = False
         self._wake_at: float | None = None
-        self._peek_at: dict[LeaseId, float] = {}
+        self._peeks = Peeks(settings, self.lanes)
+        self._poll_at = 0.0
 
     # From any thread ------------------------------------------------------------------------------------------------
 
@@ -108,8 +108,9 @@ class Loop:
         now = time.monotonic()
         for descriptor, event in events:
             self._read(descriptor, event, now)
-        if self._peek_at:
-            self._peek(now)
+        if self._peeks.due:
+            for lease in self._peeks.take_due(now):
+                self._peek(lease, now)
         if self._outputs.flush_at:
             self._outputs.flush_parts(now)
         while self.mailbox:
@@ -172,15 +173,11 @@ class Loop:
     def _wait(self, timeout_s: float | None, *, spin: bool) -> list[tuple[int, int]]:
         poll = self._epoll.poll
         if self.mailbox or self.completions or timeout_s == 0.0:
-            return poll(0)
-        if spin and (budget_s := self.spin.budget_s()):
-            until = time.perf_counter() + budget_s
-            while time.perf_counter() < until:
-                if events := poll(0):
-                    self.spin.spun(hit=True)
-                    return events
-            self.spin.spun(hit=False)
-        due = [*self._peek_at.values(), *self._outputs.flush_at.values()]
+            # Whoever calls and waits by turns posts before each wait: it is enough to ask now and then.
+            return [] if spin and time.monotonic() < self._poll_at else self._poll()
+        if spin and self._peeks.watch(self.mailbox):
+            return [] if time.monotonic() < self._poll_at else self._poll()
+        due = [*self._peeks.due.values(), *self._outputs.flush_at.values()]
         if self._wake_at is not None:
             due.append(self._wake_at)
         if due:
@@ -191,6 +188,10 @@ class Loop:
         events = poll(0) if self.mailbox else poll(timeout_s)
         self._asleep = False
         return events
+
+    def _poll(self) -> list[tuple[int, int]]:
+        self._poll_at = time.monotonic() + self._settings.poll_every_s
+        return self._epoll.poll(0)
 
     def _read(self, descriptor: int, event: int, now: float) -> None:
         if descriptor == self._wake_fd:
@@ -215,21 +216,12 @@ class Loop:
                 self.completions.append(Notice(handle_in_driver, message.record))
             else:
                 self.client.handle(lease, message, now)
-        if self.client.held_by(lease):
-            self._peek_at[lease] = now + self._settings.peek_after_s
-        else:
-            self._peek_at.pop(lease, None)
+        self._peeks.heard(lease, now, holds_calls=self.client.held_by(lease) > 0)
         if lane.is_at_end and lane.sock.fileno() in self._readers:
             # The worker's end is closed; its death is told by its template.
             self._forget(lane.sock.fileno())
 
-    def _peek(self, now: float) -> None:
-        """A busy worker tells of results in batches: look once for those that it holds while a long call runs."""
-        for lease in [lease for lease, at in self._peek_at.items() if at <= now]:
-            del self._peek_at[lease]
-            self._peek_lane(lease, now)
-
-    def _peek_lane(self, lease: LeaseId, now: float) -> None:
+    def _peek(self, lease: LeaseId, now: float) -> None:
         done = self.lanes[lease].peek()
         if done is not None:
             self._outputs.read(lease, now)
@@ -260,7 +252,7 @@ class Loop:
             lane.items_begun(),
             self._outputs.bury(lease),
         )
-        self._peek_at.pop(lease, None)
+        self._peeks.forget(lease)
         if lane.sock.fileno() in self._readers:
             self._forget(lane.sock.fileno())
         del self.lanes[lease]
@@ -277,19 +269,13 @@ class Loop:
 
     def _decide(self, now: float) -> None:
         """Until nobody has anything more to say; roles of this process hand each other messages without encoding."""
-        busy = True
-        while busy:
-            # What is on its way comes first: the client must not decide on a lease whose loss it has yet to hear of.
-            for name, messages in self._outboxes:
-                while messages:
-                    to, message = messages.popleft()
-                    if type(message) is RunCalls:
-                        self._send_calls(LeaseId(int(to)), message, now)
-                    else:
-                        self._deliver(name, to, message, now)
+        # What is on its way comes first: the client must not decide on a lease whose loss it has yet to hear of.
+        self._hand_over(now)
+        while True:
             self._wake_at = self.client.decide(now)
             self.head.decide(now)
-            busy = any(messages for _, messages in self._outboxes)
+            if not self._hand_over(now):
+                break
         completions = self.client.outbox.completions
         if completions:
             self.completions.extend(completions)
@@ -298,11 +284,27 @@ class Loop:
         while notes:
             self.completions.append(Notice(log_note, notes.popleft()))
 
+    def _hand_over(self, now: float) -> bool:
+        """Empty the outboxes: whether a role of this process got anything."""
+        for_a_role = False
+        busy = True
+        while busy:
+            busy = False
+            for name, messages in self._outboxes:
+                while messages:
+                    to, message = messages.popleft()
+                    if type(message) is RunCalls:
+                        self._send_calls(LeaseId(int(to)), message, now)
+                    else:
+                        self._deliver(name, to, message, now)
+                        busy = for_a_role = True
+        return for_a_role
+
     def _deliver(self, sender: Address, to: Address, message: Message, now: float) -> None:
         if isinstance(message, TakeBack):
             self.client.handle(to, TakenBack(self.lanes[message.lease].take_back()), now)
             # What it has begun may be finished by now; then it is no longer what the worker runs.
-            self._peek_lane(message.lease, now)
+            self._peek(message.lease, now)
         elif isinstance(to, int):
             self._send_to_worker(LeaseId(to), message)
         elif to == LAUNCHER:
@@ -318,8 +320,7 @@ class Loop:
             self.head.handle(sender, message, now)
 
     def _send_calls(self, lease: LeaseId, message: RunCalls, now: float) -> None:
-        # A worker that told a moment ago does not tell of the first of these while a long second one runs.
-        self._peek_at.setdefault(lease, now + self._settings.peek_after_s)
+        self._peeks.sent(lease, now)
         self._send_to_worker(lease, message)
 
     def _send_to_worker(self, lease: LeaseId, message: Message) -> None:

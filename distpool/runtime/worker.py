@@ -130,9 +130,12 @@ class Worker:
         try:
             return self._decode(receive_frame(self._sock, DONT_WAIT, mapped=True))
         except BlockingIOError:
-            just_ran = self._role.untold
-            if just_ran or self._role.has_stopped:
+            role = self._role
+            just_ran = role.untold
+            if role.has_stopped or (just_ran and not self._ring.reader_looks()):
                 self._tell()
+            elif just_ran:
+                role.told(time.monotonic())
         except ConnectionResetError:
             return None
         budget_s = self._spin.budget_s() if just_ran else 0.0

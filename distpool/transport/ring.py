@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable
 
 PAGE = mmap.PAGESIZE
-_WRITTEN, _READ, _WRITER_WAITS, _BUSY_NS, _ITEMS_BEGUN = range(5)
+_WRITTEN, _READ, _WRITER_WAITS, _BUSY_NS, _ITEMS_BEGUN, _READER_LOOKS = range(6)
 _RECORD = struct.Struct("<II")
 SMALL_BYTES = 256
 _SMALL_HEADERS = [_RECORD.pack(0, size) for size in range(SMALL_BYTES + 1)]
@@ -35,7 +35,7 @@ class Ring:
 
     def clear(self) -> None:
         """Before a new worker gets it."""
-        for word in (_WRITTEN, _READ, _WRITER_WAITS, _BUSY_NS, _ITEMS_BEGUN):
+        for word in range(_READER_LOOKS + 1):
             self._words[word] = 0
 
     def close(self) -> None:
@@ -106,11 +106,22 @@ class Ring:
     def is_half_full(self) -> bool:
         return (self._words[_WRITTEN] - self._words[_READ]) * 2 > self._capacity
 
+    def reader_looks(self) -> bool:
+        """The reader watches the ring in this moment, and need not be told of what was written."""
+        return self._words[_READER_LOOKS] == 1
+
     def wait_for_room(self) -> None:
         """Ask the reader to say when it has read."""
         self._words[_WRITER_WAITS] = 1
 
     # The caller's side ----------------------------------------------------------------------------------------------
+
+    def has_records(self) -> bool:
+        return self._words[_WRITTEN] != self._words[_READ]
+
+    def look(self, *, on: bool) -> None:
+        """Say that the ring is being watched, or is not any more; after the latter, look once more."""
+        self._words[_READER_LOOKS] = on
 
     def read_all(self) -> list[tuple[int, bytes]]:
         """Remove all records: (kind, payload)."""
