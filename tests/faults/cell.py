@@ -81,6 +81,16 @@ class Ended:
         except BaseException as error:
             return cls(error=error)
 
+    @classmethod
+    def of_next(cls, results: Any, limit_s: float) -> "Ended":
+        """Of the next item of a Pool's iterator."""
+        try:
+            return cls(value=results.next(limit_s))
+        except multiprocessing.TimeoutError:
+            return cls(hangs=True)
+        except BaseException as error:
+            return cls(error=error)
+
     def in_words(self) -> str:
         if self.hangs:
             return "HANG"

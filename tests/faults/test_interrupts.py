@@ -1,0 +1,167 @@
+"""Ctrl-C ends a program at once, with one traceback and without a process left; a program that catches it goes on."""
+
+import os
+import signal
+import subprocess
+import time
+
+import psutil
+import pytest
+
+from ..runtime.programs import left_of, program, until
+from .cell import METHODS
+
+ENDS_WITHIN_S = 1.0
+HANG_S = 5.0
+
+PROGRAM = """
+    import os, signal, sys, time
+    import distpool
+    import distpool.futures
+
+    def busy(seconds):
+        os.write(1, b"busy\\n")
+        time.sleep(seconds)
+
+    def run_map(context):
+        with context.Pool(2) as pool:
+            pool.map(busy, [9] * 8, chunksize=1)
+
+    def run_imap(context):
+        with context.Pool(2) as pool:
+            for _ in pool.imap(busy, [9] * 8):
+                pass
+
+    def run_apply(context):
+        pool = context.Pool(2)
+        pool.apply_async(busy, [9])
+        pool.apply(busy, [9])
+
+    def run_result(context):
+        with distpool.futures.ProcessPoolExecutor(2, mp_context=context) as executor:
+            futures = [executor.submit(busy, 9) for _ in range(8)]
+            futures[0].result()
+
+    def run_executor_map(context):
+        with distpool.futures.ProcessPoolExecutor(2, mp_context=context) as executor:
+            list(executor.map(busy, [9] * 8))
+
+    def run_surviving_map(context):
+        with distpool.Executor(2, mp_context=context) as executor:
+            list(executor.map(busy, [9] * 8))
+
+    def run_without_with(context):
+        executor = distpool.Executor(2, mp_context=context)
+        futures = [executor.submit(busy, 9) for _ in range(8)]
+        futures[0].result()
+
+    if __name__ == "__main__":
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # as from a shell, wherever the tests run
+        globals()[sys.argv[2]](distpool.get_context(sys.argv[1]))
+"""
+
+WAYS = [
+    "run_map",
+    "run_imap",
+    "run_apply",
+    "run_result",
+    "run_executor_map",
+    "run_surviving_map",
+    "run_without_with",
+]
+
+
+def interrupt_as_a_terminal_does(process: subprocess.Popen) -> None:
+    """To the whole foreground group."""
+    os.killpg(process.pid, signal.SIGINT)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("method", METHODS)
+def test_ctrl_c_ends_the_program_at_once_with_one_traceback(method, way, tmp_path):
+    with program(tmp_path, PROGRAM, method, way) as process:
+        assert [process.stdout.readline(), process.stdout.readline()] == ["busy\n"] * 2
+        processes = psutil.Process(process.pid).children(recursive=True)
+        interrupt_as_a_terminal_does(process)
+        interrupted_at = time.monotonic()
+        _, errors = process.communicate(timeout=HANG_S)
+        assert time.monotonic() - interrupted_at < ENDS_WITHIN_S
+        assert until(lambda: not left_of(processes), ENDS_WITHIN_S)
+    assert process.returncode == -signal.SIGINT, errors
+    assert errors.count("Traceback (most recent call last)") == 1, errors
+    assert errors.rstrip().endswith("KeyboardInterrupt"), errors
+
+
+CATCHING_PROGRAM = """
+    import os, signal, sys, time
+    import distpool
+
+    if sys.argv[2] == "at import":
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def busy(seconds):
+        os.write(1, b"busy\\n")
+        time.sleep(seconds)
+
+    if __name__ == "__main__":
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with distpool.get_context(sys.argv[1]).Pool(2) as pool:
+            pids = {worker.pid for worker in pool._pool}
+            started = time.monotonic()
+            try:
+                pool.map(busy, [1.0] * 2, chunksize=1)
+            except KeyboardInterrupt:
+                print("caught", flush=True)
+            print(pool.map(abs, range(-3, 0)), flush=True)
+            print({worker.pid for worker in pool._pool} == pids)
+"""
+
+
+@pytest.mark.parametrize("handler", ["as usual", "at import"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_program_that_catches_ctrl_c_uses_its_pool_again(method, handler, tmp_path):
+    """Also where `__main__` sets a handler whenever it is imported, as it is by a worker's ancestors."""
+    with program(tmp_path, CATCHING_PROGRAM, method, handler) as process:
+        assert [process.stdout.readline(), process.stdout.readline()] == ["busy\n"] * 2
+        interrupted_at = time.monotonic()
+        interrupt_as_a_terminal_does(process)
+        assert process.stdout.readline() == "caught\n"
+        assert time.monotonic() - interrupted_at < 0.5
+        output, errors = process.communicate(timeout=HANG_S)
+    assert output.splitlines() == ["[3, 2, 1]", "True"]
+    assert (process.returncode, errors) == (0, "")
+
+
+IMPATIENT_PROGRAM = """
+    import os, signal, sys, time
+    import distpool
+
+    def stubborn(seconds):
+        os.write(1, b"busy\\n")
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            try:
+                time.sleep(0.1)
+            except KeyboardInterrupt:
+                pass
+
+    if __name__ == "__main__":
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with distpool.get_context(sys.argv[1]).Pool(2) as pool:
+            pool.map(stubborn, [9] * 8, chunksize=1)
+"""
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_calls_that_ignore_ctrl_c_do_not_keep_the_program(times, tmp_path):
+    with program(tmp_path, IMPATIENT_PROGRAM, "fork") as process:
+        assert [process.stdout.readline(), process.stdout.readline()] == ["busy\n"] * 2
+        processes = psutil.Process(process.pid).children(recursive=True)
+        interrupted_at = time.monotonic()
+        for _ in range(times):
+            interrupt_as_a_terminal_does(process)
+            time.sleep(0.03)
+        process.communicate(timeout=HANG_S)
+        assert time.monotonic() - interrupted_at < ENDS_WITHIN_S + 0.5
+        assert until(lambda: not left_of(processes), ENDS_WITHIN_S)
+    assert process.returncode != 0
