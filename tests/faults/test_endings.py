@@ -61,20 +61,22 @@ STATUS = {
 }
 
 
-@pytest.mark.parametrize("ending", STATUS)
+# What happens in the driver is the same under each start method; who must notice its end is not.
+CASES = [("fork", ending) for ending in STATUS] + [
+    (method, ending) for method in ("forkserver", "spawn") for ending in ("os._exit", "unhandled exception")
+]
+
+
+@pytest.mark.parametrize(("method", "ending"), CASES)
 @pytest.mark.parametrize("kind", ["Pool", "Executor"])
-@pytest.mark.parametrize("method", METHODS)
 def test_a_program_that_ends_with_calls_running_leaves_nothing(method, kind, ending, tmp_path):
     with program(tmp_path, ENDING_PROGRAM, method, kind, ending) as process:
         assert [process.stdout.readline(), process.stdout.readline()] == ["busy\n"] * 2
         processes = psutil.Process(process.pid).children(recursive=True)
         assert len(processes) >= 3
         ends_at = time.monotonic()
-        process.stdin.write("end\n")
-        process.stdin.flush()
-        process.stdin.close()
-        errors = process.stderr.read()
-        assert process.wait(LIMIT_S) == STATUS[ending]
+        _, errors = process.communicate("end\n", timeout=LIMIT_S)
+        assert process.returncode == STATUS[ending]
         assert time.monotonic() - ends_at < ENDS_WITHIN_S
         assert until(lambda: not left_of(processes), 1.0), left_of(processes)
     if ending == "unhandled exception":
@@ -92,8 +94,7 @@ COLLECTED_PROGRAM = """
         pool = distpool.get_context(sys.argv[1]).Pool(2)
         pool.map(abs, range(4))
         if sys.argv[2] == "busy":
-            pool.apply_async(time.sleep, [30])
-            time.sleep(0.05)
+            pool.apply_async(time.sleep, [0.3])  # its result, too, keeps the pool until it is there
         pids = [worker.pid for worker in pool._pool]
         del pool
         gc.collect()
@@ -107,7 +108,6 @@ COLLECTED_PROGRAM = """
 @pytest.mark.parametrize("state", ["idle", "busy"])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_pool_that_is_collected_ends_with_the_standard_warning_and_no_more(method, state, tmp_path):
-    (tmp_path / "driver.py").write_text("")
     with program(tmp_path, COLLECTED_PROGRAM, method, state) as process:
         output, errors = process.communicate(timeout=LIMIT_S)
     assert (process.returncode, output) == (0, "False\n")
@@ -120,9 +120,9 @@ def test_a_pool_that_is_collected_ends_with_the_standard_warning_and_no_more(met
         timeout=LIMIT_S,
         cwd=tmp_path,
     )
-    warned = [line for line in run.stderr.splitlines() if "Warning: " in line]
-    assert len(warned) == 1, run.stderr
-    assert "ResourceWarning: unclosed running multiprocessing pool" in warned[0]
+    assert run.stderr.count("Warning: unclosed") == 1
+    assert "ResourceWarning: unclosed running multiprocessing pool" in run.stderr
+    assert "Traceback" not in run.stderr
 
 
 FORKS_IN_CALLS = """
@@ -200,10 +200,18 @@ def test_a_fork_of_the_driver_harms_neither_side(method, tmp_path):
 
 
 THREADED_PROGRAM = """
-    import logging, sys, threading, time
+    import collections, colorsys, importlib, logging, random, sys, threading, time
     import distpool
 
-    logging.basicConfig(stream=open("log", "w"))
+    class Memory(logging.Handler):
+        # No file: under fork, its own lock may be inherited locked, and no library can help that.
+
+        records = collections.deque(maxlen=100)
+
+        def emit(self, record):
+            self.records.append(self.format(record))
+
+    logging.getLogger().addHandler(Memory())
 
     def work(value):
         logging.warning("at work %s", value)
@@ -212,9 +220,11 @@ THREADED_PROGRAM = """
     def chatter(stop):
         while not stop.is_set():
             logging.warning("chatter")
+            random.random()
+            importlib.reload(colorsys)
 
     def use_pools(method, failures):
-        for _ in range(5):
+        for _ in range(4 if method == "fork" else 1):
             with distpool.get_context(method).Pool(2) as pool:
                 if pool.map(work, range(6)) != [value * value for value in range(6)]:
                     failures.append("wrong")
@@ -223,7 +233,7 @@ THREADED_PROGRAM = """
         stop, failures = threading.Event(), []
         talker = threading.Thread(target=chatter, args=[stop])
         talker.start()
-        users = [threading.Thread(target=use_pools, args=[sys.argv[1], failures]) for _ in range(3)]
+        users = [threading.Thread(target=use_pools, args=[sys.argv[1], failures]) for _ in range(2)]
         for user in users:
             user.start()
         for user in users:
