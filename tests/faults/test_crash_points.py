@@ -196,7 +196,8 @@ def test_a_worker_killed_at_any_moment_around_its_result_answers_whole_or_not_at
                 assert ended.value == dying.content(step, size)
             else:
                 assert isinstance(ended.error, WorkerDied)
-        assert value_of(subject.submit(innocents.square, ledger, 9)) == 81
+        # The last worker may have its death still before it.
+        assert until(lambda: Ended.of(subject.submit(abs, -9), LIMIT_S) == Ended(value=9))
     assert set(ledger.counts().values()) == {1}, "no call ran twice"
 
 

@@ -214,12 +214,12 @@ THREADED_PROGRAM = """
     logging.getLogger().addHandler(Memory())
 
     def work(value):
-        logging.warning("at work %s", value)
+        logging.getLogger("work").warning("at work %s", value)
         return value * value
 
     def chatter(stop):
         while not stop.is_set():
-            logging.warning("chatter")
+            logging.getLogger("chatter").warning("chatter")
             random.random()
             importlib.reload(colorsys)
 
