@@ -91,6 +91,7 @@ PROOFS = {
     "A18 extreme values": [
         MATRIX,
         f"{ERRORS}::test_nothing_and_much_travel_alike",
+        f"{ERRORS}::test_a_result_is_read_whole_however_little_the_kernel_gives_at_once",
         f"{ERRORS}::test_a_nesting_that_the_standard_pickle_carries_is_carried",
     ],
     "A19 endless calls": [

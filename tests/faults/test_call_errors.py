@@ -1,5 +1,6 @@
 """Errors of one call surface at that call, with their type and the remote traceback, and the pool goes on."""
 
+import os
 import time
 
 import pytest
@@ -170,6 +171,15 @@ def test_a_map_with_a_result_that_fails_to_unpickle_fails_and_the_pool_goes_on(c
 def test_nothing_and_much_travel_alike(started):
     for value in (b"", "", [], bytes(16 * 1024), bytes(16 * 1024 + 1), bytes(64 * 1024 + 1), bytes(30_000_000)):
         assert Ended.of(started.submit(deeds.same, value), LIMIT_S) == Ended(value=value)
+
+
+def test_a_result_is_read_whole_however_little_the_kernel_gives_at_once(monkeypatch):
+    """Linux reads at most two gigabytes in one go: here a megabyte, so that the test needs no such memory."""
+    read = os.preadv
+    with distpool.get_context("fork").Pool(2) as pool:
+        monkeypatch.setattr(os, "preadv", lambda file, buffers, at: read(file, [memoryview(buffers[0])[: 1 << 20]], at))
+        assert pool.apply_async(bytes, [5_000_000]).get(LIMIT_S) == bytes(5_000_000)
+        assert pool.apply_async(abs, [-1]).get(LIMIT_S) == 1
 
 
 def test_a_nesting_that_the_standard_pickle_carries_is_carried(started):
