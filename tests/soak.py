@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing import TimeoutError as PoolTimeoutError
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import psutil
@@ -31,6 +32,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import distpool
+import distpool.futures
 
 KINDS = ("map", "imap", "apply", "submit", "retries")
 HANG_S = 60.0
@@ -121,9 +123,15 @@ class Soak:
 
     def come_to_rest(self) -> bool:
         """Wait until all workers are there again; whether they came."""
+        time.sleep(0.5)  # for the last one that was killed to be missed
         give_up_at = time.monotonic() + HANG_S
         expected_count = self._workers * (1 if self._executor is None else 2)
         while len(self._pids()) < expected_count and time.monotonic() < give_up_at:
+            if self._executor is not None:  # it starts workers only while calls wait
+                try:
+                    list(self._executor.map(time.sleep, [0.1] * 2 * self._workers))
+                except distpool.futures.BrokenProcessPool:
+                    return False
             time.sleep(0.05)
         self._pool.map(abs, range(100), chunksize=1)
         gc.collect()
@@ -201,7 +209,10 @@ class AtRest:
 def main(arguments: list[str]) -> int:
     options = parsed(arguments)
     random.seed(options.seed)
-    memory_files = set(os.listdir("/dev/shm"))
+    if options.method != "fork":
+        resource_tracker.ensure_running()  # the standard library's, which stays
+    memory_files = own_memory_files()
+    others = psutil.Process().children()
     before = AtRest.now()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         path = f"{folder}/begun"
@@ -214,7 +225,7 @@ def main(arguments: list[str]) -> int:
             violations.append("the workers did not come back")
         ended = AtRest.now()
         soak.end()
-        left = psutil.Process().children(recursive=True)
+        left = [process for process in psutil.Process().children(recursive=True) if process not in others]
         after = AtRest.now()
         violations += broken_promises(soak, path)
     if ended.memory_bytes - began.memory_bytes > MEMORY_GROWTH_BYTES:
@@ -224,7 +235,7 @@ def main(arguments: list[str]) -> int:
     if after.descriptors > before.descriptors:
         violations.append(f"descriptors were left at the end: {before} to {after}")
     violations += [f"a process is left: {process}" for process in left]
-    violations += [f"a file is left: /dev/shm/{name}" for name in set(os.listdir("/dev/shm")) - memory_files]
+    violations += [f"a file is left: /dev/shm/{name}" for name in own_memory_files() - memory_files]
     for tally in soak.tallies:
         print(f"{tally.kind:>8}: {tally.calls} calls, {tally.died} of them or of their maps ended with WorkerDied")
     print(
@@ -244,6 +255,10 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--seed", type=int, default=None)
     return parser.parse_args(arguments)
+
+
+def own_memory_files() -> set[str]:
+    return {name for name in os.listdir("/dev/shm") if name.startswith("distpool")}
 
 
 def broken_promises(soak: Soak, path: str) -> Iterator[str]:
