@@ -48,6 +48,9 @@ from distpool.transport.lanes import Lane
 Command = tuple[Callable[..., None], tuple[Any, ...]]
 """Something that a user's thread wants done by whoever holds the loop."""
 
+_LONGEST_WAIT_S = 86_400.0
+"""epoll refuses a wait of more than 24 days; whoever waits for longer looks again."""
+
 _READ = select.EPOLLIN
 _READ_WRITE = select.EPOLLIN | select.EPOLLOUT
 
@@ -183,6 +186,8 @@ class Loop:
         if due:
             remaining_s = max(0.0, min(due) - time.monotonic())
             timeout_s = remaining_s if timeout_s is None else min(timeout_s, remaining_s)
+        if timeout_s is not None:
+            timeout_s = min(timeout_s, _LONGEST_WAIT_S)
         self._asleep = True
         # Looked at again: who posted before `_asleep` was set does not wake us.
         events = poll(0) if self.mailbox else poll(timeout_s)
