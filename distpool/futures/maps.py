@@ -9,12 +9,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, Protocol
 
+from distpool.logic.calls import CallOptions
+from distpool.options import check_repeatable
 from distpool.process_future import Future as ProcessFuture
 from distpool.progress import Progress
 
 
 class Submits(Protocol):
     """What a map needs of an executor."""
+
+    _options: CallOptions
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> ProcessFuture: ...
 
@@ -37,8 +41,13 @@ def map_calls(
     if buffersize is not None and buffersize < 1:
         raise ValueError("buffersize must be None or > 0")
     deadline = None if timeout is None else timeout + time.monotonic()
-    bar = Progress(_length_of(iterables)) if progress else None
     items: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
+    options = executor._options
+    if options.retries:
+        items = _repeatable(options, items) if buffersize is not None else iter(list(_repeatable(options, items)))
+    if options.timeout_s is not None:
+        chunksize = 1  # the limit is each item's own
+    bar = Progress(_length_of(iterables)) if progress else None
     if chunksize == 1:
         return _results(executor, fn, items, deadline, buffersize, bar)
     chunks = iter(lambda: tuple(itertools.islice(items, chunksize)), ())
@@ -96,6 +105,13 @@ def _result_or_cancel(future: ProcessFuture, timeout_s: float | None) -> Any:
 
 def _run_chunk(fn: Callable[..., Any], chunk: tuple[tuple[Any, ...], ...]) -> list[Any]:
     return [fn(*args) for args in chunk]
+
+
+def _repeatable(options: CallOptions, items: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """The items, until one cannot be used for a second run."""
+    for position, args in enumerate(items):
+        check_repeatable(options, ((f"argument {number} of item {position}", arg) for number, arg in enumerate(args)))
+        yield args
 
 
 def _length_of(iterables: tuple[Iterable[Any], ...]) -> int | None:

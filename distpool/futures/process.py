@@ -39,6 +39,7 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
     BrokenProcessPool, as in the standard library. `progress`: show how many of the submitted calls have ended.
     """
 
+    _options = NO_OPTIONS
     _breaks = True
     """The death of a worker is the end of the executor."""
 
