@@ -170,7 +170,7 @@ class PoolCalls:
         items = iterable if isinstance(iterable, (list, tuple)) else _as_sized(iterable)
         options = self._options
         if options.retries:
-            check_repeatable(options, ((f"item {position}", item) for position, item in enumerate(items)))
+            check_repeatable(options, _named_items(items, unpacked=mode is CallMode.STAR_CHUNK))
         if chunksize is None:
             chunksize, extra = divmod(len(items), self._processes * 4)
             if extra:
@@ -325,6 +325,13 @@ def _as_sized(iterable: Iterable[Any]) -> Any:
 def _named_arguments(args: Iterable[Any], kwds: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield from ((f"argument {position}", value) for position, value in enumerate(args))
     yield from ((f"argument {name!r}", value) for name, value in kwds.items())
+
+
+def _named_items(items: Iterable[Any], *, unpacked: bool) -> Iterator[tuple[str, Any]]:
+    for position, item in enumerate(items):
+        yield f"item {position}", item
+        if unpacked and isinstance(item, (list, tuple)):
+            yield from ((f"argument {number} of item {position}", value) for number, value in enumerate(item))
 
 
 def _check_buffersize(buffersize: int | None) -> None:
