@@ -56,5 +56,8 @@ class Settings(msgspec.Struct, frozen=True):
     start_failures_limit: int = 3
     """Workers that may fail in a row before they are ready; then the pool is broken, instead of starting for ever."""
 
+    start_kills_limit: int = 20
+    """The same where the last one was ended by SIGKILL or SIGTERM."""
+
 
 SETTINGS = Settings()

@@ -160,8 +160,7 @@ class Group:
             return
         if not lease.was_ready:
             self._failed_starts += 1
-            limit = 1 if self.plan.breaks else self._settings.start_failures_limit
-            if self._failed_starts >= limit:
+            if self._failed_starts >= self._start_failures_limit(death):
                 self.break_down(start_failure_text(death, self._failed_starts, lease.failure), outbox)
         elif self.plan.breaks and not may_repeat(begun):
             self.queue.push_back([*begun, *unbegun])
@@ -174,6 +173,12 @@ class Group:
         self.queue.push_back(unbegun)
         for span in begun:
             self._lose(span, death, outbox)
+
+    def _start_failures_limit(self, death: Death) -> int:
+        if self.plan.breaks:
+            return 1
+        # Somebody else's signal says little about the initializer.
+        return self._settings.start_kills_limit if death.exitcode in _KILLS else self._settings.start_failures_limit
 
     def _name_of(self, span: Span) -> str:
         blob = self._functions.get(span.bundle.function)
@@ -357,4 +362,5 @@ class Group:
             outbox.put(LAUNCHER, StopGroup(self.id, True, busy))
 
 
+_KILLS = frozenset({-9, -15})
 _NOTHING: list[tuple[Lease, list[Span]]] = []

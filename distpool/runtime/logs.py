@@ -27,7 +27,7 @@ def snapshot_of_levels() -> dict[str, int]:
 
 
 class ForwardingHandler(logging.Handler):
-    """Sends records to the driver. It stands where `logging` turns when a record finds no handler."""
+    """Sends records to the driver, unless some handler of this process takes them."""
 
     def __init__(self, send: Callable[[bytes], None]) -> None:
         super().__init__()
@@ -36,6 +36,8 @@ class ForwardingHandler(logging.Handler):
         self._fallback = logging.lastResort
 
     def handle(self, record: logging.LogRecord) -> bool:
+        if self._is_handled_here(record):
+            return False
         if os.getpid() != self._pid:  # a child of the worker: the lane is not its own
             fallback = self._fallback
             return bool(fallback is not None and record.levelno >= fallback.level and fallback.handle(record))
@@ -53,17 +55,37 @@ class ForwardingHandler(logging.Handler):
         except Exception:
             self.handleError(record)
 
+    def _is_handled_here(self, record: logging.LogRecord) -> bool:
+        logger: logging.Logger | None = logging.getLogger(None if record.name == "root" else record.name)
+        while logger is not None:
+            for handler in logger.handlers:
+                if handler is not self and not isinstance(handler, logging.NullHandler):
+                    return True
+            logger = logger.parent if logger.propagate else None
+        return False
+
 
 def forward_to_driver(send: Callable[[bytes], None], levels: dict[str, int]) -> None:
     """In a worker, before any user code runs: from now on `send` gets the pickled records."""
     root = logging.getLogger()
-    loggers = [root, *(known for known in logging.Logger.manager.loggerDict.values())]
-    for logger in loggers:
+    for logger in [root, *logging.Logger.manager.loggerDict.values()]:
         if isinstance(logger, logging.Logger):
             logger.handlers = [handler for handler in logger.handlers if isinstance(handler, logging.NullHandler)]
     for name, level in levels.items():
         logging.getLogger(name or None).setLevel(level)
-    logging.lastResort = ForwardingHandler(send)
+    forwarding = ForwardingHandler(send)
+    # At the root as well: functions like `logging.warning` configure a root that has no handler.
+    root.addHandler(forwarding)
+    logging.lastResort = forwarding
+    configure = logging.basicConfig
+
+    def basic_config(**options: Any) -> None:
+        """As `logging.basicConfig`, where only the handler that forwards to the driver is in its way."""
+        if root.handlers == [forwarding]:
+            root.removeHandler(forwarding)
+        configure(**options)
+
+    logging.basicConfig = basic_config
 
 
 def handle_in_driver(pickled: bytes) -> None:

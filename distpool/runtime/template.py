@@ -103,7 +103,9 @@ class Template:
         self._busy: set[LeaseId] = set()
         self._spared: set[int] = set()
         self._is_stopping = False
+        # What workers get back, and what this process has instead.
         self._handlers: dict[int, Any] = {}
+        self._own_handlers: dict[int, Any] = {}
 
     def prepare(self) -> None:
         """Leave the driver's signals to the driver; import `__main__` where the workers shall inherit it."""
@@ -112,14 +114,7 @@ class Template:
         if self._plan.start_method == "fork":
             limit_loaded_libraries(self._plan.setup.native_threads)
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-            self._handlers[number] = signal.getsignal(number)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            # What the driver ignores (under nohup, say) its template ignores too; only handlers are the driver's own.
-            if self._handlers[number] is not signal.SIG_IGN:
-                signal.signal(number, signal.SIG_DFL)
+        self._leave_signals_to_driver()
         setup = self._plan.setup
         if self._plan.start_method == "forkserver" and setup.main:
             try:
@@ -128,6 +123,21 @@ class Template:
                 # Each worker tries again, and the failure is told where the standard library tells it.
                 return
             self._plan.setup = msgspec.structs.replace(setup, main={})
+            # Once more: `__main__` may have set handlers, which are the workers' to inherit.
+            self._leave_signals_to_driver()
+
+    def _leave_signals_to_driver(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+            handler = signal.getsignal(number)
+            if number not in self._handlers or handler is not self._own_handlers[number]:
+                self._handlers[number] = handler
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            # What the driver ignores (under nohup, say) its template ignores too; only handlers are the driver's own.
+            if self._handlers[number] is not signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
+        self._own_handlers = {number: signal.getsignal(number) for number in self._handlers}
 
     def serve(self) -> None:
         while not (self._is_stopping and not self._workers):

@@ -280,10 +280,19 @@ class Worker:
             return _VALUE, pickle.dumps(value, 5)
         try:
             return _VALUE, self._dump_result(value)
-        except BaseException as error:
-            if self._setup.encode_error is not None:
-                error = self._setup.encode_error(error, value)
+        except Exception as error:
+            return OutcomeKind.ERROR, encode_failure(self._encoding_error(error, value))
+        except BaseException as error:  # the value's own code wants to exit: it belongs to the call
             return OutcomeKind.ERROR, encode_failure(error)
+
+    def _encoding_error(self, error: Exception, value: object) -> BaseException:
+        """What the facade makes of a result that cannot be pickled."""
+        if self._setup.encode_error is None:
+            return error
+        try:
+            return self._setup.encode_error(error, value)
+        except Exception:  # it shows the value, whose `repr` may fail too
+            return self._setup.encode_error(error, object.__repr__(value))
 
     def _on_interrupt(self, signum: int, frame: Any) -> None:
         """Ctrl-C reaches every process of a terminal: here it interrupts the call that runs, and nothing else."""

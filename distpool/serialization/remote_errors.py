@@ -12,6 +12,7 @@ from distpool.errors import RemoteError
 from distpool.serialization.pickling import standard_dumps
 
 TEXT_LIMIT = 64 * 1024
+_PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
 
 
 class RemoteFailure(msgspec.Struct, array_like=True, frozen=True):
@@ -33,7 +34,7 @@ def encode_failure(error: BaseException) -> bytes:
     trace = trace_of(error)
     try:
         pickled = standard_dumps(error)
-        if type(error).__module__ != "builtins":
+        if type(error).__module__ != "builtins" or not _PLAIN.issuperset(map(type, error.args)):
             pickle.loads(pickled)
     except BaseException:  # a class that exits while it is pickled is as unusable as one that raises
         pickled = None
@@ -87,6 +88,11 @@ def trace_of(error: BaseException) -> str:
 
 def _parts_of(error: BaseException) -> bytes | None:
     """The class, and those arguments and attributes that can be pickled."""
+    if isinstance(error, BaseExceptionGroup):
+        # Each of its exceptions travels by itself, as the group would without the awkward ones.
+        members = [encode_failure(member) for member in error.exceptions]
+        group = (type(error), (error.message, members), {"__notes__": getattr(error, "__notes__", [])})
+        return standard_dumps(group) if _survives(group) else None
     args = tuple(value if _survives(value) else _safe_repr(value) for value in error.args)
     attributes = {name: value for name, value in error.__dict__.items() if _survives(value)}
     parts: tuple[Any, ...] = (type(error), args, attributes)
@@ -111,7 +117,13 @@ def _safe_repr(value: object) -> str:
 def _rebuild(parts: bytes) -> BaseException | None:
     try:
         kind, args, attributes = pickle.loads(parts)
-        error: BaseException = kind.__new__(kind, *args)
+        if issubclass(kind, BaseExceptionGroup):
+            message, members = args
+            error: BaseException = kind(message, [decode_failure(member)[0] for member in members])
+            for note in attributes["__notes__"]:
+                error.add_note(note)
+            return error
+        error = kind.__new__(kind, *args)
         error.args = args
         error.__dict__.update(attributes)
     except BaseException:

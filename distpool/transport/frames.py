@@ -69,10 +69,14 @@ def receive_frame(sock: socket.socket, flags: int = 0, *, mapped: bool = False) 
     try:
         if mapped:
             return memoryview(mmap.mmap(memory, size, prot=mmap.PROT_READ))
-        buffer = bytearray(size)
-        if os.preadv(memory, [buffer], 0) != size:
-            raise OSError(errno.EIO, f"a large frame has less than its {size} bytes")
-        return memoryview(buffer)
+        buffer = memoryview(bytearray(size))
+        read = 0
+        while read < size:  # the kernel gives at most 2 GiB at once
+            more = os.preadv(memory, [buffer[read:]], read)
+            if not more:
+                raise OSError(errno.EIO, f"a large frame has {read} bytes instead of {size}")
+            read += more
+        return buffer
     finally:
         os.close(memory)
 

@@ -384,8 +384,10 @@ def test_calls_with_a_higher_priority_go_first(lone_pool, new_gate, tmp_path):
     tasks.wait_for(started)
     # More than are sent ahead of the blocker's end.
     results = [lone_pool.apply_async(tasks.same, (0,)) for _ in range(5000)]
-    for priority in (-1, 0, 2, 1):
-        results.append(lone_pool.with_options(priority=priority).apply_async(append_line, (path, priority)))
+    results.extend(
+        lone_pool.with_options(priority=priority).apply_async(append_line, (path, priority))
+        for priority in (-1, 0, 2, 1)
+    )
     gate.open()
     for result in [blocker, *results]:
         result.get(LIMIT_S)
