@@ -87,6 +87,10 @@ class Pool(PoolCalls, standard.Pool):  # type: ignore[misc]
         """The worker processes that live; some libraries read it."""
         return self._workers.handles() if self._state != INIT else []
 
+    def _repopulate_pool(self) -> None:
+        """Workers are replaced without being asked; returns when those that are missing by now have been asked for."""
+        self._workers.settle()
+
     def with_options(self, **options: Any) -> PoolWithOptions:
         """This pool with other options for the calls that are made through the result.
 

@@ -15,6 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from distpool.context import cpu_count_for_pools, get_context
+from distpool.futures.insides import CallQueue, ManagerThread
 from distpool.futures.maps import map_calls
 from distpool.logic.calls import NO_OPTIONS, CallOptions
 from distpool.logic.group import GroupPlan
@@ -156,6 +157,16 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
             return None if self._shutdown_thread else {}
         self._workers.settle()
         return {handle.pid: handle for handle in self._workers.handles() if handle.pid is not None}
+
+    @property
+    def _executor_manager_thread(self) -> ManagerThread | None:  # type: ignore[override]
+        """What ends with the last worker. None before the first call and after shutdown, as in the standard library."""
+        return None if self._shutdown_thread or self._workers is None else ManagerThread(self._workers)
+
+    @property
+    def _call_queue(self) -> CallQueue | None:
+        """Where calls wait for workers. None after shutdown, as in the standard library."""
+        return None if self._shutdown_thread or self._workers is None else CallQueue(self._workers)
 
     @property
     def _broken(self) -> str | bool:  # type: ignore[override]

@@ -71,6 +71,21 @@ def test_the_initializer_runs_in_each_worker_and_tasks_see_its_globals(libraries
     compare(scenario, libraries)
 
 
+def test_who_reads_the_executors_inside_can_wait_for_its_end(libraries):
+    def scenario(library):
+        executor = library.executor(2)
+        before = executor._executor_manager_thread
+        future = executor.submit(tasks.square, 3)
+        manager, queue = executor._executor_manager_thread, executor._call_queue
+        was_alive = manager.is_alive()
+        executor.shutdown(wait=False)
+        manager.join(LIMIT_S)
+        queue.join_thread()
+        return before, was_alive, manager.is_alive(), executor._executor_manager_thread, future.result(0)
+
+    compare(scenario, libraries)
+
+
 def test_a_failing_initializer_breaks_the_executor(libraries):
     def scenario(library):
         with library.executor(1, initializer=tasks.failing_initializer) as executor:

@@ -45,6 +45,28 @@ def test_join_needs_an_ended_pool(pools):
     compare(lambda pool: pool.join(), pools, raises=ValueError)
 
 
+def test_a_worker_that_is_let_go_runs_its_exit_functions(libraries, tmp_path):
+    def scenario(library):
+        folder = tmp_path / library.name
+        folder.mkdir()
+        pool = library.pool(1, tasks.note_exit, (folder,))
+        pool.close()
+        pool.join()
+        return sorted(path.name for path in folder.iterdir())
+
+    compare(scenario, libraries)
+
+
+def test_a_pool_asked_for_its_workers_has_all_of_them(libraries):
+    def scenario(library):
+        with library.pool(2, maxtasksperchild=1) as pool:
+            pool.map(tasks.square, range(4), 1)
+            pool._repopulate_pool()
+            return len(pool._pool), {worker.pid is None for worker in pool._pool}
+
+    compare(scenario, libraries)
+
+
 def test_close_lets_everything_finish(libraries):
     def scenario(library):
         pool = library.pool(2)
