@@ -17,14 +17,14 @@ from typing import Any
 from distpool.context import cpu_count_for_pools, get_context
 from distpool.futures.insides import CallQueue, ManagerThread
 from distpool.futures.maps import map_calls
-from distpool.logic.calls import NO_OPTIONS, CallOptions
+from distpool.logic.calls import NO_OPTIONS, CallOptions, Outcome
 from distpool.logic.group import GroupPlan
 from distpool.options import check_repeatable, merged
 from distpool.pool import check_may_have_children, start_method_prefix
 from distpool.process_future import Future as ProcessFuture
 from distpool.process_future import RemoteTraceback
 from distpool.progress import Progress
-from distpool.protocol.messages import OutcomeKind
+from distpool.protocol.messages import CallMode, OutcomeKind
 from distpool.runtime.handles import WorkerHandle
 from distpool.runtime.launcher import LaunchPlan
 from distpool.runtime.session import ENDING, Workers, open_workers
@@ -105,15 +105,44 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
             try:
                 function_id, call = workers.arguments.pickle_call(fn, args, kwargs)
             except Exception as error:
-                text = "".join(traceback.format_exception(error))
-                error.__cause__ = RemoteTraceback(f'\n"""\n{text}"""')
-                future.set_exception(error)
-                return future
-            workers.hand_in_call(function_id, call, future, options, "" if function_id else name_of(fn))
+                self._fail(future, workers, error)
+            else:
+                workers.hand_in_call(function_id, call, future, options, "" if function_id else name_of(fn))
         workers.poke()
         if self._progress is not None:
             self._watch(future)
         return future
+
+    def _submit_chunk(
+        self, options: CallOptions, fn: Callable[..., Any], chunk: list[tuple[Any, ...]], first: int, chunksize: int
+    ) -> ProcessFuture:
+        """`[fn(*args) for args in chunk]` as one call, whose items are begun one by one; the first has number `first`."""
+        with self._shutdown_lock:
+            workers = self._workers
+            if workers is None or not workers.is_open() or ENDING:
+                workers = self._start_or_refuse(workers)
+            future = ProcessFuture(workers, breaks=self._breaks)
+            try:
+                function_id, items = workers.arguments.pickle_chunk(fn, chunk, first)
+            except Exception as error:
+                self._fail(future, workers, error)
+            else:
+                name = "" if function_id else name_of(fn)
+                mode = CallMode.STAR_CHUNK
+                workers.hand_in(function_id, mode, [items], future, first // chunksize, options, name, chunksize)
+        workers.poke()
+        if self._progress is not None:
+            self._watch(future)
+        return future
+
+    def _fail(self, future: ProcessFuture, workers: Workers, error: Exception) -> None:
+        """A call could not be pickled."""
+        text = "".join(traceback.format_exception(error))
+        error.__cause__ = RemoteTraceback(f'\n"""\n{text}"""')
+        future.set_exception(error)
+        if self._start_method != "fork":
+            # As in the standard library, which starts a worker for each call before it pickles the call.
+            workers.hand_in_call(*workers.arguments.pickle_call(bool, (), {}), _Nobody())
 
     def map(
         self,
@@ -129,7 +158,7 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
         `timeout`: seconds from now after which the iterator raises TimeoutError. `buffersize`: how many results may be
         waited for before more of the input is read; None reads it all at once. `progress`: show how far it is.
         """
-        return map_calls(self, fn, iterables, timeout, chunksize, buffersize, progress=progress)
+        return map_calls(self, self._options, fn, iterables, timeout, chunksize, buffersize, progress=progress)
 
     def with_options(self, **options: Any) -> ExecutorWithOptions:
         """This executor with other options for the calls that are made through the result.
@@ -239,6 +268,21 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
         return workers
 
 
+def __getattr__(name: str) -> Any:
+    """What the standard module has beside these names."""
+    return getattr(standard_process, name)
+
+
+class _Nobody:
+    """The sink of a call whose end nobody waits for."""
+
+    def begin(self) -> bool:
+        return True
+
+    def deliver(self, first: int, outcomes: list[Outcome]) -> None:
+        pass
+
+
 def _close_if_owned(workers: Workers) -> None:
     if workers.is_owned_here():
         workers.close()
@@ -276,7 +320,7 @@ class ExecutorWithOptions(standard.Executor):
         progress: bool = False,
     ) -> Iterator[Any]:
         """See `ProcessPoolExecutor.map`."""
-        return map_calls(self, fn, iterables, timeout, chunksize, buffersize, progress=progress)
+        return map_calls(self._owner, self._options, fn, iterables, timeout, chunksize, buffersize, progress=progress)
 
     def with_options(self, **options: Any) -> ExecutorWithOptions:
         """The same with these options changed."""

@@ -86,6 +86,15 @@ def test_who_reads_the_executors_inside_can_wait_for_its_end(libraries):
     compare(scenario, libraries)
 
 
+def test_a_call_that_cannot_be_pickled_starts_a_worker_too(libraries):
+    def scenario(library):
+        with library.executor(3) as executor:
+            futures = [executor.submit(abs, library.context.Lock()) for _ in range(2)]
+            return len(executor._processes), [type(future.exception(LIMIT_S)) for future in futures]
+
+    compare(scenario, libraries)
+
+
 def test_a_failing_initializer_breaks_the_executor(libraries):
     def scenario(library):
         with library.executor(1, initializer=tasks.failing_initializer) as executor:
