@@ -260,6 +260,8 @@ class Workers:
 
     def _note_gone(self) -> None:
         self._gone.set()
+        # No cycle is left, so that what the initializer's arguments hold is free when its pool is.
+        self._group.on_gone = _do_nothing
         _open_workers.pop(id(self), None)
 
     def _post(self, function: Callable[..., None], *args: Any) -> None:
@@ -348,6 +350,10 @@ def wait_for_threads_to_end() -> None:
     until = time.monotonic() + 0.05
     while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < until:
         time.sleep(0.0001)
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def _wait_briefly(timeout_s: float | None) -> None:

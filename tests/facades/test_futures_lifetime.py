@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import time
+import weakref
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -82,6 +83,22 @@ def test_who_reads_the_executors_inside_can_wait_for_its_end(libraries):
         manager.join(LIMIT_S)
         queue.join_thread()
         return before, was_alive, manager.is_alive(), executor._executor_manager_thread, future.result(0)
+
+    compare(scenario, libraries)
+
+
+def test_what_the_initializer_was_given_is_free_when_the_executor_is(libraries):
+    def scenario(library):
+        gc.disable()  # so that a cycle would keep it
+        try:
+            given = library.context.Lock()
+            reference = weakref.ref(given)
+            with library.executor(1, initializer=id, initargs=(given,)) as executor:
+                executor.submit(tasks.square, 3).result(LIMIT_S)
+            del given, executor
+            return reference() is None
+        finally:
+            gc.enable()
 
     compare(scenario, libraries)
 
