@@ -11,6 +11,7 @@ import traceback
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures as standard
+from concurrent.futures import process as standard_process
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -116,7 +117,7 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
     def _submit_chunk(
         self, options: CallOptions, fn: Callable[..., Any], chunk: list[tuple[Any, ...]], first: int, chunksize: int
     ) -> ProcessFuture:
-        """`[fn(*args) for args in chunk]` as one call, whose items are begun one by one; the first has number `first`."""
+        """`[fn(*args) for args in chunk]` as one call, whose items are begun one by one. The first is number `first`."""
         with self._shutdown_lock:
             workers = self._workers
             if workers is None or not workers.is_open() or ENDING:
@@ -215,6 +216,18 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
             workers.join()
             if self._progress is not None:
                 self._progress.close()
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> bool | None:
+        """Shut down and wait; after Ctrl-C end at once."""
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            self._interrupt()
+        self.shutdown(wait=True)
+        return None
+
+    def _interrupt(self) -> None:
+        workers = self._workers
+        if workers is not None and workers.is_owned_here():
+            workers.terminate(OutcomeKind.BROKEN, "the program was interrupted")
 
     def terminate_workers(self) -> None:
         """End the workers with SIGTERM, now: pending futures raise BrokenProcessPool."""

@@ -324,8 +324,11 @@ ENDING: list[bool] = []
 
 
 def _drain_at_exit() -> None:
-    """The interpreter is about to end: executors finish what was submitted, as the standard ones do."""
+    """The interpreter is about to end: executors finish what was submitted, as the standard ones do, unless it was
+    ended by Ctrl-C."""
     ENDING.append(True)
+    if issubclass(getattr(sys, "last_type", None) or Exception, KeyboardInterrupt):
+        return
     for workers in list(_open_workers.values()):
         if workers.drains_at_exit:
             workers.close()
