@@ -57,7 +57,7 @@ class Settings(msgspec.Struct, frozen=True):
     """Workers that may fail in a row before they are ready; then the pool is broken, instead of starting for ever."""
 
     start_kills_limit: int = 20
-    """The same where the last one was ended by SIGKILL or SIGTERM."""
+    """The same where the last one was ended by SIGKILL or SIGTERM before its initializer began."""
 
 
 SETTINGS = Settings()

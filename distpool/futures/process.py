@@ -117,7 +117,7 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
     def _submit_chunk(
         self, options: CallOptions, fn: Callable[..., Any], chunk: list[tuple[Any, ...]], first: int, chunksize: int
     ) -> ProcessFuture:
-        """`[fn(*args) for args in chunk]` as one call, whose items are begun one by one. The first is number `first`."""
+        """`[fn(*args) for args in chunk]` as one call, whose items are begun one by one from number `first` on."""
         with self._shutdown_lock:
             workers = self._workers
             if workers is None or not workers.is_open() or ENDING:

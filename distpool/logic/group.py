@@ -27,6 +27,7 @@ from distpool.logic.losses import (
     may_repeat,
     rest_of_chunk,
     start_failure_text,
+    was_killed_early,
 )
 from distpool.logic.outbox import Outbox
 from distpool.protocol.messages import (
@@ -160,7 +161,9 @@ class Group:
             return
         if not lease.was_ready:
             self._failed_starts += 1
-            if self._failed_starts >= self._start_failures_limit(death):
+            settings = self._settings
+            limit = settings.start_kills_limit if was_killed_early(death) else settings.start_failures_limit
+            if self._failed_starts >= (1 if self.plan.breaks else limit):
                 self.break_down(start_failure_text(death, self._failed_starts, lease.failure), outbox)
         elif self.plan.breaks and not may_repeat(begun):
             self.queue.push_back([*begun, *unbegun])
@@ -173,12 +176,6 @@ class Group:
         self.queue.push_back(unbegun)
         for span in begun:
             self._lose(span, death, outbox)
-
-    def _start_failures_limit(self, death: Death) -> int:
-        if self.plan.breaks:
-            return 1
-        # Somebody else's signal says little about the initializer.
-        return self._settings.start_kills_limit if death.exitcode in _KILLS else self._settings.start_failures_limit
 
     def _name_of(self, span: Span) -> str:
         blob = self._functions.get(span.bundle.function)
@@ -362,5 +359,4 @@ class Group:
             outbox.put(LAUNCHER, StopGroup(self.id, True, busy))
 
 
-_KILLS = frozenset({-9, -15})
 _NOTHING: list[tuple[Lease, list[Span]]] = []

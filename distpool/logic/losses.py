@@ -29,6 +29,7 @@ _SIGNALS = {
     31: "SIGSYS",
 }
 _CRASHES = frozenset({4, 6, 7, 8, 11})
+_KILLS = frozenset({-9, -15})
 _MIB = 1024 * 1024
 
 
@@ -87,6 +88,11 @@ def loss_of(span: Span, death: Death, name: str) -> Outcome:
     else:
         text += " The call was not run again, as it may have had effects; with_options(retries=1) allows it."
     return OutcomeKind.LOST, msgspec.msgpack.encode(Loss(text, bundle.name or name, death))
+
+
+def was_killed_early(death: Death) -> bool:
+    """A worker was ended from outside before its initializer began: that says little about the next one."""
+    return death.exitcode in _KILLS and not death.items_begun
 
 
 def start_failure_text(death: Death, failures: int, traceback: bytes | None) -> str:

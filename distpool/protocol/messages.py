@@ -75,7 +75,8 @@ class FunctionBlob(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 class Death(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """How a worker process ended and what it left. `exitcode` is negative for a signal. `unbegun`: calls that it held
-    and had not begun. `items_begun`: of the chunk that it ran. `stderr`: the last lines that it wrote there."""
+    and had not begun. `items_begun`: of the chunk that it ran, or 1 when it had begun its initializer. `stderr`: the
+    last lines that it wrote there."""
 
     pid: int
     exitcode: int

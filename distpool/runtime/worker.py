@@ -97,6 +97,7 @@ class Worker:
             if setup.pickled is not None:
                 initializer, initargs = pickle.loads(setup.pickled)
             if initializer is not None:
+                self._ring.items[0] = 1
                 initializer(*initargs)
         except BaseException as error:
             self._send(WorkerUnusable(trace_of(error).encode()))
