@@ -1,10 +1,15 @@
-"""Print distpool's figures beside the standard library's, and whether the goals are met.
+"""Compare distpool, the standard library and the installed peers, and say whether distpool's goals are reached.
 
-    python benchmarks/run.py [--rounds N] [--only NAME ...]
+    python benchmarks/run.py [--rounds N] [--peer-rounds N] [--only QUESTION ...] [--libraries NAME ...]
+                             [--json PATH] [--chart PATH]
+    python benchmarks/run.py --from-json PATH [--only QUESTION ...] [--chart PATH]
 
 Each round asks every question once of each library, one after the other and in turns, each in a fresh process, so that
-both see the same machine. Shown are the medians over the rounds, the ratio of the medians (distpool / standard), and
-in brackets the smallest and largest ratio of a single round.
+all see the same machine. Shown are the medians over the rounds, the median of the rounds' ratios (library / standard
+library), and in brackets the smallest and largest ratio of a round. Peers are asked in the first rounds only, with a
+time limit. `--json` keeps all answers, from which `--from-json` prints and draws again.
+
+The exit status is 1 when a goal is missed or distpool fails. Peers: `pip install '.[benchmarks]'`.
 """
 
 from __future__ import annotations
@@ -13,126 +18,106 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import sys
-from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from statistics import median
 
-FOLDER = Path(__file__).resolve().parent
-KINDS = ("standard", "distpool")
+from asking import Answer, ask
+from libraries import LIBRARIES, OURS, PEERS, STANDARD, WORKERS
+from report import print_report
+
+QUESTIONS = [
+    "lone_call",
+    "lone_call_busy",
+    "map_chunks",
+    "map_items",
+    "imap_unordered",
+    "submit_burst",
+    "apply_async_burst",
+    "uneven_tasks",
+    "cold_start",
+    "import_time",
+    "idle",
+    "many_workers",
+    "outstanding",
+    "worker_killed",
+]
 QUIET_LOAD = 0.7
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One line of the table. `ratio_goal`, `value_goal`: the limit for the ratio or for distpool's own figure."""
+def main():
+    options = read_options()
+    if options.from_json:
+        run = json.loads(options.from_json.read_text())
+    else:
+        run = new_run(options)
+        if options.json:
+            options.json.write_text(json.dumps(run, indent=1) + "\n")
+    answers = [Answer(**answer) for answer in run["answers"]]
+    figures = {question: import_module(question).FIGURES for question in options.only}
+    print(describe(run))
+    all_reached = print_report(figures, answers, run["not_installed"])
+    if options.chart:
+        # Only here: the table needs no matplotlib.
+        from chart import draw
 
-    question: str
-    key: str
-    label: str
-    digits: int = 0
-    ratio_goal: float | None = None
-    value_goal: float | None = None
-    more_is_better: bool = False
-
-    def goal(self) -> str:
-        limit = self.ratio_goal if self.ratio_goal is not None else self.value_goal
-        if limit is None:
-            return ""
-        sign = "≥" if self.more_is_better else "≤"
-        return f"{sign} {limit:g} ×" if self.ratio_goal is not None else f"{sign} {limit:g}"
-
-    def is_met(self, ratio: float, value: float) -> bool | None:
-        limit, reached = (self.ratio_goal, ratio) if self.ratio_goal is not None else (self.value_goal, value)
-        if limit is None:
-            return None
-        # What is shown is what counts: 0.0 % is a goal that no measurement meets to the last digit.
-        reached = round(reached, 2 if self.ratio_goal is not None else self.digits)
-        return reached >= limit if self.more_is_better else reached <= limit
+        draw(figures, answers, describe(run), options.chart)
+    return 0 if all_reached else 1
 
 
-FIGURES = [
-    Figure("lone_call", "apply_us", "lone Pool.apply, µs", 1, ratio_goal=0.7),
-    Figure("lone_call", "submit_us", "lone submit().result(), µs", 1, ratio_goal=0.7),
-    Figure("map_chunks", "items_per_s", "map, default chunks, items/s", ratio_goal=0.9, more_is_better=True),
-    Figure("imap_unordered", "items_per_s", "imap_unordered, chunksize 1, items/s", ratio_goal=6, more_is_better=True),
-    Figure("submit_burst", "calls_per_s", "20,000 submit + as_completed, calls/s", ratio_goal=8, more_is_better=True),
-    Figure("import_time", "import_ms", "import, ms", 1, ratio_goal=2.5),
-    Figure("cold_start", "pool_ms", "Pool(2) to first result to closed, ms", 1, ratio_goal=2),
-    Figure("cold_start", "process_ms", "the same, the whole process, ms", 1),
-    Figure("idle", "cpu_percent", "idle pool, CPU %", 1, value_goal=0.0),
-    Figure("idle", "wake_ups_per_s", "idle pool, wake-ups/s", 1),
-    Figure("idle", "pss_mb", "idle pool, PSS of all processes, MB", 1, value_goal=45),
-    Figure("idle", "pss_beside_driver_mb", "idle pool, PSS without the driver, MB", 1),
-    Figure("idle", "processes", "idle pool, processes"),
-]
-QUESTIONS = list(dict.fromkeys(figure.question for figure in FIGURES))
-
-Rounds = dict[tuple[str, str], list[dict[str, float]]]
-"""(question, kind) to the figures of each round."""
-
-
-def main() -> int:
+def read_options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="how often each question is asked (default 5)")
+    parser.add_argument("--peer-rounds", type=int, default=3, help="the same for peers (default 3, at most --rounds)")
+    parser.add_argument("--peer-limit", type=float, default=120, help="seconds for a peer's answer (default 120)")
     parser.add_argument("--only", nargs="+", choices=QUESTIONS, default=QUESTIONS, help="ask these questions only")
-    options = parser.parse_args()
-    print(f"Python {platform.python_version()}, {os.cpu_count()} CPUs, 2 workers, {options.rounds} rounds", flush=True)
+    parser.add_argument(
+        "--libraries",
+        nargs="+",
+        choices=LIBRARIES,
+        default=LIBRARIES,
+        help="ask these only; the standard library and distpool always",
+    )
+    parser.add_argument("--json", type=Path, help="write all answers to this file")
+    parser.add_argument("--from-json", type=Path, help="ask nothing, print what an earlier run has written")
+    parser.add_argument("--chart", type=Path, help="draw a chart, PNG (needs matplotlib)")
+    return parser.parse_args()
+
+
+def new_run(options):
+    versions = {name: version_of(name) for name in PEERS if name in options.libraries}
+    peers = [name for name, installed in versions.items() if installed]
     load = os.getloadavg()[0]
     if load > QUIET_LOAD:
         # On busy CPUs a sleeping thread wakes several times faster, which flatters whoever sleeps most.
-        print(
-            f"The load is {load:.1f}: other programs use the CPUs, so these ratios are not the machine's.", flush=True
-        )
-    rounds = ask(options.only, options.rounds)
-    figures = [figure for figure in FIGURES if figure.question in options.only]
-    return print_table(figures, rounds)
+        print(f"The load is {load:.1f}: other programs use the CPUs, these are not the machine's ratios.", flush=True)
+    answers = ask(options.only, peers, options.rounds, options.peer_rounds, options.peer_limit)
+    return {
+        "python": platform.python_version(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "workers": WORKERS,
+        "rounds": options.rounds,
+        "load_before": load,
+        "versions": {OURS: version_of(OURS), **{name: versions[name] for name in peers}},
+        "not_installed": [name for name in versions if name not in peers],
+        "answers": [vars(answer) for answer in answers],
+    }
 
 
-def ask(questions: list[str], count: int) -> Rounds:
-    rounds: Rounds = {(question, kind): [] for question in questions for kind in KINDS}
-    for number in range(count):
-        for question in questions:
-            # By turns, so that none is always the one that finds the caches warm.
-            for kind in KINDS if number % 2 == 0 else reversed(KINDS):
-                rounds[question, kind].append(measured(question, kind))
-        print(f"round {number + 1} of {count}", file=sys.stderr, flush=True)
-    return rounds
+def version_of(name):
+    try:
+        return version("distributed" if name == "dask" else name)
+    except PackageNotFoundError:
+        return None
 
 
-def measured(question: str, kind: str) -> dict[str, float]:
-    """The answer of a fresh process."""
-    command = [sys.executable, str(FOLDER / f"{question}.py"), kind]
-    library = os.pathsep.join([str(FOLDER.parent), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    done = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": library}, stdout=subprocess.PIPE, text=True, check=True, timeout=300
+def describe(run):
+    versions = ", ".join(f"{name} {number}" for name, number in run["versions"].items() if number)
+    return (
+        f"Python {run['python']}, {run['cpus']} CPUs, {run['workers']} workers, {run['rounds']} rounds; {STANDARD} "
+        f"library, {versions}"
     )
-    figures: dict[str, float] = json.loads(done.stdout)
-    return figures
-
-
-def print_table(figures: list[Figure], rounds: Rounds) -> int:
-    """Returns the exit status: 1 when a goal is missed."""
-    print(f"{'':40} {'standard':>12} {'distpool':>12} {'ratio':>7} {'(min-max)':>15} {'goal':>8}")
-    missed = 0
-    for figure in figures:
-        standard, ours = ([answer[figure.key] for answer in rounds[figure.question, kind]] for kind in KINDS)
-        ratio = ratio_of(median(ours), median(standard))
-        ratios = [ratio_of(one, other) for one, other in zip(ours, standard, strict=True)]
-        met = figure.is_met(ratio, median(ours))
-        missed += met is False
-        values = " ".join(f"{median(side):12,.{figure.digits}f}" for side in (standard, ours))
-        spread = f"({min(ratios):.2f}-{max(ratios):.2f})"
-        verdict = {None: "", True: "met", False: "MISSED"}[met]
-        print(f"{figure.label:40} {values} {ratio:7.2f} {spread:>15} {figure.goal():>8} {verdict}".rstrip())
-    return 1 if missed else 0
-
-
-def ratio_of(ours: float, standard: float) -> float:
-    if standard:
-        return ours / standard
-    return 1.0 if not ours else float("inf")
 
 
 if __name__ == "__main__":
