@@ -10,7 +10,11 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 COLUMNS = 3
-PANEL_INCHES = (10 / COLUMNS, 1.62)
+WIDTH_INCHES = 10
+NAMES_INCHES, NUMBERS_INCHES = 0.62, 1.22
+BAR_INCHES, TITLE_INCHES, FOOTER_INCHES = 0.18, 0.5, 0.3
+"""All in inches: a panel is a column's width, with the names on the left and the numbers on the right of its bars."""
+
 DOTS_PER_INCH = 200
 OUR_COLOR, STANDARD_COLOR, PEER_COLOR = "#0b6bcb", "#8a8f98", "#cfd3d9"
 TEXT_COLOR, FAINT_COLOR = "#1f2328", "#656d76"
@@ -23,18 +27,35 @@ def draw(figures, answers, footer, path):
     panels = [(question, figure) for question in figures for figure in figures[question] if figure.panel]
     panels = [(figure, bars_of(answers, question, figure)) for question, figure in panels]
     panels = [(figure, bars) for figure, bars in panels if len(bars) > 1]
-    rows = -(-len(panels) // COLUMNS)
+    rows = [panels[start : start + COLUMNS] for start in range(0, len(panels), COLUMNS)]
+    height = FOOTER_INCHES + sum(map(row_inches, rows))
     with mpl.rc_context({"font.family": "sans-serif", "font.size": 7.5, "text.color": TEXT_COLOR}):
-        size = (PANEL_INCHES[0] * COLUMNS, PANEL_INCHES[1] * rows + 0.5)
-        picture, grid = plt.subplots(rows, COLUMNS, figsize=size, squeeze=False)
-        for axes, (figure, bars) in zip(grid.flat, panels, strict=False):
-            draw_panel(axes, figure, bars)
-        for axes in grid.flat[len(panels) :]:
-            axes.axis("off")
-        picture.text(0.008, 0.008, footer, fontsize=6.5, color=FAINT_COLOR)
-        picture.tight_layout(rect=(0, 0.2 / size[1], 1, 1), h_pad=1.1, w_pad=1.4)
+        picture = plt.figure(figsize=(WIDTH_INCHES, height))
+        top = height
+        for row in rows:
+            for column, (figure, bars) in enumerate(row):
+                draw_panel(picture.add_axes(place(column, top, len(bars), height)), figure, bars)
+            top -= row_inches(row)
+        picture.text(0.008, 0.07 / height, footer, fontsize=6.5, color=FAINT_COLOR)
         picture.savefig(path, dpi=DOTS_PER_INCH, facecolor="white")
         plt.close(picture)
+
+
+def row_inches(row):
+    return TITLE_INCHES + BAR_INCHES * max(len(bars) for _, bars in row)
+
+
+def place(column, top, bars, height):
+    """Left, bottom, width and height of a panel's bars, as parts of the picture. All bars are equally thick."""
+    width = WIDTH_INCHES / COLUMNS
+    left = column * width + NAMES_INCHES
+    bottom = top - TITLE_INCHES + 0.1 - BAR_INCHES * bars
+    return (
+        left / WIDTH_INCHES,
+        bottom / height,
+        (width - NAMES_INCHES - NUMBERS_INCHES) / WIDTH_INCHES,
+        BAR_INCHES * bars / height,
+    )
 
 
 def bars_of(answers, question, figure):
@@ -67,8 +88,7 @@ def draw_panel(axes, figure, bars):
         )
         text.set_color(OUR_COLOR if name == OURS else TEXT_COLOR)
         axes.get_yticklabels()[row].set_weight(weight)
-    axes.invert_yaxis()
-    axes.set_ylim(max(len(names), 4) - 0.4, -0.6)
+    axes.set_ylim(len(names) - 0.5, -0.5)
     direction = "more is better" if figure.more_is_better else "less is better"
     axes.set_title(figure.panel, loc="left", fontsize=8.5, weight="bold", pad=12, x=0)
     scale = ", log scale" if is_log else ""
@@ -90,12 +110,28 @@ def draw_panel(axes, figure, bars):
 
 
 def label_of(figure, name, result):
-    value = f"{with_prefix(result.value)}" if result.value >= 10_000 else figure.shown(result.value)
-    value = f"{value} {figure.unit}".strip()
+    value = with_unit(figure, result.value)
     if name == STANDARD or result.ratio is None or figure.unit == "%":
         return value
     return f"{value}   {short(result.ratio)}"
 
 
-def with_prefix(value):
-    return f"{value / 1e6:.1f} M" if value >= 1e6 else f"{value / 1e3:.0f} k"
+def with_unit(figure, value):
+    """Three or four digits: 1.2 ms for 1,200 µs, 7.5 M/s for 7,500,000 items/s."""
+    unit, digits = figure.unit, figure.digits
+    larger = {"µs": "ms", "ms": "s"}.get(unit)
+    if larger and value >= 1000:
+        value, unit, digits = value / 1000, larger, 1
+    elif unit.endswith("/s"):
+        value, unit, digits = per_second(value)
+    elif value >= 100:
+        digits = 0
+    return f"{value:,.{digits}f} {unit}"
+
+
+def per_second(rate):
+    if rate >= 1e6:
+        return rate / 1e6, "M/s", 1
+    if rate >= 1e3:
+        return rate / 1e3, "k/s", 1 if rate < 1e4 else 0
+    return rate, "/s", 0

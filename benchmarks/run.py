@@ -113,11 +113,10 @@ def version_of(name):
 
 
 def describe(run):
-    versions = ", ".join(f"{name} {number}" for name, number in run["versions"].items() if number)
-    return (
-        f"Python {run['python']}, {run['cpus']} CPUs, {run['workers']} workers, {run['rounds']} rounds; {STANDARD} "
-        f"library, {versions}"
-    )
+    rounds = f"{run['rounds']} round{'s' * (run['rounds'] > 1)}"
+    versions = [f"{name} {number}" for name, number in run["versions"].items() if number]
+    place = f"Python {run['python']}, {run['cpus']} CPUs, {run['workers']} workers, {rounds}"
+    return f"{place}; {', '.join([f'{STANDARD} library', *versions])}"
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def reason_for_nothing(answers, question, library):
 def short(ratio):
     """120 ×, 3.4 ×, 0.21 ×, 1/23,000 ×."""
     if ratio < 0.095:
-        return f"1/{1 / ratio:,.0f} ×" if ratio else "0 ×"
+        return f"1/{float(f'{1 / ratio:.2g}'):,.0f} ×" if ratio else "0 ×"
     if ratio >= 9.95:
         return f"{ratio:,.0f} ×"
     return f"{ratio:.1f} ×" if ratio >= 0.995 else f"{ratio:.2f} ×"
