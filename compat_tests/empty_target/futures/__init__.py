@@ -1,0 +1,1 @@
+"""The same in place of `concurrent.futures`."""
