@@ -27,7 +27,8 @@ Some of the classes are about what distpool takes over from the standard library
 classes of thread pools and managers. They show that it is there under distpool's names.
 
 *Skipped* tests skip themselves, on the standard library too: they are about another system, another start method, or
-switched off by CPython. *Excluded* tests ask about the inside of the standard library, and each has its reason below.
+switched off by CPython. *Excluded* tests ask about the inside of the standard library or are wrong themselves, and each
+has its reason below.
 
 To run them yourself, in a checkout, with a Python that has its `test` package (one built from source has; Debian's is
 in `libpython3.X-testsuite`):
