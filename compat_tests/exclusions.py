@@ -35,7 +35,7 @@ EXCLUSIONS = (
     ),
     Exclusion(
         r"test_multiprocessing_\w+\.WithThreadsTestPool\.test_terminate",
-        "The test fails by chance on the standard library too, whose `ThreadPool` distpool takes over. Threads cannot be "
+        "The test fails by chance on the standard library too, whose `ThreadPool` distpool has. Threads cannot be "
         "forced to end, so it waits for five minutes when a first call has begun before `terminate`. The suites of "
         "Python 3.13 have it corrected",
         last_version=(3, 12),
