@@ -7,12 +7,14 @@ that has not, and that starts a fresh interpreter for each worker.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import pickle
 import select
 import signal
 import socket
+import sys
 import time
 import traceback
 from importlib import import_module
@@ -42,6 +44,9 @@ from distpool.transport.ring import ring_size
 
 _START_FAILED = 71
 _ORPHANS_LIMIT_S = 0.5
+
+# Until Python 3.12 `BaseProcess._bootstrap` runs them; since then who calls it in a forked child runs atexit's.
+_BOOTSTRAP_RUNS_EXIT_FUNCTIONS = sys.version_info < (3, 13)
 
 
 class TemplatePlan(msgspec.Struct):
@@ -214,8 +219,13 @@ class Template:
                 os.close(watch)
             for number, handler in self._handlers.items():
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            if not _BOOTSTRAP_RUNS_EXIT_FUNCTIONS:
+                atexit._clear()
+                atexit.register(util._exit_function)  # type: ignore[attr-defined]
             status = worker._bootstrap(parent_sentinel=self._driver)
         finally:
+            if not _BOOTSTRAP_RUNS_EXIT_FUNCTIONS:
+                atexit._run_exitfuncs()
             os._exit(status)
 
     def _spawn(self, worker: WorkerProcess, own: tuple[int, ...]) -> int:

@@ -1,5 +1,6 @@
 """What the workers run. Imports next to nothing, because a spawned worker imports it for each test."""
 
+import atexit
 import importlib
 import multiprocessing
 import os
@@ -7,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from multiprocessing import util
 
 held = None
 
@@ -244,6 +246,12 @@ def ones(count):
 
 def exit_at_once(code):
     os._exit(code)
+
+
+def note_exit(folder):
+    """As an initializer: leave a file for each kind of exit function that runs."""
+    util.Finalize(None, (folder / "finalizer").touch, exitpriority=0)
+    atexit.register((folder / "atexit").touch)
 
 
 def failing_initializer():
