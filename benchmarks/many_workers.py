@@ -22,7 +22,7 @@ FIGURES = [
         "%",
         value_goal=80,
         more_is_better=True,
-        panel="32 workers: rate, part of 2 workers'",
+        panel="Rate of 32 workers to that of 2",
     ),
     Figure("rate_2", "the same: rate with 2 workers", "calls/s", more_is_better=True),
     Figure("rate_32", "the same: rate with 32 workers", "calls/s", more_is_better=True),

@@ -18,7 +18,13 @@ from libraries import WORKERS, NotOffered, main, open_executor, open_pool, secon
 
 FIGURES = [
     Figure(
-        "percent", "uneven calls, part of the optimum", "%", 1, value_goal=95, more_is_better=True, panel="Uneven calls"
+        "percent",
+        "uneven calls, part of the optimum",
+        "%",
+        1,
+        value_goal=95,
+        more_is_better=True,
+        panel="Uneven calls: part of the optimum",
     ),
 ]
 CALLS = 60

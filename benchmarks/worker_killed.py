@@ -21,7 +21,14 @@ from figure import Figure
 from libraries import OURS, fewer, main, noop, open_executor, open_pool
 
 FIGURES = [
-    Figure("executor_p50_ms", "executor's worker killed, p50", "ms", 2, value_goal=10, panel="Worker killed → error"),
+    Figure(
+        "executor_p50_ms",
+        "executor's worker killed, p50",
+        "ms",
+        2,
+        value_goal=10,
+        panel="Worker killed: time to the error",
+    ),
     Figure("executor_p99_ms", "executor's worker killed, p99", "ms", 2, value_goal=50),
     Figure("pool_p50_ms", "Pool's worker killed, p50", "ms", 2, value_goal=10),
     Figure("pool_p99_ms", "Pool's worker killed, p99", "ms", 2, value_goal=50),
