@@ -211,6 +211,8 @@ class IMapIterator(standard.IMapIterator):  # type: ignore[type-arg]
                 self._arrange(length, [(False, error)])
             self._length = length + (error is not None)
             self._changed.notify_all()
+        # Whoever waits may run the loop meanwhile, and would not see it there.
+        self._workers.post(_look_again)
         if self._progress is not None:
             self._advance([])
 
@@ -290,6 +292,10 @@ class IMapUnorderedIterator(IMapIterator):
         if self._arrived == self._ended_at:
             self._ready.extend(last)
             last.clear()
+
+
+def _look_again() -> None:
+    """Posted to the loop, it ends a wait there."""
 
 
 def _run_callback(callback: Callback, value: object) -> None:

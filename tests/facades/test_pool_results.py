@@ -1,6 +1,8 @@
 """What a pool hands back: AsyncResult, MapResult and the iterators, with their time-outs."""
 
 import multiprocessing
+import threading
+import time
 
 import pytest
 
@@ -122,6 +124,30 @@ def test_next_runs_out_of_time_and_the_item_comes_later(pools, new_gate, method)
 @pytest.mark.parametrize("chunksize", [0, -1])
 def test_an_iterator_refuses_a_chunk_size_below_one(pools, method, chunksize):
     compare(lambda pool: getattr(pool, method)(tasks.square, [1], chunksize), pools, raises=ValueError)
+
+
+@pytest.mark.parametrize("method", ["imap", "imap_unordered"])
+@pytest.mark.parametrize("error", [None, KeyError("late")])
+def test_an_input_that_ends_late_ends_the_wait_for_its_next_result(pools, method, error):
+    def scenario(pool):
+        has_first = threading.Event()
+
+        def items():
+            yield 2
+            has_first.wait(LIMIT_S)
+            time.sleep(0.05)  # the reader waits for the next result by then
+            if error is not None:
+                raise error
+
+        results = getattr(pool, method)(tasks.square, items())
+        first = results.next(LIMIT_S)
+        has_first.set()
+        try:
+            results.next(LIMIT_S)
+        except (StopIteration, KeyError) as end:
+            return first, repr(end)
+
+    compare(scenario, pools)
 
 
 def test_imap_with_chunks_is_iterated_like_a_generator(pools):
