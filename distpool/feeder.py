@@ -29,7 +29,8 @@ _GAP = object()
 class Feed:
     """One input on its way: items gather in a buffer, and whoever holds the loop takes all that are there at once.
 
-    `buffersize`: how many items may be read beyond those whose results have been taken; None leaves it to the workers.
+    `buffersize`: how many items may be read beyond those whose results have been taken, at least one chunk of them;
+    None leaves it to the workers.
     """
 
     def __init__(
@@ -49,7 +50,8 @@ class Feed:
         self._mode = CallMode.ITEM if chunksize == 1 else CallMode.CHUNK
         self._chunksize = chunksize
         self._options = options
-        self._most = None if buffersize is None else max(1, buffersize // chunksize)
+        self._most = None if buffersize is None else buffersize // chunksize
+        self._taken = 0
         self._function_id: Any = None
         self._buffer: deque[Entry] = deque()
         self._is_posted = False
@@ -94,9 +96,15 @@ class Feed:
         self._is_stopped = True
         self._result.notify()
 
+    def note_taken(self, count: int) -> None:
+        """So many results, or chunks of them, have been taken in all."""
+        self._taken = count
+        self._result.notify()
+
     def _wait_for_room(self, sent: int) -> None:
-        if self._most is not None:
-            self._result.wait_for_room(sent, self._most, lambda: self._is_stopped)
+        most = self._most
+        if most is not None:
+            self._result.wait_until(lambda: sent - self._taken < most or self._is_stopped)
 
     def _push(self, position: int, item: Any) -> None:
         try:
@@ -161,19 +169,24 @@ class Feed:
 class Bounded:
     """The results of an input that is read only as they are taken; with it goes the wish for more."""
 
-    def __init__(self, feed: Feed, result: IMapIterator) -> None:
+    def __init__(self, feed: Feed, result: IMapIterator, *, by_chunks: bool) -> None:
         self._feed = feed
         self._result = result
+        self._by_chunks = by_chunks
 
     def __iter__(self) -> Bounded:
         return self
 
     def next(self, timeout: float | None = None) -> Any:
         """The next result; see `IMapIterator.next`."""
+        if self._by_chunks:
+            # Who asks for a chunk has taken all of the one before, and nobody knows earlier.
+            self._feed.note_taken(self._result.taken())
         try:
             return self._result.next(timeout)
         finally:
-            self._result.notify()
+            if not self._by_chunks:
+                self._feed.note_taken(self._result.taken())
 
     __next__ = next
 

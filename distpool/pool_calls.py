@@ -237,13 +237,15 @@ class PoolCalls:
         _check_buffersize(buffersize)
         if self._options.timeout_s is not None:
             chunksize = 1  # the limit is each item's own
+        if buffersize is not None:
+            chunksize = min(chunksize, buffersize)
         bar = None
         if progress:
             bar = Progress(len(iterable) if isinstance(iterable, Sized) else None)
         result = kind(self, self._workers, chunksize, bar)
         feed = Feed(self._workers, func, iter(iterable), chunksize, result, self._options, buffersize)
         self._feeder.add(feed)
-        chunks: Iterator[Any] = result if buffersize is None else Bounded(feed, result)
+        chunks: Iterator[Any] = result if buffersize is None else Bounded(feed, result, by_chunks=chunksize > 1)
         if chunksize == 1:
             return chunks
         return (item for chunk in chunks for item in chunk)

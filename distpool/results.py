@@ -231,10 +231,14 @@ class IMapIterator(standard.IMapIterator):  # type: ignore[type-arg]
         with self._changed:
             self._changed.wait_for(lambda: sent - self._arrived <= most or self._workers.is_over())
 
-    def wait_for_room(self, sent: int, most: int, is_stopped: Callable[[], bool]) -> None:
-        """The feeder: wait while `most` of the `sent` results have not been taken."""
+    def wait_until(self, may_go_on: Callable[[], bool]) -> None:
+        """The feeder: wait until it may go on, or need not."""
         with self._changed:
-            self._changed.wait_for(lambda: sent - self._yielded < most or is_stopped() or self._workers.is_over())
+            self._changed.wait_for(lambda: may_go_on() or self._workers.is_over())
+
+    def taken(self) -> int:
+        """How many results, or chunks of them, have been taken."""
+        return self._yielded
 
     def notify(self) -> None:
         """A result was taken, or nobody wants any more: the feeder may look again."""
