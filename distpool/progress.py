@@ -8,6 +8,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -25,30 +27,48 @@ class Bar(Protocol):
 
 
 class Progress:
-    """Counts calls that have ended. Every method may be called from any thread."""
+    """Counts calls that have ended. Every method may be called from any thread.
+
+    A bar that fails, as standard error is closed say, is not shown any more: the calls matter more.
+    """
 
     def __init__(self, total: int | None, *, bar: Bar | None = None) -> None:
-        self._bar = _bar(total) if bar is None else bar
         self._lock = threading.Lock()
-        self._is_closed = False
+        self._count = 0
+        self._bar = bar
+        if bar is None:
+            with self._unless_it_fails():
+                self._bar = _bar(total)
 
     def advance(self, count: int = 1) -> None:
-        """So many more have ended."""
-        with self._lock:
-            if not self._is_closed:
+        """So many more have ended; not more than the total, as a last chunk that failed may have been a short one."""
+        with self._unless_it_fails():
+            if self._bar is not None:
+                total = self._bar.total
+                count = count if total is None else min(count, total - self._count)
+                self._count += count
                 self._bar.update(count)
 
     def expect(self, total: int) -> None:
         """There will be so many in all."""
-        with self._lock:
-            self._bar.total = total
-            self._bar.refresh()
+        with self._unless_it_fails():
+            if self._bar is not None:
+                self._bar.total = total
+                self._bar.refresh()
 
     def close(self) -> None:
+        with self._unless_it_fails():
+            bar, self._bar = self._bar, None
+            if bar is not None:
+                bar.close()
+
+    @contextmanager
+    def _unless_it_fails(self) -> Iterator[None]:
         with self._lock:
-            if not self._is_closed:
-                self._is_closed = True
-                self._bar.close()
+            try:
+                yield
+            except Exception:
+                self._bar = None
 
 
 class PlainLine:
