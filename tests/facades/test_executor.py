@@ -162,11 +162,9 @@ def test_an_initializer_that_fails_twice_does_not(tmp_path):
 
 def test_a_standard_executor_breaks_at_the_first_failure(tmp_path):
     path = tmp_path / "log"
-    with distpool.futures.ProcessPoolExecutor(
-        1, mp_context=fork, initializer=note_and_fail, initargs=(str(path),)
-    ) as executor:
-        with pytest.raises(distpool.futures.BrokenProcessPool):
-            executor.submit(tasks.square, 3).result(LIMIT_S)
+    options = {"mp_context": fork, "initializer": note_and_fail, "initargs": (str(path),)}
+    with distpool.futures.ProcessPoolExecutor(1, **options) as executor:
+        assert isinstance(executor.submit(tasks.square, 3).exception(LIMIT_S), distpool.futures.BrokenProcessPool)
     assert path.read_text().splitlines() == ["tried"]
 
 
