@@ -17,8 +17,14 @@ from distpool.ids import LeaseId
 
 _READ_BYTES = 65536
 _READS_LIMIT = 32
+_PIECE_BYTES = 4096
+"""A pipe takes so many at once; longer text may come in pieces."""
+_LINE_LIMIT_BYTES = 1024 * 1024
+_KEPT_LINES = 400
 _TAIL_LINES = 20
 _TAIL_LINE_BYTES = 400
+_CRASH = b"Fatal Python error"
+_OF_CRASH = (b"  ", b"Thread ", b"Current thread", b"Extension modules", b"Python runtime")
 
 Show = Callable[[str, bytes], None]
 """Pass this text on to the driver's stream of that name: "stdout" or "stderr"."""
@@ -34,26 +40,29 @@ class Stream:
         self.is_at_end = False
         self._show = show
         self._line = b""
-        self.tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
+        self._kept: deque[bytes] = deque(maxlen=_KEPT_LINES)
 
-    def read(self) -> None:
-        """Pass on the lines that have come whole."""
+    def read(self) -> bool:
+        """Pass on the lines that have come whole. True: what is left has just begun, or is still pouring in."""
+        is_fresh = False
         for _ in range(_READS_LIMIT):
             try:
                 data = os.read(self.descriptor, _READ_BYTES)
             except BlockingIOError:
-                return
+                break
             if not data:
                 self.is_at_end = True
-                return
+                break
             # A progress bar ends its lines with a carriage return alone.
             end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+            is_fresh = is_fresh or end > 0 or not self._line or len(data) >= _PIECE_BYTES
             if end:
                 self._pass_on(self._line + data[:end])
                 self._line = b""
             self._line += data[end:]
-            if len(self._line) > _READ_BYTES:
+            if len(self._line) > _LINE_LIMIT_BYTES:
                 self.flush()
+        return is_fresh
 
     def has_part(self) -> bool:
         """A line has begun and not ended."""
@@ -67,8 +76,25 @@ class Stream:
 
     def _pass_on(self, text: bytes) -> None:
         if self.name == "stderr":
-            self.tail.extend(line[:_TAIL_LINE_BYTES] for line in text.splitlines()[-_TAIL_LINES:] if line.strip())
+            self._kept.extend(line[:_TAIL_LINE_BYTES] for line in text.splitlines()[-_KEPT_LINES:] if line.strip())
         self._show(self.name, text)
+
+    def last_lines(self) -> bytes:
+        """Of standard error."""
+        return b"\n".join(last_words(list(self._kept)))
+
+
+def last_words(lines: list[bytes]) -> list[bytes]:
+    """What to tell of a dead worker's lines: the last ones; of the report of a crash, whose beginning says where it
+    was and whose end is in the runtime, the first ones of the thread that crashed."""
+    for position in reversed(range(len(lines))):
+        if lines[position].startswith(_CRASH):
+            report = lines[position + 1 :]
+            at = next((number for number, line in enumerate(report) if line.startswith(b"Current thread")), 0)
+            return [*lines[max(0, position - _TAIL_LINES // 2) : position + 1], *report[at : at + _TAIL_LINES]]
+        if not lines[position].startswith(_OF_CRASH):
+            break
+    return lines[-_TAIL_LINES:]
 
 
 class Output:
@@ -80,14 +106,11 @@ class Output:
         for stream in self.streams:
             self._poll.register(stream.descriptor, select.POLLIN)
 
-    def read(self) -> None:
-        """Pass on what has come by now; one system call when that is nothing."""
-        if self._poll.poll(0):
-            for stream in self.streams:
-                stream.read()
-
-    def has_part(self) -> bool:
-        return any(stream.has_part() for stream in self.streams)
+    def read(self) -> list[Stream]:
+        """Pass on what has come by now; one system call when that is nothing. The streams whose rest is fresh."""
+        if not self._poll.poll(0):
+            return []
+        return [stream for stream in self.streams if stream.read()]
 
     def flush(self) -> None:
         for stream in self.streams:
@@ -95,7 +118,7 @@ class Output:
 
     def last_lines(self) -> str:
         """Of standard error."""
-        return b"\n".join(self.streams[1].tail).decode(errors="replace")
+        return self.streams[1].last_lines().decode(errors="replace")
 
     def close(self) -> None:
         for stream in self.streams:
@@ -108,8 +131,8 @@ class Outputs:
     def __init__(self, flush_part_after_s: float, epoll: select.epoll, show: Show) -> None:
         self.pipes: dict[int, LeaseId] = {}
         """The pipes that are watched."""
-        self.flush_at: dict[LeaseId, float] = {}
-        """Workers with a line that has begun and not ended, and when it is passed on all the same."""
+        self.flush_at: dict[Stream, float] = {}
+        """Streams with a line that has begun and not ended, and when it is passed on all the same."""
         self._outputs: dict[LeaseId, Output] = {}
         self._flush_part_after_s = flush_part_after_s
         self._epoll = epoll
@@ -129,20 +152,20 @@ class Outputs:
         output = self._outputs.get(lease)
         if output is None:
             return
-        output.read()
+        fresh = output.read()
         for stream in output.streams:
             if stream.is_at_end:
                 self._forget(stream)
-        if not output.has_part():
-            self.flush_at.pop(lease, None)
-        elif lease not in self.flush_at:
-            self.flush_at[lease] = now + self._flush_part_after_s
+            if not stream.has_part():
+                self.flush_at.pop(stream, None)
+            elif stream in fresh or stream not in self.flush_at:
+                self.flush_at[stream] = now + self._flush_part_after_s
 
     def flush_parts(self, now: float) -> None:
         """Lines that have begun and were not ended for a while: a question, or dots that show progress."""
-        for lease in [lease for lease, at in self.flush_at.items() if at <= now]:
-            del self.flush_at[lease]
-            self._outputs[lease].flush()
+        for stream in [stream for stream, at in self.flush_at.items() if at <= now]:
+            del self.flush_at[stream]
+            stream.flush()
 
     def bury(self, lease: LeaseId) -> str:
         """The worker has ended: pass on what it still wrote; its last lines on standard error."""
@@ -151,8 +174,8 @@ class Outputs:
             return ""
         output.read()
         output.flush()
-        self.flush_at.pop(lease, None)
         for stream in output.streams:
+            self.flush_at.pop(stream, None)
             self._forget(stream)
         output.close()
         return output.last_lines()
@@ -174,15 +197,20 @@ def show(name: str, text: bytes) -> None:
     if stream is None:
         return  # a program without a console: nobody reads it
     try:
+        flush = getattr(stream, "flush", _nothing)
         buffer = getattr(stream, "buffer", None)
         if buffer is None:
             stream.write(text.decode(errors="replace"))
         else:
-            stream.flush()
+            flush()
             buffer.write(text)
-        stream.flush()
-    except (OSError, ValueError):
-        pass  # The stream is closed, or its reader is gone: there is nobody to tell either.
+        flush()
+    except Exception:
+        pass  # The stream is closed, its reader is gone, or it is a user's own that fails: there is nobody to tell.
+
+
+def _nothing() -> None:
+    """For a stream that only writes."""
 
 
 def can_be_forwarded() -> bool:
