@@ -228,7 +228,7 @@ def test_a_truncated_frame_is_a_protocol_error(decode, kind, data):
     [
         (decode_lane, WorkerReady()),
         (decode_lane, RunCalls([Slice(1, 0, 2, True, b"items")], [FunctionBlob(1, b"blob", True)])),
-        (decode_template, StopTemplate(0.5)),
+        (decode_template, StopTemplate(0.5, [3])),
         (decode_link, RegisterNode("node", 4)),
     ],
     ids=lambda value: getattr(value, "__name__", type(value).__name__),
