@@ -6,6 +6,7 @@ one bundle. Everything here moves spans and never looks at arguments; who gets h
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Protocol
@@ -103,15 +104,15 @@ class CallQueue:
     def push(self, bundles: Iterable[Bundle]) -> int:
         """Add calls at the end: how many."""
         options = None
-        append = self._by_priority[0][1].append
+        spans: deque[Span] = deque()
         waiting = 0
         for bundle in bundles:
             if bundle.options is not options:
                 options = bundle.options
-                append = self._spans_of(options.priority).append
+                spans = self._spans_of(options.priority)
                 self.has_limits = self.has_limits or options.timeout_s is not None
             size = len(bundle.entries)
-            append(Span(bundle, 0, size))
+            spans.append(Span(bundle, 0, size))
             waiting += size
         self.waiting += waiting
         return waiting
@@ -129,7 +130,9 @@ class CallQueue:
         """
         to_send: list[Span] = []
         cancelled: list[Span] = []
-        for _, spans in self._by_priority:
+        by_priority = self._by_priority
+        while limit > 0 and by_priority:
+            spans = by_priority[0][1]
             while limit > 0 and spans:
                 span = spans[0]
                 bundle = span.bundle
@@ -154,6 +157,10 @@ class CallQueue:
                 self.waiting -= count
                 limit -= count
                 bytes_limit -= count * bundle.entry_bytes
+            # An empty one goes, as every call may have a priority of its own; a lone one stays for the next call.
+            if spans or len(by_priority) == 1:
+                break
+            del by_priority[0]
         return to_send, cancelled
 
     def drop_all(self) -> list[Span]:
@@ -163,16 +170,11 @@ class CallQueue:
         return dropped
 
     def _spans_of(self, priority: int) -> deque[Span]:
-        position = 0
-        for known, spans in self._by_priority:
-            if known == priority:
-                return spans
-            if known < priority:
-                break
-            position += 1
-        spans = deque()
-        self._by_priority.insert(position, (priority, spans))
-        return spans
+        by_priority = self._by_priority
+        position = bisect_left(by_priority, -priority, key=lambda entry: -entry[0])
+        if position == len(by_priority) or by_priority[position][0] != priority:
+            by_priority.insert(position, (priority, deque()))
+        return by_priority[position][1]
 
 
 class Holding:

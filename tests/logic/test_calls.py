@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from distpool.ids import FunctionId
-from distpool.logic.calls import Bundle, CallQueue, Holding, Span
+from distpool.logic.calls import Bundle, CallOptions, CallQueue, Holding, Span
 from distpool.protocol.messages import CallMode
 from tests.logic.machines import tries
 
@@ -24,9 +24,14 @@ class Sink:
         return not self.is_cancelled
 
 
-def bundle(count, *, first=0, entry_bytes=16, is_cancelled=False):
+def bundle(count, *, first=0, entry_bytes=16, is_cancelled=False, priority=0, timeout_s=None):
     sink = Sink(is_cancelled=is_cancelled)
-    return Bundle(FunctionId(1), CallMode.ITEM, [b"x"] * count, sink, first, entry_bytes)
+    options = CallOptions(timeout_s=timeout_s, priority=priority)
+    return Bundle(FunctionId(1), CallMode.ITEM, [b"x"] * count, sink, first, entry_bytes, options)
+
+
+def priority_of(call):
+    return call[0].options.priority
 
 
 def calls_of(spans):
@@ -35,24 +40,35 @@ def calls_of(spans):
 
 
 class QueueAndHolding(RuleBasedStateMachine):
-    """Calls go from a queue to a worker, end there or are taken back; the model is a list for each place."""
+    """Calls go from a queue to a worker, end there or are taken back; the model is a list for each place.
+
+    The list of those that wait is sorted by priority after each step: sorting keeps the order of equals.
+    """
 
     def __init__(self):
         super().__init__()
         self.queue, self.holding = CallQueue(), Holding()
         self.waiting, self.held, self.bundles = [], [], []
 
+    def wait(self, calls, *, in_front=False):
+        self.waiting = [*calls, *self.waiting] if in_front else [*self.waiting, *calls]
+        self.waiting.sort(key=priority_of, reverse=True)
+
     @rule(
         counts=st.lists(st.integers(1, 5), max_size=3),
         first=st.integers(0, 9),
         entry_bytes=st.sampled_from([16, 100, 1000]),
         is_cancelled=st.booleans(),
+        priorities=st.lists(st.sampled_from([0, 0, 0, 0, 7, -7, 3]), min_size=3, max_size=3),
     )
-    def push(self, counts, first, entry_bytes, is_cancelled):
-        new = [bundle(n, first=first, entry_bytes=entry_bytes, is_cancelled=is_cancelled) for n in counts]
-        self.queue.push(new)
+    def push(self, counts, first, entry_bytes, is_cancelled, priorities):
+        new = [
+            bundle(n, first=first, entry_bytes=entry_bytes, is_cancelled=is_cancelled, priority=priority)
+            for n, priority in zip(counts, priorities, strict=False)
+        ]
+        assert self.queue.push(new) == sum(counts)
         self.bundles += new
-        self.waiting += calls_of([Span(each, 0, len(each.entries)) for each in new])
+        self.wait(calls_of([Span(each, 0, len(each.entries)) for each in new]))
 
     @rule(limit=st.integers(0, 8), bytes_limit=st.sampled_from([-100, 0, 50, 250, PLENTY]))
     def take(self, limit, bytes_limit):
@@ -91,8 +107,14 @@ class QueueAndHolding(RuleBasedStateMachine):
         rest = len(self.held) - count
         assert calls_of(spans) == self.held[rest:]
         self.queue.push_back(spans)
-        self.waiting[:0] = self.held[rest:]
+        self.wait(self.held[rest:], in_front=True)
         del self.held[rest:]
+
+    @precondition(lambda self: self.held)
+    @rule()
+    def look_at_the_oldest(self):
+        span = self.holding.oldest()
+        assert (span.bundle, span.bundle.first + span.start) == self.held[0]
 
     @rule()
     def drop_all(self):
@@ -113,6 +135,48 @@ class QueueAndHolding(RuleBasedStateMachine):
 
 TestQueueAndHolding = QueueAndHolding.TestCase
 TestQueueAndHolding.settings = tries(60)
+
+
+def test_higher_priorities_go_first_and_equal_ones_in_their_order():
+    low, first, high, second = (bundle(1, priority=priority) for priority in (-1, 0, 9, 0))
+    queue = CallQueue()
+    queue.push([low, first, high, second])
+    spans, _ = queue.take(9, PLENTY)
+    assert [span.bundle for span in spans] == [high, first, second, low]
+
+
+def test_what_is_put_back_comes_first_among_its_own_priority():
+    low, high, other_low = bundle(2, priority=1), bundle(1, priority=2), bundle(1, priority=1)
+    queue = CallQueue()
+    queue.push([low, other_low])
+    taken, _ = queue.take(2, PLENTY)
+    queue.push([high])
+    queue.push_back(taken)
+    spans, _ = queue.take(9, PLENTY)
+    assert calls_of(spans) == [(high, 0), (low, 0), (low, 1), (other_low, 0)]
+
+
+def test_a_large_call_of_a_high_priority_is_not_overtaken_by_a_small_one():
+    large, small = bundle(2, priority=1, entry_bytes=100), bundle(1)
+    queue = CallQueue()
+    queue.push([small, large])
+    assert [calls_of(queue.take(9, 150)[0]) for _ in range(3)] == [[(large, 0)], [(large, 1), (small, 0)], []]
+
+
+def test_priorities_that_are_used_once_leave_nothing_behind():
+    queue = CallQueue()
+    for priority in range(100):
+        queue.push([bundle(1, priority=priority)])
+        queue.take(1, PLENTY)
+    assert len(queue._by_priority) == 1
+
+
+def test_a_queue_knows_whether_some_call_has_a_time_limit():
+    queue = CallQueue()
+    queue.push([bundle(1)])
+    assert not queue.has_limits
+    queue.push([bundle(1, timeout_s=5.0)])
+    assert queue.has_limits
 
 
 def test_one_call_is_taken_however_large_it_is():
