@@ -6,17 +6,22 @@ Drives a real `Group` through the client role, which adds nothing to it but the 
 import pickle
 from dataclasses import dataclass, field
 
+import msgspec
+
 from distpool.config import Settings
 from distpool.ids import HEAD, INLINE_FUNCTION, LAUNCHER, NODE, GroupId, LeaseId
-from distpool.logic.calls import Bundle
+from distpool.logic.calls import NO_OPTIONS, Bundle, CallOptions, Outcome
 from distpool.logic.group import GroupPlan
 from distpool.protocol.messages import (
     CallMode,
     CallsDone,
+    Death,
+    EndWorker,
     ExitWorker,
     GroupGone,
     LeaseLost,
     LeaseStarted,
+    Loss,
     OutcomeKind,
     RequestLeases,
     RunCalls,
@@ -36,23 +41,36 @@ WORDS = "the pool was terminated"
 
 @dataclass
 class ModelCall:
-    """What is known of one call."""
+    """What is known of one call. `times_begun`: of each of its items. `begun_by`: each worker that began it."""
 
     number: int
+    times_begun: list[int]
+    is_chunk: bool
+    options: CallOptions
     is_cancelled: bool = False
-    was_begun_by: int | None = None
+    was_sent: bool = False
+    begun_by: list[LeaseId] = field(default_factory=list)
+    is_rest: bool = False
+    rest_is_excused: bool = False
     outcome: OutcomeKind | None = None
+    text: str = ""
 
 
 @dataclass
 class ModelWorker:
     """A worker process. `held`: calls that it was sent and whose results were not told, oldest first. The first `ended`
-    of them have ended, and the next is running if `is_running`."""
+    of them have ended, and the next is running if `is_running`, with `items_begun` of its items. `skips`: how many
+    items it was told to leave out. `heard_at`: since when its oldest call may run, as far as its caller knows.
+    `is_condemned`: the call that it runs is over its time."""
 
     lease: LeaseId
     held: list[int] = field(default_factory=list)
+    skips: dict[int, int] = field(default_factory=dict)
     ended: int = 0
     is_running: bool = False
+    items_begun: int = 0
+    heard_at: float = 0.0
+    is_condemned: bool = False
     is_ready: bool = False
     is_stopping: bool = False
     is_leaving: bool = False
@@ -79,13 +97,21 @@ class ModelSink:
         self.was_begun = True
         return not self.calls[0].is_cancelled
 
+    def deliver(self, first: int, outcomes: list[Outcome]) -> None:
+        calls = self.calls[first - self.first :]
+        assert len(calls) >= len(outcomes)
+        for call, (kind, payload) in zip(calls, outcomes, strict=False):
+            self.world.note_end(call, OutcomeKind(kind), payload)
+
 
 class PoolWorld:
     """Every method is something that may happen; after each the client decides, and what it says is obeyed at once."""
 
-    def __init__(self, plan: GroupPlan, **settings: object) -> None:
+    def __init__(self, plan: GroupPlan, *, peeks: bool = True, **settings: object) -> None:
         self.plan = plan
-        self.client = ClientRole(Settings(calls_ahead_limit=CALLS_AHEAD, **settings))
+        self.peeks = peeks
+        self.settings = Settings(calls_ahead_limit=CALLS_AHEAD, **settings)
+        self.client = ClientRole(self.settings)
         self.group = self.client.open(GROUP, plan)
         self.now = 100.0
         self.calls: list[ModelCall] = []
@@ -94,6 +120,9 @@ class PoolWorld:
         self.leases_made = 0
         self.requested = 0
         self.stops = 0
+        self.busy_at_stop: list[LeaseId] = []
+        self.notes: list[str] = []
+        self.refused: set[int] = set()
         self.take_backs = 0
         self.is_closed = self.is_terminated = self.may_be_broken = self.may_cancel = self.is_gone = False
         self.group.on_gone = self._note_gone
@@ -102,13 +131,23 @@ class PoolWorld:
 
     # What the user does ---------------------------------------------------------------------------------------------
 
-    def submit(self, count: int, first: int = 0, entry_bytes: int = 16) -> ModelSink:
-        calls = [ModelCall(len(self.calls) + at) for at in range(count)]
+    def submit(
+        self,
+        count: int,
+        first: int = 0,
+        entry_bytes: int = 16,
+        *,
+        items: int | None = None,
+        options: CallOptions = NO_OPTIONS,
+    ) -> ModelSink:
+        """`items`: submit chunks of so many instead of single items."""
+        calls = [ModelCall(len(self.calls) + at, [0] * (items or 1), items is not None, options) for at in range(count)]
         self.calls += calls
         sink = ModelSink(self, calls, first)
         self.sinks.append(sink)
-        entries: list[object] = [call.number for call in calls]
-        bundle = Bundle(INLINE_FUNCTION, CallMode.ITEM, entries, sink, first, entry_bytes)
+        entries: list[object] = [call.number if items is None else pickle.dumps(call.number) for call in calls]
+        mode = CallMode.ITEM if items is None else CallMode.CHUNK
+        bundle = Bundle(INLINE_FUNCTION, mode, entries, sink, first, entry_bytes, options, "work", chunksize=items or 1)
         self.client.submit(self.group, [bundle])
         self.decide()
         return sink
@@ -149,31 +188,62 @@ class PoolWorld:
 
     def ready(self, worker: ModelWorker) -> None:
         worker.is_ready = True
+        worker.heard_at = self.now
         self._tell(worker.lease, WorkerReady())
 
     def begin(self, worker: ModelWorker) -> None:
+        """It takes a token. No item has begun yet."""
         assert worker.is_ready
         assert not worker.is_running
-        call = self.calls[worker.held[worker.ended]]
-        assert call.was_begun_by is None, f"call {call.number} begins twice"
+        call = self.running(worker)
+        assert call.outcome in (None, OutcomeKind.BROKEN, OutcomeKind.TERMINATED), "begun after its end"
+        assert not set(call.begun_by) & set(self.workers), f"call {call.number} is begun by two"
         assert not call.is_cancelled or self.sink_of(call).was_begun
-        call.was_begun_by = worker.lease
+        call.begun_by.append(worker.lease)
+        call.is_rest = worker.skips[call.number] > 0
+        if not call.is_chunk:
+            assert len(call.begun_by) <= 1 + call.options.retries, f"call {call.number} begins too often"
         worker.is_running = True
+        worker.items_begun = 0
         worker.begun += 1
         assert self.plan.calls_per_worker is None or worker.begun <= self.plan.calls_per_worker
 
+    def running(self, worker: ModelWorker) -> ModelCall:
+        """The call that runs, or is the next to."""
+        return self.calls[worker.held[worker.ended]]
+
+    def items_left(self, worker: ModelWorker) -> int:
+        call = self.running(worker)
+        return len(call.times_begun) - worker.skips[call.number] - worker.items_begun
+
+    def begin_item(self, worker: ModelWorker) -> None:
+        call = self.running(worker)
+        item = worker.skips[call.number] + worker.items_begun
+        worker.items_begun += 1
+        call.times_begun[item] += 1
+        assert call.times_begun[item] <= 1 + call.options.retries, f"item {item} of call {call.number} begins too often"
+
     def end(self, worker: ModelWorker) -> None:
+        while self.items_left(worker) > 0:
+            self.begin_item(worker)
         worker.is_running = False
         worker.ended += 1
 
     def report(self, worker: ModelWorker, busy_s: float = 0.001) -> None:
         """It tells what has ended, and that it has stopped, once nothing runs any more."""
         has_stopped = worker.is_stopping and not worker.is_running
-        outcomes = [(int(OutcomeKind.VALUE), pickle.dumps(number)) for number in worker.held[: worker.ended]]
+        worker.is_stopping = worker.is_stopping and not has_stopped
+        self._tell(worker.lease, self._results_of(worker, busy_s, has_stopped=has_stopped))
+
+    def _results_of(self, worker: ModelWorker, busy_s: float, *, has_stopped: bool) -> CallsDone:
+        outcomes = []
+        for number in worker.held[: worker.ended]:
+            value = "the rest" if worker.skips[number] else number
+            outcomes.append((int(OutcomeKind.VALUE), pickle.dumps(value)))
         del worker.held[: worker.ended]
         worker.ended = 0
-        worker.is_stopping = worker.is_stopping and not has_stopped
-        self._tell(worker.lease, CallsDone(outcomes, busy_s, has_stopped))
+        worker.heard_at = self.now
+        return CallsDone(outcomes, busy_s, has_stopped)
 
     def run_one(self, worker: ModelWorker, busy_s: float = 0.001) -> None:
         self.begin(worker)
@@ -191,8 +261,14 @@ class PoolWorld:
             self.report(worker)
         if self.plan.breaks or not worker.is_ready:
             self.may_be_broken = True
+        if worker.is_running and not worker.items_begun:
+            self.running(worker).rest_is_excused = True  # It may be what its arguments do to a process.
         del self.workers[worker.lease]
-        self._tell(NODE, LeaseLost(worker.lease, GROUP, 4711, exitcode, worker.unbegun()))
+        is_chunk = worker.is_running and self.running(worker).is_chunk
+        items_begun = worker.items_begun if is_chunk else 3  # the mark of an older chunk
+        self._tell(
+            NODE, LeaseLost(worker.lease, GROUP, Death(4711, exitcode, 0, worker.unbegun(), items_begun, "stderr"))
+        )
 
     def leave(self, worker: ModelWorker) -> None:
         assert worker.is_leaving
@@ -215,16 +291,19 @@ class PoolWorld:
         return [None if call.outcome is None else call.outcome.name for call in self.calls]
 
     def decide(self) -> None:
+        self.refused = set()
         for _ in range(ROUNDS_LIMIT):
             self.wake_at = self.client.decide(self.now)
             messages = self.client.outbox.messages
-            self._note_ends()
+            self.notes += self.client.outbox.notes
+            self.client.outbox.notes.clear()
             if not messages:
                 break
             while messages:
                 self._obey(*messages.popleft())
         else:
             raise AssertionError("it goes on deciding without news")
+        self._tell_sinks()
 
     def _tell(self, sender: object, message: object) -> None:
         self.client.handle(sender, message, self.now)
@@ -236,9 +315,15 @@ class PoolWorld:
                 assert (to, group) == (HEAD, GROUP)
                 assert not self.stops, "leases are requested of a template that was told to stop"
                 self.requested += count
-            case StopGroup(group):
+            case StopGroup(group, _, busy):
                 assert (to, group) == (LAUNCHER, GROUP)
                 self.stops += 1
+                self.busy_at_stop = busy
+            case EndWorker(lease, group, grace_s):
+                assert (to, group, grace_s) == (LAUNCHER, GROUP, self.settings.interrupt_grace_s)
+                assert self.workers[lease].is_leaving, "it would wait for more calls"
+                assert not self.workers[lease].is_condemned
+                self.workers[lease].is_condemned = True
             case RunCalls(slices):
                 self._receive(self.workers[to], slices)
             case TakeBack(lease):
@@ -253,38 +338,66 @@ class PoolWorld:
         assert worker.is_ready, "calls for a worker that is not ready"
         assert not worker.is_stopping, "calls for a worker that is dropping its hand"
         assert not worker.is_leaving, "calls for a worker that was told to end"
+        if not worker.held:
+            worker.heard_at = self.now
         for piece in slices:
-            args = pickle.loads(piece.args)
-            worker.held += args if piece.packed else [args]
+            args = pickle.loads(piece.args) if piece.packed else piece.args
+            for number in args if type(args) is list else [args]:
+                number = pickle.loads(number) if type(number) is bytes else number
+                worker.held.append(number)
+                worker.skips[number] = piece.skip
+                self.calls[number].was_sent = True
         assert len(worker.held) <= max(2, CALLS_AHEAD), "it holds more than it may"
+        self._check_order([self.calls[number] for number in worker.held])
+
+    def _check_order(self, sent: list[ModelCall]) -> None:
+        """Among the calls that were never sent there is none that should have been sent before these."""
+        waiting = [call for call in self.calls if not (call.was_sent or call.is_cancelled or call.outcome)]
+        last = sent[-1]
+        for call in waiting:
+            assert call.options.priority <= last.options.priority, "a higher one waits"
+            assert call.options.priority < last.options.priority or call.number > last.number, "an older one waits"
 
     def _take_back(self, worker: ModelWorker) -> None:
         self.take_backs += 1
         taken = worker.unbegun()
+        if taken == len(worker.held) and taken:
+            self.refused.add(worker.held[0])
         del worker.held[len(worker.held) - taken :]
-        worker.is_stopping = taken > 0
+        worker.is_stopping = worker.is_stopping or taken > 0
         self.client.handle(worker.lease, TakenBack(taken), self.now)
+        if self.peeks and worker.ended:
+            self.client.handle(worker.lease, self._results_of(worker, 0.001, has_stopped=False), self.now)
 
-    def _note_ends(self) -> None:
+    def _tell_sinks(self) -> None:
         completions = self.client.outbox.completions
         while completions:
             bundle, first, outcomes = completions.popleft()
-            sink = bundle.sink
-            for call, (kind, payload) in zip(sink.calls[first - sink.first :], outcomes, strict=False):
-                assert call.outcome is None, f"call {call.number} ends twice"
-                call.outcome = OutcomeKind(kind)
-                self._check_end(call, payload)
+            bundle.sink.deliver(first, outcomes)
 
-    def _check_end(self, call: ModelCall, payload: bytes) -> None:
-        match call.outcome:
+    def note_end(self, call: ModelCall, kind: OutcomeKind, payload: bytes) -> None:
+        assert call.outcome is None, f"call {call.number} ends twice"
+        call.outcome = kind
+        is_over = bool(self.group.reason)
+        match kind:
             case OutcomeKind.VALUE:
                 assert pickle.loads(payload) == call.number, "the result of another call"
-                assert call.was_begun_by is not None
+                assert call.begun_by
             case OutcomeKind.LOST:
-                assert call.was_begun_by is not None
-                assert call.was_begun_by not in self.workers
+                assert call.begun_by
+                if call.is_rest and not is_over and self._check_timeout(call):
+                    call.rest_is_excused = True
+                assert call.begun_by[-1] not in self.workers or call.is_rest
+                assert is_over or call.is_rest or len(call.begun_by) == 1 + call.options.retries, "it had retries left"
+                is_complete = 0 not in call.times_begun or not call.is_chunk
+                assert is_over or is_complete or call.rest_is_excused, "items were left out"
+                call.text = msgspec.msgpack.decode(payload, type=Loss).text
+            case OutcomeKind.TIMED_OUT:
+                assert call.options.timeout_s is not None
+                assert self._check_timeout(call)
+                call.text = payload.decode()
             case OutcomeKind.CANCELLED:
-                assert call.was_begun_by is None
+                assert not call.begun_by
                 assert call.is_cancelled or self.may_cancel
             case OutcomeKind.BROKEN:
                 assert self.may_be_broken
@@ -292,6 +405,17 @@ class PoolWorld:
             case OutcomeKind.TERMINATED:
                 assert self.is_terminated
                 assert payload.decode() == WORDS
+
+    def _check_timeout(self, call: ModelCall) -> bool:
+        """It ran on a worker that does not take anything any more; or it was taken back, and will never begin."""
+        if call.number in self.refused:
+            return True
+        workers = [worker for worker in self.workers.values() if call.number in worker.held]
+        for worker in workers:
+            assert worker.held == [call.number], "calls beside it are not taken back"
+            assert self.now >= worker.heard_at + call.options.timeout_s, "it had some time left"
+            assert worker.is_condemned
+        return len(workers) == 1
 
     def _note_gone(self) -> None:
         assert not self.is_gone, "gone twice"
