@@ -140,6 +140,10 @@ class Group:
     def taken_back(self, lease_id: LeaseId, calls: int) -> None:
         self._has_news = True
         lease = self.leases[lease_id]
+        if lease.is_overdue:
+            # The oldest has had its time, begun or not: without its token it is never begun after its end.
+            lease.is_overdue = False
+            calls = min(calls, lease.holding.calls - 1)
         if calls == 0:
             lease.has_begun_all = True
             return
@@ -252,9 +256,10 @@ class Group:
         self._wake_at = None
         if self.state in (GroupState.BROKEN, GroupState.TERMINATED, GroupState.GONE):
             return _NOTHING, None
-        to_send = self._assign(now, outbox) if self.queue.waiting else _NOTHING
         if self.queue.has_limits:
+            # Before calls are assigned: none may be on its way to a worker that is asked to give back what it has.
             self._end_overdue(now, outbox)
+        to_send = self._assign(now, outbox) if self.queue.waiting else _NOTHING
         if self.outstanding and not self.queue.waiting and has_idle_worker(self.leases.values()):
             victim, look_again = self._balance.choose(self.leases.values(), now)
             self._wake_by(look_again)
@@ -279,8 +284,9 @@ class Group:
                 continue
             if now < due:
                 self._wake_by(due)
-            elif lease.state is LeaseState.READY and lease.holding.calls > 1 and not lease.has_begun_all:
+            elif lease.state is LeaseState.READY and not lease.has_begun_all:
                 # What it holds and has not begun runs elsewhere; the answer to this comes in the same turn.
+                lease.is_overdue = True
                 outbox.put(lease.id, TakeBack(lease.id))
             elif lease.holding.calls > 1:
                 # All are begun, so all but one are finished and will be told of in a moment.
@@ -318,6 +324,8 @@ class Group:
                 lease.has_begun_all = False
                 lease.holding.add(spans)
                 lease.sent(sum(map(len, spans)))
+                if self.queue.has_limits:
+                    self._wake_by(overdue(lease)[0])
                 to_send.append((lease, spans))
             if not self.queue.waiting:
                 break
