@@ -212,7 +212,8 @@ class IMapIterator(standard.IMapIterator):  # type: ignore[type-arg]
             self._length = length + (error is not None)
             self._changed.notify_all()
         # Whoever waits may run the loop meanwhile, and would not see it there.
-        self._workers.post(_look_again)
+        if self._workers.is_owned_here():
+            self._workers.post(_look_again)
         if self._progress is not None:
             self._advance([])
 

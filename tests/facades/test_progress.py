@@ -2,6 +2,7 @@
 
 import io
 import sys
+import time
 import threading
 import types
 
@@ -263,10 +264,10 @@ def without_tqdm(monkeypatch):
 
 @pytest.mark.usefixtures("without_tqdm")
 def test_without_tqdm_lines_on_standard_error_show_it(capsys, pool):
-    pool.map(tasks.square, range(30), 1, progress=True)
+    pool.map(time.sleep, [0.005] * 30, 1, progress=True)
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 10, "one for each tenth"
-    assert lines[0].startswith("3/30 calls, ")
+    assert 5 < len(lines) <= 10, "at most one for each tenth; calls that end together share one"
+    assert lines[0].startswith(("3/30 calls, ", "4/30 calls, "))
     assert lines[-1].startswith("30/30 calls, ")
     assert lines[-1].endswith(" s")
 
