@@ -2,8 +2,8 @@
 
 import io
 import sys
-import time
 import threading
+import time
 import types
 
 import pytest
