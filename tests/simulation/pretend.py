@@ -14,8 +14,11 @@ from typing import Protocol
 from distpool.config import Settings
 from distpool.ids import INLINE_FUNCTION, GroupId, LeaseId
 from distpool.protocol.messages import (
+    CHUNK_MODES,
     CallsDone,
     CallsFinished,
+    Death,
+    EndWorker,
     ExitWorker,
     GroupGone,
     Message,
@@ -30,6 +33,7 @@ from distpool.protocol.messages import (
     WorkerUnusable,
 )
 from distpool.roles.worker import WorkerRole
+from tests.simulation.ledger import Call, Point
 from tests.simulation.transcript import Violation, numbers
 
 KILLED = -9
@@ -52,16 +56,24 @@ class Surroundings(Protocol):
         """How much longer than it must a step takes."""
         ...
 
-    def begin(self, number: int, worker: PretendWorker) -> tuple[float, bool]:
-        """A worker begins a call: how long it takes, and whether it ends the process."""
+    def begin(self, number: int, worker: PretendWorker, left_out: int) -> Call:
+        """A worker has taken a token for a call; of a chunk it leaves out so many items."""
+        ...
+
+    def begin_item(self, call: Call, item: int) -> None:
+        """The next item of a call begins, or its only one."""
+        ...
+
+    def trapped(self, worker: PretendWorker) -> list[Call]:
+        """The calls sent to this worker that end its process at some point."""
         ...
 
     def finish(self, number: int) -> None:
         """The result of a call lies in the ring."""
         ...
 
-    def died(self, worker: PretendWorker, why: str) -> None:
-        """A worker process has ended, for whatever reason."""
+    def died(self, worker: PretendWorker, why: str, held: list[tuple[int, Point]]) -> None:
+        """A worker process has ended, for whatever reason, when it held these calls."""
         ...
 
     def tell(self, who: object, whom: object, what: object) -> None:
@@ -82,6 +94,7 @@ class PretendLane:
         self.to_caller: deque[Message] = deque()
         self.ring: deque[tuple[int, bytes]] = deque()
         self.tokens = 0
+        self.items_begun = 0
         self.ring_limit = ring_limit
         self.writer_waits = False
         self.worker_is_gone = False
@@ -195,6 +208,11 @@ class PretendWorker:
         self.is_orphan = False
         self.calls_begun = 0
         self.in_call_since: float | None = None
+        self.call: Call | None = None
+        self._point = Point.NOT_UNPICKLED
+        self._claimable: list[int] = []
+        self._untold: list[int] = []
+        self._is_interrupted = False
         self.idle_since: float | None = None
         self.due_at: float | None = float("inf")  # until its template forks it
         self._world = world
@@ -217,6 +235,10 @@ class PretendWorker:
         if self.due_at is None and not self.lane.to_worker:
             return
         self.idle_since = None
+        for call in self._world.trapped(self):
+            if self._is_in_trap(call):
+                self.die(KILLED, f"is killed by call {call.number}")
+                return
         try:
             delay = next(self._life)
         except StopIteration:
@@ -227,11 +249,40 @@ class PretendWorker:
         if delay is None and not self.lane.to_worker:
             self.idle_since = self._world.now
 
+    def holds(self) -> list[tuple[int, Point]]:
+        """The calls that were sent to it and of which its caller has not read a result, and how far each has come."""
+        untold = set(self._untold)
+        written = [pickle.loads(payload) for _, payload in self.lane.ring]
+        held = [(number, Point.NOT_TOLD if number in untold else Point.TOLD) for number in written]
+        if self.call is not None:
+            held.append((self.call.number, self._point))
+        in_hand = [*self._claimable, *(number for piece in self.role._hand for number in numbers(piece))]
+        frames = [message for message in self.lane.to_worker if isinstance(message, RunCalls)]
+        unread = [number for message in frames for piece in message.slices for number in numbers(piece)]
+        waiting = [*((number, Point.NO_TOKEN) for number in in_hand), *((n, Point.NOT_READ) for n in unread)]
+        return [*held, *waiting[: self.lane.tokens]]
+
+    def _is_in_trap(self, call: Call) -> bool:
+        trap = call.trap
+        if trap is None or not trap.times or (call.number, trap.point) not in self.holds():
+            return False
+        if trap.point in (Point.FIRST_ITEM, Point.LATER_ITEM) and self.lane.items_begun != trap.item:
+            return False
+        trap.times -= 1
+        return True
+
+    def interrupt(self) -> None:
+        """SIGINT reaches the call that runs, if there is one."""
+        if self.call is not None and self._point is not Point.NOT_WRITTEN and not self.call.is_stubborn:
+            self._is_interrupted = True
+            self.due_at = self._world.now
+
     def die(self, exitcode: int, why: str) -> None:
+        held = self.holds()
         self.exitcode = exitcode
         self.lane.worker_is_gone = True
         self.in_call_since = self.idle_since = None
-        self._world.died(self, why)
+        self._world.died(self, why, held)
 
     def _prepare(self, fails: bool) -> Life:
         yield STEP_S
@@ -265,30 +316,51 @@ class PretendWorker:
             yield STEP_S
 
     def _run_slice(self, piece: Slice) -> Life:
-        role = self.role
-        for number in numbers(piece):
+        role, lane = self.role, self.lane
+        self._claimable = numbers(piece)
+        while self._claimable:
+            lane.items_begun = 0
             yield STEP_S
-            if not self.lane.take_token():
+            number = self._claimable[0]
+            if not lane.take_token():
                 self._world.tell(self, "", f"finds no token for call {number}")
                 role.refused()
+                self._claimable = []
                 return
             if piece.function != INLINE_FUNCTION and piece.function not in role.functions:
                 raise Violation("unknown function", f"worker {self.lease} was not sent function {piece.function}")
-            took_s, is_deadly = self._world.begin(number, self)
-            self.calls_begun += 1
+            del self._claimable[0]
             self.in_call_since = self._world.now
-            yield took_s
-            if is_deadly:
-                self.die(KILLED, f"killed itself in call {number}")
-                return
-            self.lane.busy_s += took_s
-            yield from self._write(number)
+            self.calls_begun += 1
+            self._is_interrupted = False
+            self._point = Point.NOT_UNPICKLED
+            self.call = self._world.begin(number, self, piece.skip)
+            yield from self._run_items(self.call, piece)
+            lane.busy_s += self._world.now - self.in_call_since
+            self._point = Point.NOT_WRITTEN
+            yield STEP_S
+            yield from self._write(number, OutcomeKind.ERROR if self._is_interrupted else OutcomeKind.VALUE)
             self.in_call_since = None
             yield STEP_S
-            if role.finished(self._world.now) or len(self.lane.ring) * 2 > self.lane.ring_limit:
+            if role.finished(self._world.now) or len(lane.ring) * 2 > lane.ring_limit:
                 self._tell()
 
-    def _write(self, number: int) -> Life:
+    def _run_items(self, call: Call, piece: Slice) -> Life:
+        """Unpickle the arguments, and run the items one after another until there is an interrupt."""
+        yield STEP_S
+        is_chunk = piece.mode in CHUNK_MODES
+        for item in range(piece.skip, len(call.items_s)):
+            if self._is_interrupted:
+                return
+            self._point = Point.RUNNING
+            if is_chunk:
+                # The mark, for whoever looks after our death.
+                self.lane.items_begun = item - piece.skip + 1
+                self._point = Point.LATER_ITEM if item > piece.skip else Point.FIRST_ITEM
+            self._world.begin_item(call, item)
+            yield call.items_s[item]
+
+    def _write(self, number: int, kind: OutcomeKind) -> Life:
         lane = self.lane
         while len(lane.ring) >= lane.ring_limit:
             lane.writer_waits = True
@@ -297,7 +369,9 @@ class PretendWorker:
                 break
             self._tell()
             yield from self._wait_for_room()
-        lane.ring.append((OutcomeKind.VALUE, pickle.dumps(number)))
+        lane.ring.append((kind, pickle.dumps(number)))
+        self._untold.append(number)
+        self.call = None
         self._world.finish(number)
 
     def _wait_for_room(self) -> Life:
@@ -307,6 +381,9 @@ class PretendWorker:
             message = self.lane.to_worker.popleft()
             if isinstance(message, RoomInRing):
                 return
+            if isinstance(message, ExitWorker):
+                self.die(0, "ended while it waited for room")
+                yield None
             if isinstance(message, RunCalls):
                 self.role.handle(message)
 
@@ -314,6 +391,7 @@ class PretendWorker:
         message = CallsFinished(self.role.has_stopped)
         self._world.tell(self, "client", message)
         self.lane.say(message)
+        self._untold = []
         self.role.told(self._world.now)
 
 
@@ -322,18 +400,18 @@ class PretendTemplate:
 
     def __init__(self, world: Surroundings, group: GroupId) -> None:
         self.group = group
-        self.orders: deque[PretendWorker | StopGroup] = deque()
+        self.orders: deque[PretendWorker | StopGroup | EndWorker] = deque()
         self.reaped: deque[PretendWorker] = deque()
         self.workers: list[PretendWorker] = []
         self.has_ended = False
         self._is_stopping = False
-        self.kill_at: float | None = None
+        self.kill_at: dict[LeaseId, float] = {}
         self._world = world
 
     def is_runnable(self, now: float) -> bool:
         if self.has_ended:
             return False
-        if self.orders or (self.kill_at is not None and self.kill_at <= now):
+        if self.orders or any(at <= now for at in self.kill_at.values()):
             return True
         return any(worker.exitcode is not None for worker in self.workers) or (self._is_stopping and not self.workers)
 
@@ -343,11 +421,15 @@ class PretendTemplate:
             self.has_ended = True
             return
         dead = [worker for worker in self.workers if worker.exitcode is not None]
-        if self.kill_at is not None and self.kill_at <= self._world.now:
-            self.kill_at = None
-            self._signal(KILLED)
+        due = [worker for worker in self.workers if self.kill_at.get(worker.lease, float("inf")) <= self._world.now]
+        if due:
+            for worker in due:
+                del self.kill_at[worker.lease]
+                if worker.exitcode is None:
+                    worker.die(KILLED, f"was ended by signal {-KILLED}")
         elif dead and (not self.orders or self._world.draws(0.5)):
             self.workers.remove(dead[0])
+            self.kill_at.pop(dead[0].lease, None)
             self.reaped.append(dead[0])
         elif self.orders:
             self._obey(self.orders.popleft())
@@ -362,19 +444,22 @@ class PretendTemplate:
         for worker in self.workers:
             worker.is_orphan = True
 
-    def _obey(self, order: PretendWorker | StopGroup) -> None:
+    def _obey(self, order: PretendWorker | StopGroup | EndWorker) -> None:
         if isinstance(order, PretendWorker):
             order.due_at = self._world.now
             self.workers.append(order)
-            return
-        self._is_stopping = True
-        self._signal(TERMINATED)
-        self.kill_at = self._world.now + (self._world.settings.terminate_grace_s if order.kill else 0.0)
-
-    def _signal(self, number: int) -> None:
-        for worker in self.workers:
-            if worker.exitcode is None and (number == KILLED or not worker.ignores_sigterm):
-                worker.die(number, f"was ended by signal {-number}")
+        elif isinstance(order, EndWorker):
+            for worker in self.workers:
+                if worker.lease == order.lease and worker.exitcode is None:
+                    worker.interrupt()
+                    self.kill_at[order.lease] = self._world.now + order.grace_s
+        else:
+            self._is_stopping = True
+            for worker in self.workers:
+                if worker.exitcode is None and not worker.ignores_sigterm:
+                    worker.die(TERMINATED, f"was ended by signal {-TERMINATED}")
+                grace_s = self._world.settings.terminate_grace_s if order.kill else 0.0
+                self.kill_at[worker.lease] = self._world.now + grace_s
 
 
 class Crew:
@@ -402,14 +487,17 @@ class PretendLauncher:
         match message:
             case StartWorker(lease, group):
                 crew = self.crews.get(group)
-                if crew is None:  # Its template has ended; nobody has said so yet.
-                    return [WorkerExited(lease, group, 0, KILLED, 0)]
+                if crew is None or crew.stops_heard:  # Its template has ended, or will; nobody has said so yet.
+                    return [WorkerExited(lease, group, Death(0, KILLED))]
                 if len(crew.workers) >= crew.size:
                     raise Violation("a lease too many", f"group {group} has {crew.size} workers and gets lease {lease}")
                 worker = crew.workers[lease] = self._new_worker(lease, group)
                 crew.template.orders.append(worker)
                 if crew.template.has_ended:
                     worker.die(KILLED, "was never started")
+            case EndWorker(_, group):
+                if group in self.crews:
+                    self.crews[group].template.orders.append(message)
             case StopGroup(group):
                 crew = self.crews.get(group)
                 if crew is not None:
@@ -440,4 +528,4 @@ class PretendLauncher:
     def _ended(self, crew: Crew, worker: PretendWorker) -> WorkerExited:
         del crew.workers[worker.lease]
         assert worker.exitcode is not None
-        return WorkerExited(worker.lease, crew.template.group, worker.pid, worker.exitcode, 0)
+        return WorkerExited(worker.lease, crew.template.group, Death(worker.pid, worker.exitcode))

@@ -8,16 +8,19 @@ from dataclasses import dataclass, field
 
 from distpool.config import SETTINGS
 from distpool.ids import FunctionId, GroupId
-from distpool.logic.calls import SCALAR_BYTES, Bundle
+from distpool.logic.calls import NO_OPTIONS, SCALAR_BYTES, Bundle, CallOptions
 from distpool.logic.group import Group, GroupPlan
 from distpool.protocol.messages import CallMode, FunctionBlob, OutcomeKind
-from tests.simulation.ledger import Allowed, Handed
+from tests.simulation.ledger import Allowed, Call, Handed, Point, Trap
 from tests.simulation.pretend import KILLED
 from tests.simulation.transcript import LAST_LINES, Violation
 from tests.simulation.world import World
 
 PATIENCE_S = 60.0
 """Simulated time in which everything must be done after the last action; the work of a run makes less than a third."""
+
+TRAPS_OF_ITEMS = [Point.NOT_UNPICKLED, Point.RUNNING, Point.NOT_WRITTEN, Point.NOT_TOLD, Point.TOLD]
+TRAPS_OF_CHUNKS = [Point.NOT_UNPICKLED, Point.FIRST_ITEM, Point.LATER_ITEM, Point.LATER_ITEM, Point.NOT_WRITTEN]
 
 FUNCTIONS = [FunctionId(number) for number in range(4)]
 
@@ -30,6 +33,8 @@ class Pool:
     fragile: bool
     tiny_calls: float
     long_calls: float
+    optional: float
+    """How often its user asks for more than a call: time limits, retries, priorities."""
     handed: list[Handed] = field(default_factory=list)
     is_open: bool = True
     was_cancelled: bool = False
@@ -46,6 +51,7 @@ class Pool:
             OutcomeKind.VALUE: True,
             OutcomeKind.CANCELLED: handed.is_cancelled or self.was_cancelled,
             OutcomeKind.TERMINATED: self.was_terminated,
+            OutcomeKind.TIMED_OUT: handed.calls[0].options.timeout_s is not None,
         }
         allowed[OutcomeKind.LOST] = self.lost_its_template
         # Workers that are killed before they are ready count as failed starts.
@@ -100,7 +106,8 @@ class Scenario:
         self.world.tell("user", f"group {group_id}", f"{plan}, initializer fails at {fragile}")
         tiny_calls = rng.choice([0.0, 0.5, 0.95, 1.0])
         long_calls = rng.choice([0.02, 0.1])
-        return Pool(self.world.open(group_id, plan, fragile), fragile > 0.0, tiny_calls, long_calls)
+        optional = rng.choice([0.0, 0.2, 0.8])
+        return Pool(self.world.open(group_id, plan, fragile), fragile > 0.0, tiny_calls, long_calls, optional)
 
     def _moment(self) -> float:
         rng = self._rng
@@ -138,20 +145,66 @@ class Scenario:
         if not pool.is_open:
             return
         rng = self._rng
-        calls = [self.world.ledger.new_call(self._work_s(pool), is_deadly=rng.random() < 0.0015) for _ in range(count)]
+        is_chunk = rng.random() < 0.25
+        options = self._options() if rng.random() < pool.optional else NO_OPTIONS
+        if is_chunk:
+            count = -(-count // 4)
+        calls = [self._new_call(pool, options, rng.randint(1, 5) if is_chunk else None) for _ in range(count)]
         first = rng.choice([0, 100])
-        handed = Handed(calls, lambda: pool.may_end_as(handed), first)
+        handed = Handed(
+            calls, lambda: pool.may_end_as(handed), lambda: bool(pool.group.reason), self.world.ledger, first
+        )
         pool.handed.append(handed)
-        pool.lost_a_worker = pool.lost_a_worker or any(call.is_deadly for call in calls)
-        if rng.random() < 0.5:
-            entries: list[object] = [call.number for call in calls]
+        pool.lost_a_worker = pool.lost_a_worker or any(call.trap is not None for call in calls)
+        if is_chunk:
+            entries: list[object] = [pickle.dumps(call.number) for call in calls]
+        elif rng.random() < 0.5:
+            entries = [call.number for call in calls]
         else:
             entries = [pickle.dumps(call.number) if rng.random() < 0.8 else call.number for call in calls]
         bundle = Bundle(
-            rng.choice(FUNCTIONS), CallMode.ITEM, entries, handed, first, rng.choice([SCALAR_BYTES, 20, 1000])
+            rng.choice(FUNCTIONS),
+            CallMode.CHUNK if is_chunk else CallMode.ITEM,
+            entries,
+            handed,
+            first,
+            rng.choice([SCALAR_BYTES, 20, 1000]),
+            options,
+            chunksize=5 if is_chunk else 1,
         )
         numbers = f"{calls[0].number}" if count == 1 else f"{calls[0].number} to {calls[-1].number}"
-        self._do(f"submits calls {numbers}", pool, self.world.hosting.client.submit, pool.group, [bundle])
+        asked = "" if options is NO_OPTIONS else f" with {options}"
+        self._do(f"submits calls {numbers}{asked}", pool, self._hand_in, pool, bundle, calls)
+
+    def _hand_in(self, pool: Pool, bundle: Bundle, calls: list[Call]) -> None:
+        if not pool.group.reason:
+            self.world.note_submitted(pool.group.id, calls)
+        self.world.hosting.client.submit(pool.group, [bundle])
+
+    def _options(self) -> CallOptions:
+        rng = self._rng
+        return CallOptions(
+            timeout_s=rng.choice([None, None, 0.01, 0.1, 0.3]),
+            retries=rng.choice([0, 0, 1, 2]),
+            priority=rng.choice([0, 0, -1, 5]),
+        )
+
+    def _new_call(self, pool: Pool, options: CallOptions, items: int | None) -> Call:
+        rng = self._rng
+        trap = None
+        if rng.random() < (0.0015 if items is None else 0.02):
+            point = rng.choice(TRAPS_OF_ITEMS if items is None else TRAPS_OF_CHUNKS)
+            if point is Point.LATER_ITEM and items == 1:
+                point = Point.FIRST_ITEM
+            item = rng.randint(2, items) if point is Point.LATER_ITEM else 1  # type: ignore[arg-type]
+            trap = Trap(point, item, rng.choice([1, 1, 2, 9]))
+        return self.world.ledger.new_call(
+            [self._work_s(pool) for _ in range(items or 1)],
+            is_chunk=items is not None,
+            options=options,
+            trap=trap,
+            is_stubborn=rng.random() < 0.3,
+        )
 
     def _work_s(self, pool: Pool) -> float:
         rng = self._rng
@@ -180,6 +233,7 @@ class Scenario:
         if waiting:
             handed = self._rng.choice(waiting)
             handed.is_cancelled = True
+            self.world.cancelled.update(call.number for call in handed.calls)
             self.world.tell("user", f"group {pool.group.id}", f"cancels calls from {handed.calls[0].number}")
 
     def _close(self, pool: Pool) -> None:

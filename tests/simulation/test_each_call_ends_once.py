@@ -5,9 +5,11 @@ one only; when it fails, it prints its whole transcript.
 """
 
 import os
+from collections import Counter
 
 import pytest
 
+from tests.simulation.ledger import Point
 from tests.simulation.scenario import Scenario
 from tests.simulation.transcript import LAST_LINES
 
@@ -46,13 +48,18 @@ def test_a_seed_repeats_its_run_to_the_letter():
 
 
 def test_the_runs_show_what_they_are_for():
-    """Every fault and every way to take calls back happens in the first seeds; otherwise a pass would mean little."""
+    """Every fault, a death at every point of a call's life and every way to take calls back happens in the first seeds;
+    otherwise a pass would mean little."""
     text = []
-    for seed in range(100):
-        scenario = Scenario(seed)
+    deaths = Counter()
+    for seed in range(150):
+        scenario = Scenario(seed, is_apart=seed % 2 == 1)
         scenario.run()
         text += scenario.world.transcript.lines()
+        deaths += scenario.world.ledger.deaths_at
     everything = "\n".join(text)
-    expected = ["finds no token", "and stopped", "TakenBack(", "is killed", "killed itself", "initializer failed"]
+    expected = ["finds no token", "and stopped", "TakenBack(", "is killed", "is killed by call", "initializer failed"]
     expected += [" is LOST", " is BROKEN", " is TERMINATED", " is CANCELLED", "RoomInRing", "ExitWorker", "kill=False"]
+    expected += [" is TIMED_OUT", "EndWorker", "ERROR", " after 2 items", "priority=5"]
     assert [words for words in expected if words not in everything] == []
+    assert [point.value for point in Point if not deaths[point]] == []

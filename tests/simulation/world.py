@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import traceback
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 
 from distpool.config import Settings
@@ -17,6 +17,7 @@ from distpool.ids import CLIENT, HEAD, LAUNCHER, NODE, Address, GroupId, LeaseId
 from distpool.logic.group import Group, GroupPlan
 from distpool.logic.leases import LeaseState
 from distpool.protocol.messages import (
+    Death,
     LeaseLost,
     LeaseStarted,
     Message,
@@ -28,14 +29,12 @@ from distpool.protocol.messages import (
 from distpool.roles.client import ClientRole
 from distpool.roles.head import HeadRole
 from distpool.roles.node import NodeRole
-from tests.simulation.ledger import Ledger
+from tests.simulation.ledger import SLACK_S, Call, Ledger, Point
 from tests.simulation.pretend import PretendLane, PretendLauncher, PretendTemplate, PretendWorker
-from tests.simulation.transcript import Transcript, Violation
+from tests.simulation.transcript import Transcript, Violation, numbers
 
 ROUNDS_LIMIT = 100
 STEPS_LIMIT = 20_000
-SLACK_S = 0.1
-"""Far longer than any wait that the runtime intends."""
 
 
 class Hosting:
@@ -127,26 +126,28 @@ class Hosting:
     def _peek(self) -> None:
         for lease in [lease for lease, at in self._peek_at.items() if at <= self._world.now]:
             del self._peek_at[lease]
-            done = self.lanes[lease].peek()
-            if done is not None:
-                self._hear(lease, done)
+            self._peek_lane(lease)
+
+    def _peek_lane(self, lease: LeaseId) -> None:
+        done = self.lanes[lease].peek()
+        if done is not None:
+            self._hear(lease, done)
 
     def _read_template(self, group: GroupId) -> None:
         for message in self.launcher.receive(group):
             if isinstance(message, WorkerExited) and not self._is_apart:
-                message = WorkerExited(
-                    message.lease, message.group, message.pid, message.exitcode, self._bury(message.lease)
-                )
+                message = WorkerExited(message.lease, message.group, self._bury(message.lease, message.death))
             self._world.tell(LAUNCHER, NODE, message)
             self.node.handle(LAUNCHER, message, self._world.now)
 
-    def _bury(self, lease: LeaseId) -> int:
-        """Everything that the worker still said comes before its death; how many calls it had not begun."""
+    def _bury(self, lease: LeaseId, death: Death) -> Death:
+        """Everything that the worker still said comes before its death; then what it had begun and not is counted."""
         if lease not in self.lanes:
-            return 0
+            return death
         self._read_lane(lease)
         self._peek_at.pop(lease, None)
-        return self.lanes.pop(lease).take_back()
+        lane = self.lanes.pop(lease)
+        return Death(death.pid, death.exitcode, 0, lane.take_back(), lane.items_begun)
 
     # Deciding -------------------------------------------------------------------------------------------------------
 
@@ -171,7 +172,8 @@ class Hosting:
         completions = self.client.outbox.completions
         while completions:
             bundle, first, outcomes = completions.popleft()
-            self._world.ledger.deliver(bundle.sink, first, outcomes)
+            bundle.sink.deliver(first, outcomes)
+        self.client.outbox.notes.clear()
 
     def _route(self, sender: Address, to: Address, message: Message) -> None:
         if self._is_apart and not isinstance(to, int) and to != LAUNCHER:
@@ -193,9 +195,7 @@ class Hosting:
                 self._known.add(message.lease)
             elif isinstance(message, LeaseLost) and self._is_apart:
                 # Until its caller knows, calls are still sent to the lane of a dead worker: count them now.
-                message = LeaseLost(
-                    message.lease, message.group, message.pid, message.exitcode, self._bury(message.lease)
-                )
+                message = LeaseLost(message.lease, message.group, self._bury(message.lease, message.death))
             self.client.handle(sender, message, now)
         elif to == NODE:
             self.node.handle(sender, message, now)
@@ -209,9 +209,10 @@ class Hosting:
         self._world.slip()
         if isinstance(message, TakeBack):
             self._hear(lease, TakenBack(lane.take_back()))
+            self._peek_lane(lease)
             return
         if isinstance(message, RunCalls):
-            self._world.check_is_ready(lease)
+            self._world.check_sent(lease, [n for piece in message.slices for n in numbers(piece)])
             self._peek_at.setdefault(lease, self._world.now + self._world.settings.peek_after_s)
         lane.send(message)
 
@@ -235,6 +236,9 @@ class World:
         self.workers: dict[LeaseId, PretendWorker] = {}
         self.alive: dict[LeaseId, PretendWorker] = {}
         self.templates: list[PretendTemplate] = []
+        self.traps: list[Call] = []
+        self.never_sent: dict[GroupId, defaultdict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
+        self.cancelled: set[int] = set()
         self.script: list[tuple[float, Callable[[], None]]] = []
         self.is_quiet_after = self.now
         self._frames_limit = rng.choice([2, 1000])
@@ -262,18 +266,24 @@ class World:
                 return
             self.rng.choice(runnable).step()
 
-    def begin(self, number: int, worker: PretendWorker) -> tuple[float, bool]:
+    def begin(self, number: int, worker: PretendWorker, left_out: int) -> Call:
         limit = self._group_of(worker.lease).plan.calls_per_worker
-        if limit is not None and worker.calls_begun >= limit:
+        if limit is not None and worker.calls_begun > limit:
             raise Violation("worker of too many calls", f"{worker} begins call {number} after {limit}")
-        return self.ledger.begin(number, worker.lease)
+        return self.ledger.begin(number, worker.lease, left_out)
+
+    def begin_item(self, call: Call, item: int) -> None:
+        self.ledger.begin_item(call, item)
+
+    def trapped(self, worker: PretendWorker) -> list[Call]:
+        return [call for call in self.traps if call.lease == worker.lease]
 
     def finish(self, number: int) -> None:
         self.ledger.finish(number)
 
-    def died(self, worker: PretendWorker, why: str) -> None:
+    def died(self, worker: PretendWorker, why: str, held: list[tuple[int, Point]]) -> None:
         self.tell(worker, "", why)
-        self.ledger.dead.add(worker.lease)
+        self.ledger.died(worker.lease, held)
         self.alive.pop(worker.lease, None)
 
     def new_worker(self, lease: LeaseId, group: GroupId) -> PretendWorker:
@@ -282,10 +292,29 @@ class World:
         self.workers[lease] = self.alive[lease] = worker
         return worker
 
-    def check_is_ready(self, lease: LeaseId) -> None:
-        state = self._group_of(lease).leases[lease].state
+    def check_sent(self, lease: LeaseId, sent: list[int]) -> None:
+        """Calls may go to this worker, and there is none that should have gone before them."""
+        group = self._group_of(lease)
+        state = group.leases[lease].state
         if state is not LeaseState.READY:
             raise Violation("sent to a worker that is not ready", f"lease {lease} is {state.name}")
+        never_sent = self.never_sent[group.id]
+        for number in sent:
+            call = self.ledger.calls[number]
+            call.lease = lease
+            never_sent[call.options.priority].discard(number)
+        lowest = min((self.ledger.calls[number].options.priority for number in sent), default=None)
+        for priority, waiting in never_sent.items():
+            if lowest is not None and priority > lowest and any(map(self._waits, waiting)):
+                raise Violation("a higher one waits", f"priority {lowest} is sent, and {priority} waits: {waiting}")
+
+    def _waits(self, number: int) -> bool:
+        return self.ledger.calls[number].outcome is None and number not in self.cancelled
+
+    def note_submitted(self, group_id: GroupId, calls: list[Call]) -> None:
+        self.traps += [call for call in calls if call.trap is not None]
+        for call in calls:
+            self.never_sent[group_id][call.options.priority].add(call.number)
 
     # What the user does ---------------------------------------------------------------------------------------------
 
@@ -367,7 +396,7 @@ class World:
         for worker in self.alive.values():
             if worker.due_at not in (None, float("inf")):
                 yield worker.due_at  # type: ignore[misc]
-        yield from (t.kill_at for t in self.templates if t.kill_at is not None and not t.has_ended)
+        yield from (at for template in self.templates if not template.has_ended for at in template.kill_at.values())
         yield from (at for at, _ in self.script)
 
     # Rules of every moment ------------------------------------------------------------------------------------------
@@ -387,9 +416,16 @@ class World:
         late = self.ledger.finished_before(before)
         if late:
             raise Violation("a result waits", f"calls {late} were finished {SLACK_S} s ago")
+        for lease_id, condemned_at in self.ledger.condemned.items():
+            if lease_id in self.alive and condemned_at + self.settings.interrupt_grace_s < before:
+                raise Violation("a worker stays", f"worker {lease_id} lives on after its call was timed out")
         for group_id, group in self.groups.items():
             if group_id in self.gone or group.reason:
                 continue
+            running = [(lease, self.workers[lease].call) for lease in group.leases]
+            for lease_id, call in running:
+                if call is not None and call.is_over_its_limit(before) and lease_id not in self.ledger.condemned:
+                    raise Violation("over its limit", f"worker {lease_id} runs call {call.number} for too long")
             for lease in group.leases.values():
                 if lease.state is LeaseState.STOPPING and _is_before(self.workers[lease.id].idle_since, before):
                     raise Violation("never stops", f"lease {lease.id} waits for an idle worker to drop its calls")
