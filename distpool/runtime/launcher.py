@@ -170,7 +170,7 @@ class Launcher:
 
     def _start_worker(self, lease: LeaseId, group: GroupId) -> list[Message]:
         crew = self.crews.get(group)
-        if crew is None:  # its template has ended while the lease was on its way
+        if crew is None or crew.is_stopping:  # its template has ended, or will, while the lease was on its way
             return [WorkerExited(lease, group, Death(0, _UNKNOWN_EXIT))]
         number = next(process._process_counter)  # type: ignore[attr-defined]
         handle = WorkerHandle(lease, f"{crew.plan.names}-{number}", daemon=crew.plan.daemon, wait=self._wait)
