@@ -1,0 +1,122 @@
+"""Workers tell BLAS and OpenMP to use their share of the processors, before user code loads them."""
+
+import os
+import sys
+import types
+
+import pytest
+
+import distpool
+from distpool.runtime import native_threads
+from distpool.runtime.native_threads import (
+    VARIABLES,
+    limit_loaded_libraries,
+    limit_native_threads,
+    share_of_processors,
+)
+
+from .programs import output_of
+
+METHODS = ["fork", "forkserver", "spawn"]
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch):
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+
+
+def limits():
+    return {name: os.environ.get(name) for name in VARIABLES}
+
+
+def test_each_worker_has_its_share_and_at_least_one(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    assert [share_of_processors(workers) for workers in (1, 2, 3, 4, 5, 8, 9, 100)] == [8, 4, 2, 2, 1, 1, 1, 1]
+
+
+def test_what_the_user_has_set_stays(monkeypatch):
+    monkeypatch.setattr(os, "environ", {"OMP_NUM_THREADS": "7"})
+    limit_native_threads(3)
+    assert limits() == {name: "7" if name == "OMP_NUM_THREADS" else "3" for name in VARIABLES}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_workers_have_the_limit_in_their_environment_and_the_driver_has_not(method):
+    with distpool.get_context(method).Pool(1) as pool:
+        assert pool.apply(limits) == dict.fromkeys(VARIABLES, str(share_of_processors(1)))
+    pool.join()
+    assert set(limits().values()) == {None}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_users_own_setting_reaches_the_workers(monkeypatch, method):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "5")
+    with distpool.get_context(method).Pool(1) as pool:
+        assert pool.apply(limits)["OPENBLAS_NUM_THREADS"] == "5"
+    pool.join()
+
+
+AT_IMPORT = """
+    import os, sys
+    import distpool
+
+    SEEN = os.environ.get("OMP_NUM_THREADS")
+
+    def seen():
+        return SEEN
+
+    if __name__ == "__main__":
+        os.environ.pop("OMP_NUM_THREADS", None)
+        with distpool.get_context("spawn").Pool(64) as pool:
+            print(pool.apply(seen), os.environ.get("OMP_NUM_THREADS"))
+"""
+
+
+def test_a_spawned_worker_has_it_when_main_is_imported(tmp_path):
+    assert output_of(tmp_path, AT_IMPORT.replace("64", str(len(os.sched_getaffinity(0))))).split() == ["1", "None"]
+
+
+# ---- libraries that are loaded already
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What a fake `threadpoolctl` was told; numpy seems to be loaded."""
+    calls = []
+    monkeypatch.setitem(sys.modules, "threadpoolctl", types.SimpleNamespace(threadpool_limits=calls.append))
+    monkeypatch.setitem(sys.modules, "numpy", types.ModuleType("numpy"))
+    return calls
+
+
+def test_loaded_libraries_are_told_through_threadpoolctl(told):
+    limit_loaded_libraries(3)
+    assert told == [3]
+
+
+def test_they_are_not_where_the_user_has_set_a_limit(told, monkeypatch):
+    monkeypatch.setenv("MKL_NUM_THREADS", "2")
+    limit_loaded_libraries(3)
+    assert told == []
+
+
+def test_they_are_not_where_none_is_loaded(told, monkeypatch):
+    for name in native_threads._USERS:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    limit_loaded_libraries(3)
+    assert told == []
+
+
+def test_without_threadpoolctl_nothing_happens(told, monkeypatch):
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    limit_loaded_libraries(3)
+    assert told == []
+
+
+def test_a_forked_pool_tells_them_before_its_workers_start(told, monkeypatch):
+    with distpool.get_context("fork").Pool(1) as pool:
+        assert pool.apply(lambda: list(sys.modules["threadpoolctl"].threadpool_limits.__self__)) == [
+            share_of_processors(1)
+        ]
+    pool.join()
+    assert told == [], "the driver's own libraries are left alone"
