@@ -42,6 +42,8 @@ from distpool.runtime.worker_process import WorkerProcess, import_main
 from distpool.transport.frames import receive_with_descriptors, send_frame
 from distpool.transport.ring import ring_size
 
+# From Python 3.13 on a forked child of the standard library runs exit functions, among them those of `util.Finalize`,
+# which `_bootstrap` ran itself before.
 _START_FAILED = 71
 _ORPHANS_LIMIT_S = 0.5
 
@@ -224,9 +226,12 @@ class Template:
                 atexit.register(util._exit_function)  # type: ignore[attr-defined]
             status = worker._bootstrap(parent_sentinel=self._driver)
         finally:
-            if not _BOOTSTRAP_RUNS_EXIT_FUNCTIONS:
-                atexit._run_exitfuncs()
-            os._exit(status)
+            try:
+                if not _BOOTSTRAP_RUNS_EXIT_FUNCTIONS:
+                    atexit._run_exitfuncs()
+                    util._flush_std_streams()  # type: ignore[attr-defined]
+            finally:
+                os._exit(status)
 
     def _spawn(self, worker: WorkerProcess, own: tuple[int, ...]) -> int:
         """Start a fresh interpreter, and give it what `multiprocessing.spawn` expects in its pipe."""

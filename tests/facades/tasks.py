@@ -290,3 +290,13 @@ def exit_when_interrupted(started_path, path, code):
         announce_and_wait(started_path, path)
     except KeyboardInterrupt:
         sys.exit(code)
+
+
+def register_exit_functions(path):
+    util.Finalize(None, append, (path, "finalizer"), exitpriority=1)
+    atexit.register(append, path, "atexit")
+
+
+def append(path, line):
+    with open(path, "a") as file:
+        file.write(f"{line}\n")

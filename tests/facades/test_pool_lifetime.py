@@ -163,6 +163,19 @@ def test_workers_that_are_idle_when_the_pool_closes_exit_with_zero(libraries):
     compare(scenario, libraries)
 
 
+@pytest.mark.parametrize("maxtasks", [None, 1])
+def test_exit_functions_of_a_worker_run_when_it_ends(libraries, tmp_path, maxtasks):
+    def scenario(library):
+        path = tmp_path / library.name
+        with library.pool(1, tasks.register_exit_functions, (str(path),), maxtasks) as pool:
+            pool.apply(tasks.square, (3,))
+            pool.close()
+            pool.join()
+        return set(path.read_text().split())
+
+    compare(scenario, libraries)
+
+
 def test_a_running_pool_that_is_collected_warns_and_ends(libraries):
     def scenario(library):
         # No call first: the standard pool's own thread may hold its result, and so the pool, for a moment longer.
