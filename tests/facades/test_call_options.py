@@ -167,21 +167,21 @@ def test_calls_beside_and_behind_the_one_that_is_ended_are_unharmed(lone_pool):
 
 
 def test_each_limit_is_counted_from_the_beginning_of_its_call(lone_pool):
-    limited = lone_pool.with_options(timeout=0.4)
-    results = [limited.apply_async(tasks.sleep_for, (0.1,)) for _ in range(6)]
-    assert [result.get(LIMIT_S) for result in results] == [0.1] * 6
+    limited = lone_pool.with_options(timeout=0.25)
+    results = [limited.apply_async(tasks.sleep_for, (0.06,)) for _ in range(6)]
+    assert [result.get(LIMIT_S) for result in results] == [0.06] * 6
 
 
 @pytest.mark.parametrize("chunksize", [None, 8])
 def test_in_a_map_the_limit_is_each_items_own(lone_pool, chunksize):
-    limited = lone_pool.with_options(timeout=0.4)
-    assert limited.map(tasks.sleep_for, [0.1] * 6, chunksize) == [0.1] * 6
+    limited = lone_pool.with_options(timeout=0.25)
+    assert limited.map(tasks.sleep_for, [0.06] * 6, chunksize) == [0.06] * 6
 
 
 def test_in_an_executors_map_the_limit_is_each_items_own():
     with fork_executor() as executor:
-        results = executor.with_options(timeout=0.4).map(tasks.sleep_for, [0.1] * 6, chunksize=6)
-        assert list(results) == [0.1] * 6
+        results = executor.with_options(timeout=0.25).map(tasks.sleep_for, [0.06] * 6, chunksize=6)
+        assert list(results) == [0.06] * 6
 
 
 def fork_executor():
@@ -271,7 +271,7 @@ def test_a_call_whose_worker_dies_is_run_again_and_the_log_says_so(tmp_path, cap
     assert "retry 1 of 1" in record.getMessage()
 
 
-@pytest.mark.parametrize("retries", [0, 1, 3])
+@pytest.mark.parametrize("retries", [0, 2])
 def test_a_call_is_begun_at_most_once_more_than_its_retries(pool, tmp_path, retries):
     path = str(tmp_path / "log")
     with pytest.raises(WorkerDied) as caught:

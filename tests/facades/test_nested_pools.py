@@ -46,12 +46,12 @@ def depth_by_executors(method, depth):
 
 
 def stay_below(method, depth, folder):
-    """Note the processes at each level, and stay in the innermost."""
+    """Say so in the innermost pool, and stay there."""
     if depth == 0:
         tasks.create_file(os.path.join(folder, "innermost"))
         time.sleep(LIMIT_S)
         return
-    with distpool.get_context(method).Pool(2) as pool:
+    with distpool.get_context(method).Pool(1) as pool:
         pool.apply(stay_below, (method, depth - 1, folder))
 
 
@@ -78,9 +78,7 @@ def test_a_tree_of_pools():
     assert sum_below("fork", 4, 1) == 48
 
 
-@pytest.mark.parametrize(
-    ("outer", "inner"), [("fork", "spawn"), ("spawn", "fork"), ("fork", "forkserver"), ("forkserver", "spawn")]
-)
+@pytest.mark.parametrize(("outer", "inner"), [("fork", "spawn"), ("spawn", "forkserver"), ("forkserver", "fork")])
 def test_start_methods_may_be_mixed(outer, inner):
     with distpool.get_context(outer).Pool(1) as pool:
         assert pool.apply_async(depth_by_one_worker, (inner, 1)).get(LIMIT_S) == 1
@@ -140,7 +138,7 @@ def test_the_inner_pool_of_a_killed_worker_is_gone(tmp_path, method):
         result = pool.apply_async(stay_below, (method, 1, str(tmp_path)))
         assert until((tmp_path / "innermost").exists)
         below = psutil.Process(worker.pid).children(recursive=True)
-        assert len(below) >= 3, "a template and two workers"
+        assert len(below) == 2, "a template and a worker"
         os.kill(worker.pid, signal.SIGKILL)
         with pytest.raises(WorkerDied):
             result.get(LIMIT_S)
@@ -160,10 +158,9 @@ def test_the_inner_pools_of_a_call_that_ran_for_too_long_are_gone(tmp_path):
     pool.join()
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_terminate_ends_all_that_is_below(tmp_path, method):
-    with distpool.get_context(method).Pool(1) as pool:
-        pool.apply_async(stay_below, (method, 2, str(tmp_path)))
+def test_terminate_ends_all_that_is_below(tmp_path):
+    with distpool.get_context("fork").Pool(1) as pool:
+        pool.apply_async(stay_below, ("fork", 2, str(tmp_path)))
         assert until((tmp_path / "innermost").exists)
         below = psutil.Process(pool._pool[0].pid).children(recursive=True)
         pool.terminate()
@@ -185,7 +182,7 @@ def test_a_killed_driver_leaves_nothing_at_any_depth(tmp_path, method):
     with program(tmp_path, DRIVER, method, str(tmp_path)) as driver:
         assert until((tmp_path / "innermost").exists)
         processes = processes_of(driver.pid)
-        assert len(processes) >= 12, "at each of four levels a template and two workers"
+        assert len(processes) >= 8, "at each of four levels a template and a worker"
         driver.kill()
         killed_at = time.monotonic()
         assert until(lambda: not left_of(processes)), left_of(processes)

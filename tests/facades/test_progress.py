@@ -71,7 +71,8 @@ def bars(monkeypatch):
 @pytest.fixture(scope="module")
 def pool():
     with fork.Pool(2) as pool:
-        pool.map(tasks.square, range(10))
+        # Workers may start late: now, so that no test seems to leave them behind.
+        pool.map(tasks.sleep_for, [0.1, 0.1], 1)
         yield pool
     pool.join()
 
@@ -79,7 +80,7 @@ def pool():
 @pytest.fixture(scope="module", params=[distpool.Executor, distpool.futures.ProcessPoolExecutor])
 def executor(request):
     with request.param(2, mp_context=fork) as executor:
-        list(executor.map(tasks.square, range(10)))
+        list(executor.map(tasks.sleep_for, [0.1, 0.1]))
         yield executor
 
 
