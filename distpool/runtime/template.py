@@ -42,8 +42,6 @@ from distpool.runtime.worker_process import WorkerProcess, import_main
 from distpool.transport.frames import receive_with_descriptors, send_frame
 from distpool.transport.ring import ring_size
 
-# From Python 3.13 on a forked child of the standard library runs exit functions, among them those of `util.Finalize`,
-# which `_bootstrap` ran itself before.
 _START_FAILED = 71
 _ORPHANS_LIMIT_S = 0.5
 
