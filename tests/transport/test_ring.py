@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 import distpool
-from distpool.transport.ring import PAGE, Ring, ring_size
+from distpool.transport.ring import PAGE, SMALL_BYTES, Ring, ring_size
 
 LIMIT_S = 20.0
 CAPACITY = PAGE
@@ -72,6 +72,21 @@ class RingMachine(RuleBasedStateMachine):
             self.records.append((1, payload))
             self.used += room_for(payload)
         assert self.used + room_for(payload) > CAPACITY
+
+    @rule(sizes=st.lists(st.integers(0, SMALL_BYTES), max_size=40), read_before=st.integers(0, 40))
+    def write_small_ones(self, sizes: list[int], read_before: int) -> None:
+        write = self.writer.small_writer()
+        for number, size in enumerate(sizes):
+            if number == read_before:
+                self.read()
+            payload = b"s" * size
+            fits = self.used + room_for(payload) <= CAPACITY
+            assert write(payload, self.busy + 1) is fits
+            if not fits:
+                return
+            self.records.append((0, payload))
+            self.used += room_for(payload)
+            self.busy += 1
 
     @rule()
     def read(self) -> None:
