@@ -52,6 +52,20 @@ def test_grid_search_finds_the_same_best_fit_and_counts_its_work() -> None:
     assert re.search(r"wall time [\d.]+ s, sum of the fits [\d.]+ s, 2 processes: efficiency \d+%", printed[1])
 
 
+def test_unreliable_calls_fail_alone() -> None:
+    frames = range(1, 31)
+    died = [frame for frame in frames if frame % 7 == 0]
+    late = [frame for frame in frames if frame % 11 == 0 and frame not in died]
+    raised = [frame for frame in frames if frame % 13 == 0 and frame not in died + late]
+    lines = run_example("unreliable_calls", f"--frames={len(frames)}", "--processes=2").splitlines()
+    assert [line.split(maxsplit=1) for line in lines[:-1]] == [
+        [str(len(died)), "its worker died of SIGSEGV"],
+        [str(len(late)), "over the time limit"],
+        [str(len(raised)), "raised ValueError"],
+        [str(len(frames) - len(died + late + raised)), "rendered"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("by", "pool", "executor"),
     [
