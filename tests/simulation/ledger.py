@@ -194,6 +194,8 @@ class Ledger:
             # The rest of a chunk: there was a death before, and the rest is finished, or over its time.
             if call.finished_at is None and not handed.is_over():
                 self._check_timeout(call)
+            if call.finished_at is not None and 0 in call.times_begun:
+                raise Violation("items left out", f"call {number} began its items so often: {call.times_begun}")
             return
         if not died:
             raise Violation("lost without a death", f"call {number}, begun by {call.begun_by}")

@@ -192,7 +192,7 @@ class Scenario:
     def _new_call(self, pool: Pool, options: CallOptions, items: int | None) -> Call:
         rng = self._rng
         trap = None
-        if rng.random() < (0.0015 if items is None else 0.02):
+        if rng.random() < (0.0015 if items is None and not options.retries else 0.02):
             point = rng.choice(TRAPS_OF_ITEMS if items is None else TRAPS_OF_CHUNKS)
             if point is Point.LATER_ITEM and items == 1:
                 point = Point.FIRST_ITEM
