@@ -227,7 +227,11 @@ class Loop:
             self._forget(lane.sock.fileno())
 
     def _peek(self, lease: LeaseId, now: float) -> None:
-        done = self.lanes[lease].peek()
+        lane = self.lanes[lease]
+        if lane.has_unread_log_records():
+            self._read_lane(lease, lane, now)
+            return
+        done = lane.peek()
         if done is not None:
             self._outputs.read(lease, now)
             self.client.handle(lease, done, now)

@@ -175,6 +175,10 @@ class Template:
             case StopTemplate(grace_s, busy):
                 self._is_stopping = True
                 self._busy.update(busy)
+                # Now, while they have parents: what workers had started whose calls have ended as they should.
+                for pid, lease in self._workers.values():
+                    if lease not in self._busy:
+                        self._spared.update(children_of(pid))
                 for watch in self._workers:
                     self._end(watch, signal.SIGTERM, grace_s)
             case EndWorker(ended, _, grace_s):
@@ -272,7 +276,7 @@ class Template:
             # What the call that it ran has started ends with it. Each worker adopts the orphans among its descendants,
             # so those that have just become children of this process are of the dead one.
             kill_orphans(own | self._spared, _ORPHANS_LIMIT_S)
-        else:
+        elif not self._is_stopping and not any(map(_has_ended, own)):
             self._spared.update(child for child in children_of(os.getpid()) if child not in own)
         self._tell(WorkerReaped(lease, Death(pid, exitcode, usage.ru_maxrss * 1024)))
 
@@ -288,6 +292,11 @@ class Template:
             signal.pidfd_send_signal(watch, signal.SIGKILL)
         kill_orphans(self._spared, _ORPHANS_LIMIT_S)
         os._exit(1)
+
+
+def _has_ended(pid: int) -> bool:
+    """A child that is dead and not reaped: what it had started cannot be told from another's."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def start_interpreter(command: list[str], descriptors: list[int]) -> int:

@@ -27,7 +27,7 @@ class WorkerProcess(process.BaseProcess):
         super().__init__()
         self._setup = setup
         self._descriptors = descriptors
-        self._ring = (ring, ring_offset)
+        self._ring_place = (ring, ring_offset)
         self._template_pid = os.getpid()
         self._main_failure: BaseException | None = None
 
@@ -45,6 +45,9 @@ class WorkerProcess(process.BaseProcess):
         adopt_orphans()
         lane, _, *streams = self._descriptors
         self._sock = socket.socket(fileno=lane)
+        memory, offset = self._ring_place
+        self._ring = Ring(memory, offset, SETTINGS.ring_bytes)
+        os.close(memory)
         if streams:
             take_streams(*streams)
         # A crash in native code says where it was, as the last words on standard error.
@@ -61,14 +64,14 @@ class WorkerProcess(process.BaseProcess):
     def run(self) -> None:
         """Be ready, then serve until told to end."""
         signal.set_wakeup_fd(-1)
-        memory, offset = self._ring
-        worker = Worker(self._sock, self._descriptors[1], Ring(memory, offset, SETTINGS.ring_bytes), self._setup)
-        os.close(memory)
+        worker = Worker(self._sock, self._descriptors[1], self._ring, self._setup)
         worker.prepare(self._main_failure)
         worker.serve()
 
     def _send_record(self, record: bytes) -> None:
+        # One thread at a time: the handler that calls this holds its lock.
         send_frame(self._sock, encode(WorkerLogged(record)))
+        self._ring.note_log_record()
 
 
 def import_main(main: dict[str, Any]) -> None:

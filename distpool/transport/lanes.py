@@ -54,6 +54,7 @@ class Lane:
         self._unsent: deque[tuple[Message, int]] = deque()
         self._large: deque[bytes] = deque()
         self._logged: list[Message] = []
+        self._log_records_read = 0
         self._busy_ns = 0
 
     def send(self, message: Message) -> None:
@@ -129,12 +130,19 @@ class Lane:
                     stopped = stopped or this_stopped
                 case LargeOutcome(payload):
                     self._large.append(payload)  # type: ignore[arg-type]
+                case WorkerLogged() as logged:
+                    self._log_records_read += 1
+                    messages.append(logged)
                 case other:
                     messages.append(other)
         done = self.peek(stopped=stopped)
         if done is not None:
             messages.append(done)
         return messages
+
+    def has_unread_log_records(self) -> bool:
+        """Some come before results that lie in the ring: `receive`, and not only `peek`."""
+        return self.ring.log_records() != self._log_records_read or bool(self._logged)
 
     def peek(self, *, stopped: bool = False) -> CallsDone | None:
         """The results that lie in the ring, told of or not."""
@@ -162,6 +170,7 @@ class Lane:
                 if isinstance(message, CallsFinished):
                     continue
                 if isinstance(message, WorkerLogged):
+                    self._log_records_read += 1
                     self._logged.append(message)
                     continue
                 raise ProtocolError(f"a {type(message).__name__} came where a large result was due")

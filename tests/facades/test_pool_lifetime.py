@@ -58,13 +58,12 @@ def test_a_worker_that_is_let_go_runs_its_exit_functions(libraries, tmp_path):
 
 
 def test_a_pool_asked_for_its_workers_has_all_of_them(libraries):
-    def scenario(library):
-        with library.pool(2, maxtasksperchild=1) as pool:
-            pool.map(tasks.square, range(4), 1)
-            pool._repopulate_pool()
-            return len(pool._pool), {worker.pid is None for worker in pool._pool}
-
-    compare(scenario, libraries)
+    # The standard pool's own thread adds workers at the same time, and may add one too many.
+    with libraries.distpool.pool(2, maxtasksperchild=1) as pool:
+        pool.map(tasks.square, range(4), 1)
+        pool._repopulate_pool()
+        assert len(pool._pool) == 2
+        assert all(worker.pid is not None for worker in pool._pool)
 
 
 def test_close_lets_everything_finish(libraries):
