@@ -23,6 +23,7 @@ from distpool.serialization.pickling import SCALARS
 Callback = Callable[[Any], object]
 
 _STEPS_OF_PROGRESS = 100
+_SENT_EARLY_BYTES = 16 * 1024
 _ONE_BY_ONE = {CallMode.CHUNK: CallMode.ITEM, CallMode.STAR_CHUNK: CallMode.STAR}
 
 
@@ -209,17 +210,22 @@ class PoolCalls:
         runs.submit(workers, mode, result, self._options)
 
     def _submit_chunks(self, func: Any, items: Any, chunksize: int, mode: CallMode, result: MapResult) -> None:
+        name = name_of(func)
         runs = _Runs()
         for position, start in enumerate(range(0, len(items), chunksize)):
             try:
-                function_id, chunk = self._workers.arguments.pickle_chunk(
-                    func, list(items[start : start + chunksize]), start
-                )
+                # Of a range it is a range, which travels as its ends.
+                items_of_chunk = items[start : start + chunksize]
+                function_id, chunk = self._workers.arguments.pickle_chunk(func, items_of_chunk, start)
             except Exception as error:
                 result.put(position, False, error)
-            else:
-                runs.add(position, function_id, chunk)
-        runs.submit(self._workers, mode, result, self._options, name_of(func), chunksize)
+                continue
+            runs.add(position, function_id, chunk)
+            if runs.bytes >= _SENT_EARLY_BYTES:
+                # Workers begin with these while the next ones are pickled.
+                runs.submit(self._workers, mode, result, self._options, name, chunksize)
+                runs = _Runs()
+        runs.submit(self._workers, mode, result, self._options, name, chunksize)
 
     def _imap(
         self,
@@ -297,8 +303,12 @@ class _Runs:
 
     def __init__(self) -> None:
         self._runs: list[tuple[int, Any, list[Entry]]] = []
+        self.bytes = 0
+        """Of pickled entries."""
 
     def add(self, position: int, function_id: Any, entry: Entry) -> None:
+        if type(entry) is bytes:
+            self.bytes += len(entry)
         if self._runs:
             first, last_function, entries = self._runs[-1]
             if last_function == function_id and first + len(entries) == position:

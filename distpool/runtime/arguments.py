@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from distpool.ids import FunctionId
@@ -34,8 +34,8 @@ class Arguments:
             named += [(f"argument {name!r}", value) for name, value in kwargs.items()]
             raise blame(error, [*named, ("the function", function)], self._main) from None
 
-    def pickle_chunk(self, function: Any, items: list[Any], first: int) -> tuple[Any, bytes]:
-        """(function id, pickled list of items); `first` is the number of the first. Raises what pickling raises."""
+    def pickle_chunk(self, function: Any, items: Sequence[Any], first: int) -> tuple[Any, bytes]:
+        """(function id, pickled items); `first` is the number of the first. Raises what pickling raises."""
         function_id = self._functions.named(function)
         try:
             return function_id, dumps(items if function_id else (function, items), self._main)
