@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterable
+from importlib import import_module
 from typing import Any
 
 import msgspec
@@ -25,6 +25,7 @@ def merged(known: CallOptions, given: dict[str, Any]) -> CallOptions:
     checks = {"timeout": _timeout_s, "retries": _retries, "priority": _priority}
     for name in given:
         if name not in checks:
+            difflib: Any = import_module("difflib")  # here, as only a mistake needs it
             close = difflib.get_close_matches(name, checks, 1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise TypeError(f"with_options has no option {name!r}; its options are {', '.join(checks)}{hint}")

@@ -10,8 +10,8 @@ import pickle
 import signal
 import socket
 from collections.abc import Callable
-from multiprocessing import context, process, resource_tracker, spawn, util
-from multiprocessing.popen_spawn_posix import _DupFd
+from importlib import import_module
+from multiprocessing import context, process, spawn, util
 from typing import Any
 
 import msgspec
@@ -236,7 +236,7 @@ class Launcher:
 
     def _spawn(self, plan: LaunchPlan, ours: socket.socket, theirs: socket.socket, rings: int) -> int:
         preparation, main = spawned_main_keys()
-        tracker = resource_tracker.getfd()
+        tracker = import_module("multiprocessing.resource_tracker").getfd()  # under `fork` nobody needs it
         assert tracker is not None
         popen = _SpawningPopen()
         context.set_spawning_popen(popen)  # type: ignore[arg-type]
@@ -289,10 +289,9 @@ class Launcher:
 class _SpawningPopen:
     """What objects that are shared by inheritance ask for while they are pickled for a child."""
 
-    DupFd = _DupFd
-
     def __init__(self) -> None:
         self.descriptors: list[int] = []
+        self.DupFd = import_module("multiprocessing.popen_spawn_posix")._DupFd
 
     def duplicate_for_child(self, descriptor: int) -> int:
         self.descriptors.append(descriptor)
