@@ -26,6 +26,9 @@ class Settings(msgspec.Struct, frozen=True):
     steal_after_s: float = 0.002
     """Silence of a busy worker after which an idle one may get the calls that it has not begun."""
 
+    recall_after_s: float = 0.020
+    """Silence of a busy worker after which it gives up what it has not begun, even if nobody else has time for it."""
+
     spin_s: float = 50e-6
     """How long a reader spins for an answer that is due before it sleeps; 200 us gain nothing more."""
 

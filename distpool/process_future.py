@@ -84,6 +84,12 @@ class Future(standard.Future[Any]):
                 return True
         return self.set_running_or_notify_cancel()
 
+    def put_back(self) -> None:
+        """As a sink: the call waits again."""
+        with self._condition:
+            if self._state == "RUNNING":
+                self._state = "PENDING"
+
     def deliver(self, first: int, outcomes: list[Outcome]) -> None:
         """As a sink: the call has ended."""
         workers, self._workers = self._workers, None

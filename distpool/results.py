@@ -63,6 +63,9 @@ class AsyncResult(standard.ApplyResult):  # type: ignore[type-arg]
     def begin(self) -> bool:
         return True
 
+    def put_back(self) -> None:
+        """Calls of a pool cannot be cancelled."""
+
     def deliver(self, first: int, outcomes: list[Outcome]) -> None:
         self.resolve(*open_outcome(outcomes[0], RemoteTraceback))
 
@@ -188,6 +191,9 @@ class IMapIterator(standard.IMapIterator):  # type: ignore[type-arg]
 
     def begin(self) -> bool:
         return True
+
+    def put_back(self) -> None:
+        """Calls of a pool cannot be cancelled."""
 
     def deliver(self, first: int, outcomes: list[Outcome]) -> None:
         values = values_of(outcomes)

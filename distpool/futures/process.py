@@ -292,6 +292,9 @@ class _Nobody:
     def begin(self) -> bool:
         return True
 
+    def put_back(self) -> None:
+        pass
+
     def deliver(self, first: int, outcomes: list[Outcome]) -> None:
         pass
 

@@ -8,17 +8,23 @@ from distpool.logic.leases import Lease, LeaseState
 
 
 class Balance:
-    """A worker that has been silent for `patience_s` and holds calls it has not begun gives them up to an idle one."""
+    """A worker that has been silent for `patience_s` and holds `least` calls or more gives up those not begun."""
 
-    def __init__(self, patience_s: float) -> None:
+    def __init__(self, patience_s: float, least: int) -> None:
         self._patience_s = patience_s
+        self._least = least
 
     def choose(self, leases: Iterable[Lease], now: float) -> tuple[Lease | None, float | None]:
         """The worker to take calls from, or else when to look again (None: nobody holds a call too many)."""
         victim: Lease | None = None
         look_again: float | None = None
         for lease in leases:
-            if lease.state is not LeaseState.READY or lease.holding.calls < 2 or lease.has_begun_all:
+            if (
+                lease.state is not LeaseState.READY
+                or lease.is_asked
+                or lease.holding.calls < self._least
+                or lease.has_begun_all
+            ):
                 continue
             due = lease.heard_at + self._patience_s
             if due > now:

@@ -33,6 +33,10 @@ class Sink(Protocol):
         """The bundle's first call is about to be sent. False: it was cancelled and must not run."""
         ...
 
+    def put_back(self) -> None:
+        """The call that was about to be sent has not begun and waits again; `begin` comes once more."""
+        ...
+
     def deliver(self, first: int, outcomes: list[Outcome]) -> None:
         """Calls `first` and following ended like this."""
         ...
@@ -122,6 +126,16 @@ class CallQueue:
         for span in reversed(list(spans)):
             self._spans_of(span.bundle.options.priority).appendleft(span)
             self.waiting += len(span)
+
+    def wait_again(self, spans: Iterable[Span]) -> None:
+        """`push_back` of calls that a worker was sent and has not begun: a lone one can be cancelled again."""
+        taken = list(spans)
+        for span in taken:
+            bundle = span.bundle
+            if len(bundle.entries) == 1 and not bundle.attempts:
+                bundle.begun = False
+                bundle.sink.put_back()
+        self.push_back(taken)
 
     def take(self, limit: int, bytes_limit: int) -> tuple[list[Span], list[Span]]:
         """Remove at most `limit` calls: those to send, and those that turn out to be cancelled (not counted).

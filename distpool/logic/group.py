@@ -84,7 +84,10 @@ class Group:
         self.leases: dict[LeaseId, Lease] = {}
         self.queue = CallQueue()
         self.credits = Credits(settings.work_ahead_s, settings.calls_ahead_limit)
-        self._balance = Balance(settings.steal_after_s)
+        # For a worker that has nothing to do; and when nobody has, from one whose call turned out to be long: what it
+        # had been sent can be cancelled again, and calls of a higher priority overtake it.
+        self._sharing = Balance(settings.steal_after_s, 2)
+        self._recall = Balance(settings.recall_after_s, 3)
         self._settings = settings
         self._functions = functions
         self._requested = 0
@@ -140,6 +143,7 @@ class Group:
     def taken_back(self, lease_id: LeaseId, calls: int) -> None:
         self._has_news = True
         lease = self.leases[lease_id]
+        lease.is_asked = False
         if lease.is_overdue:
             # The oldest has had its time, begun or not: without its token it is never begun after its end.
             lease.is_overdue = False
@@ -149,7 +153,7 @@ class Group:
             return
         lease.step("taken back")
         lease.returned(calls)
-        self.queue.push_back(lease.holding.take_back(calls))
+        self.queue.wait_again(lease.holding.take_back(calls))
 
     def lost(self, message: LeaseLost, outbox: Outbox) -> None:
         """The worker has ended, by itself or not: what it had not begun runs elsewhere, what it had begun is lost."""
@@ -161,7 +165,7 @@ class Group:
         unbegun = lease.holding.take_back(min(death.unbegun, lease.holding.calls))
         begun = lease.holding.take_back(lease.holding.calls)
         if expected and not begun:
-            self.queue.push_back(unbegun)
+            self.queue.wait_again(unbegun)
             return
         if not lease.was_ready:
             self._failed_starts += 1
@@ -177,17 +181,13 @@ class Group:
                 outbox,
             )
             return
-        self.queue.push_back(unbegun)
+        self.queue.wait_again(unbegun)
         for span in begun:
             self._lose(span, death, outbox)
 
-    def _name_of(self, span: Span) -> str:
-        blob = self._functions.get(span.bundle.function)
-        return "" if blob is None else blob.name
-
     def _lose(self, span: Span, death: Death, outbox: Outbox) -> None:
         """A worker died when it had begun this call."""
-        loss = loss_of(span, death, self._name_of(span))
+        loss = loss_of(span, death, _name_of(self._functions, span))
         again = call_to_repeat(span)
         if again is not None:
             bundle = again.bundle
@@ -228,9 +228,8 @@ class Group:
         held = self.outstanding - self.queue.waiting
         kept, cancelled = self.queue.take(max(0, self.plan.size + 1 - held), self._settings.bytes_ahead_limit)
         spans = self.queue.drop_all()
-        # Calls that a worker held once and gave back were said to be running: they stay too.
-        self.queue.push_back([*kept, *(span for span in spans if span.bundle.begun)])
-        self._end([*cancelled, *(span for span in spans if not span.bundle.begun)], OutcomeKind.CANCELLED, "", outbox)
+        self.queue.push_back(kept)
+        self._end([*cancelled, *spans], OutcomeKind.CANCELLED, "", outbox)
 
     def terminate(self, outbox: Outbox, kind: OutcomeKind, text: str) -> None:
         """End all calls like this, and all workers."""
@@ -259,18 +258,24 @@ class Group:
         if self.queue.has_limits:
             # Before calls are assigned: none may be on its way to a worker that is asked to give back what it has.
             self._end_overdue(now, outbox)
+        if self.outstanding:
+            self._ask_back(self._recall, now, outbox)
         to_send = self._assign(now, outbox) if self.queue.waiting else _NOTHING
         if self.outstanding and not self.queue.waiting and has_idle_worker(self.leases.values()):
-            victim, look_again = self._balance.choose(self.leases.values(), now)
-            self._wake_by(look_again)
-            if victim is not None:
-                outbox.put(victim.id, TakeBack(victim.id))
+            self._ask_back(self._sharing, now, outbox)
         if self.plan.calls_per_worker is not None:
             self._let_spent_workers_leave(outbox)
         self._request_leases(outbox)
         if self.state is GroupState.CLOSING:
             self._close_down(outbox)
         return to_send, self._wake_at
+
+    def _ask_back(self, balance: Balance, now: float, outbox: Outbox) -> None:
+        victim, look_again = balance.choose(self.leases.values(), now)
+        self._wake_by(look_again)
+        if victim is not None:
+            victim.is_asked = True
+            outbox.put(victim.id, TakeBack(victim.id))
 
     def _wake_by(self, at: float | None) -> None:
         if at is not None:
@@ -286,14 +291,14 @@ class Group:
                 self._wake_by(due)
             elif lease.state is LeaseState.READY and not lease.has_begun_all:
                 # What it holds and has not begun runs elsewhere; the answer to this comes in the same turn.
-                lease.is_overdue = True
+                lease.is_overdue = lease.is_asked = True
                 outbox.put(lease.id, TakeBack(lease.id))
             elif lease.holding.calls > 1:
                 # All are begun, so all but one are finished and will be told of in a moment.
                 self._wake_by(now + self._settings.peek_after_s)
             else:
                 spans = lease.holding.take_back(1)
-                what = describe_call(spans[0], self._name_of(spans[0]))
+                what = describe_call(spans[0], _name_of(self._functions, spans[0]))
                 text = f"{what} ran for longer than its time limit of {timeout_s:g} s, and its worker was ended"
                 self._end(spans, OutcomeKind.TIMED_OUT, text, outbox)
                 lease.is_abandoned = True
@@ -365,6 +370,11 @@ class Group:
         if not self._stopping_sent:
             self._stopping_sent = True
             outbox.put(LAUNCHER, StopGroup(self.id, True, busy))
+
+
+def _name_of(functions: Mapping[FunctionId, FunctionBlob], span: Span) -> str:
+    blob = functions.get(span.bundle.function)
+    return "" if blob is None else blob.name
 
 
 _NOTHING: list[tuple[Lease, list[Span]]] = []

@@ -51,6 +51,8 @@ class Lease:
         self.heard_at = 0.0
         # A take-back found nothing: asking again before there is news would find nothing again.
         self.has_begun_all = False
+        # What it has not begun is being taken back: nothing may be sent until the answer.
+        self.is_asked = False
         # Its oldest call is over its time limit, and what it has not begun is being taken back.
         self.is_overdue = False
         # Its call has had its outcome while it still ran: what it still says of calls is not heard.
@@ -67,7 +69,7 @@ class Lease:
 
     def room(self, limit: int) -> int:
         """How many more calls may be sent, when no worker may hold more than `limit`."""
-        if self.state is not LeaseState.READY or self.is_overdue:
+        if self.state is not LeaseState.READY or self.is_asked:
             return 0
         room = limit - self.holding.calls
         return room if self.calls_left is None else min(room, self.calls_left)

@@ -43,6 +43,9 @@ class Remainder:
     def begin(self) -> bool:
         return True
 
+    def put_back(self) -> None:
+        """It cannot be cancelled: its loss is to be told."""
+
     def deliver(self, first: int, outcomes: list[Outcome]) -> None:
         self._sink.deliver(first, [self._loss])
 

@@ -39,6 +39,10 @@ class Receiver(Protocol):
         """The calls are about to be sent; False if they were cancelled."""
         ...
 
+    def put_back(self) -> None:
+        """The call waits again."""
+        ...
+
     def deliver(self, first: int, outcomes: list[Outcome]) -> None:
         """Calls `first` and following ended like this."""
         ...

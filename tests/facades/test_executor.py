@@ -4,6 +4,7 @@ import os
 import pickle
 import signal
 import sys
+import time
 
 import pytest
 
@@ -261,3 +262,19 @@ def test_a_death_in_a_nested_pool_keeps_what_is_known_of_it(lone_executor):
     assert "death_in_a_nested_executor" in str(error.__cause__)
     assert lone_executor.submit(tasks.pid).result(LIMIT_S) == outer, "it is the inner worker that died"
     assert lone_executor.submit(described_death_in_a_nested_executor).result(LIMIT_S)[2] == -signal.SIGKILL
+
+
+def test_calls_that_were_sent_ahead_of_a_long_one_can_be_cancelled(tmp_path):
+    with distpool.Executor(1, mp_context=distpool.get_context("fork")) as executor:
+        for _ in range(3):  # short ones, so that many are sent ahead
+            list(executor.map(abs, range(200)))
+        gate = tmp_path / "gate"
+        blocker = executor.submit(tasks.wait_for, str(gate))
+        futures = [executor.submit(abs, -n) for n in range(500)]
+        ends_at = time.monotonic() + LIMIT_S
+        while not all(future.cancel() for future in futures):
+            assert time.monotonic() < ends_at
+            time.sleep(0.005)
+        gate.touch()
+        assert blocker.result(LIMIT_S) is not False
+        assert all(future.cancelled() for future in futures)

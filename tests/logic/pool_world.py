@@ -97,6 +97,10 @@ class ModelSink:
         self.was_begun = True
         return not self.calls[0].is_cancelled
 
+    def put_back(self) -> None:
+        assert self.was_begun
+        self.was_begun = False
+
     def deliver(self, first: int, outcomes: list[Outcome]) -> None:
         calls = self.calls[first - self.first :]
         assert len(calls) >= len(outcomes)

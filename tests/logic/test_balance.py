@@ -27,7 +27,7 @@ class WorkersOverTime(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.balance = Balance(PATIENCE_S)
+        self.balance = Balance(PATIENCE_S, 2)
         self.leases = []
         self.now = 100.0
 
@@ -65,13 +65,13 @@ TestWorkersOverTime.settings = tries(40)
 
 
 def test_a_worker_with_one_call_keeps_it():
-    assert Balance(PATIENCE_S).choose([lease_that_holds(1)], 100.0) == (None, None)
+    assert Balance(PATIENCE_S, 2).choose([lease_that_holds(1)], 100.0) == (None, None)
 
 
 def test_a_worker_that_was_just_heard_is_looked_at_again_later():
-    assert Balance(PATIENCE_S).choose([lease_that_holds(3, heard_at=100.0)], 100.25) == (None, 100.5)
+    assert Balance(PATIENCE_S, 2).choose([lease_that_holds(3, heard_at=100.0)], 100.25) == (None, 100.5)
 
 
 def test_a_worker_that_is_dropping_calls_is_left_alone():
     stopping = lease_that_holds(3, state=LeaseState.STOPPING)
-    assert Balance(PATIENCE_S).choose([stopping], 100.0) == (None, None)
+    assert Balance(PATIENCE_S, 2).choose([stopping], 100.0) == (None, None)

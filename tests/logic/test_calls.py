@@ -23,6 +23,9 @@ class Sink:
         self.times_begun += 1
         return not self.is_cancelled
 
+    def put_back(self):
+        self.times_begun -= 1
+
 
 def bundle(count, *, first=0, entry_bytes=16, is_cancelled=False, priority=0, timeout_s=None):
     sink = Sink(is_cancelled=is_cancelled)

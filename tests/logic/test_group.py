@@ -430,8 +430,8 @@ def test_what_waits_is_cancelled_and_what_was_sent_goes_on():
     assert world.outcomes() == ["VALUE", "VALUE", "CANCELLED", "CANCELLED"]
 
 
-def test_calls_that_came_back_stay_in_their_order_when_what_waits_is_cancelled():
-    """They were said to be running."""
+def test_calls_that_came_back_are_cancelled_like_others_that_wait():
+    """But for as many as the standard Executor has queued: one for each worker, and one."""
     world, (dying,) = pool_with_workers(1)
     world.submit(1)
     world.run_one(dying, 0.0)
@@ -440,10 +440,10 @@ def test_calls_that_came_back_stay_in_their_order_when_what_waits_is_cancelled()
     world.begin(dying)
     world.die(dying)
     world.cancel_waiting()
-    assert world.outcomes() == ["VALUE", "LOST", None, None, None]
+    assert world.outcomes() == ["VALUE", "LOST", None, None, "CANCELLED"]
     replacement = world.grant()
     world.ready(replacement)
-    assert replacement.held == [2, 3, 4]
+    assert replacement.held == [2, 3]
 
 
 def test_a_closed_pool_runs_what_it_has_and_then_ends_its_workers_and_its_template():
@@ -519,3 +519,16 @@ def test_kinds_of_outcomes_made_by_the_caller_are_not_those_of_workers():
     made_here = {OutcomeKind.LOST, OutcomeKind.BROKEN, OutcomeKind.TERMINATED, OutcomeKind.CANCELLED}
     made_here.add(OutcomeKind.TIMED_OUT)
     assert made_here.isdisjoint({OutcomeKind.VALUE, OutcomeKind.ERROR, OutcomeKind.FRAME})
+
+
+def test_a_long_call_gives_up_what_was_sent_behind_it_though_nobody_else_has_time():
+    world, (worker,) = pool_with_workers(1)
+    world.submit(1)
+    world.run_one(worker, 0.0)
+    for _ in range(8):
+        world.submit(1)
+    assert len(worker.held) > 2, "short calls are sent ahead"
+    world.begin(worker)
+    world.pass_time(1.0)
+    assert len(worker.held) == 1
+    assert world.outcomes().count(None) == 8

@@ -31,6 +31,9 @@ class Sink:
     def begin(self):
         raise AssertionError("it was begun before it was lost")
 
+    def put_back(self):
+        raise AssertionError("it was begun")
+
     def deliver(self, first, outcomes):
         self.delivered.append((first, outcomes))
 

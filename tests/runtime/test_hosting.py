@@ -40,6 +40,9 @@ class Collector:
     def begin(self):
         return True
 
+    def put_back(self):
+        pass
+
     def deliver(self, first, outcomes):
         self.outcomes.update(enumerate(outcomes, first))
 

@@ -21,6 +21,9 @@ class Told:
     def begin(self):
         return True
 
+    def put_back(self):
+        pass
+
     def deliver(self, first, outcomes):
         self.outcomes.append((first, outcomes))
 

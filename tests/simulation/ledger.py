@@ -91,6 +91,11 @@ class Handed:
         self.was_begun = True
         return not self.is_cancelled
 
+    def put_back(self) -> None:
+        if not self.was_begun:
+            raise Violation("put back before it was sent", f"calls from {self.calls[0].number}")
+        self.was_begun = False
+
     def deliver(self, first: int, outcomes: list[Outcome]) -> None:
         self.ledger.deliver(self, first, outcomes)
 

@@ -21,7 +21,7 @@ from distpool.roles.worker import WorkerRole
 from tests.simulation.scenario import Scenario
 from tests.simulation.transcript import Violation
 
-SEEDS = 150
+SEEDS = 200
 NO_LOSS = (OutcomeKind.LOST, b"")
 
 finish = Holding.finish
@@ -281,9 +281,9 @@ def end_overdue_leaves_the_token(self, now, outbox):
 
 
 def room_beside_an_overdue_call(self, limit):
-    self.is_overdue, is_overdue = False, self.is_overdue
+    self.is_asked, is_asked = False, self.is_asked
     calls = room(self, limit)
-    self.is_overdue = is_overdue
+    self.is_asked = is_asked
     return calls
 
 

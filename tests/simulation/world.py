@@ -35,6 +35,7 @@ class World:
         self.settings = Settings(
             calls_ahead_limit=rng.choice([2, 8, 4096]),
             bytes_ahead_limit=rng.choice([64, 256 * 1024]),
+            recall_after_s=0.02 if is_apart else 60.0,
         )
         self.transcript = Transcript()
         self.ledger = Ledger(self.tell, lambda: self.now)
