@@ -35,6 +35,7 @@ class Progress:
     def __init__(self, total: int | None, *, bar: Bar | None = None) -> None:
         self._lock = threading.Lock()
         self._count = 0
+        self._expects_no_more = False
         self._bar = bar
         if bar is None:
             with self._unless_it_fails():
@@ -48,6 +49,8 @@ class Progress:
                 count = count if total is None else min(count, total - self._count)
                 self._count += count
                 self._bar.update(count)
+                if self._expects_no_more and self._count == total:
+                    self._close()
 
     def expect(self, total: int) -> None:
         """There will be so many in all."""
@@ -56,11 +59,21 @@ class Progress:
                 self._bar.total = total
                 self._bar.refresh()
 
+    def expect_no_more(self) -> None:
+        """The total will not grow: close when all of it has ended."""
+        with self._unless_it_fails():
+            self._expects_no_more = True
+            if self._bar is not None and self._count == (self._bar.total or 0):
+                self._close()
+
     def close(self) -> None:
         with self._unless_it_fails():
-            bar, self._bar = self._bar, None
-            if bar is not None:
-                bar.close()
+            self._close()
+
+    def _close(self) -> None:
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            bar.close()
 
     @contextmanager
     def _unless_it_fails(self) -> Iterator[None]:

@@ -207,6 +207,8 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
         with self._shutdown_lock:
             self._shutdown_thread = True
             workers = self._workers
+            if self._progress is not None:
+                self._progress.expect_no_more()
         if workers is None or not workers.is_owned_here():
             return
         if cancel_futures:
@@ -214,8 +216,6 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
         workers.close()
         if wait:
             workers.join()
-            if self._progress is not None:
-                self._progress.close()
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> bool | None:
         """Shut down and wait; after Ctrl-C end at once."""

@@ -255,6 +255,19 @@ def test_an_executors_own_bar_counts_what_was_submitted(bars, kind):
     assert bar.state() == (20, 20, 1)
 
 
+def test_the_bar_of_an_executor_that_is_not_waited_for_closes_with_its_last_call(bars, tmp_path):
+    executor = distpool.Executor(1, mp_context=fork, progress=True)
+    (bar,) = bars
+    gate = tmp_path / "gate"
+    future = executor.submit(tasks.wait_for, str(gate))
+    executor.shutdown(wait=False)
+    assert bar.state() == (0, 1, 0)
+    gate.touch()
+    future.result(LIMIT_S)
+    bar.wait_for(lambda: bar.state() == (1, 1, 1))
+    executor.shutdown()
+
+
 # ---- the plain line
 
 
