@@ -4,7 +4,9 @@ import os
 import sys
 import types
 
+import numpy
 import pytest
+import threadpoolctl
 
 import distpool
 from distpool.runtime import native_threads
@@ -120,3 +122,17 @@ def test_a_forked_pool_tells_them_before_its_workers_start(told, monkeypatch):
         ]
     pool.join()
     assert told == [], "the driver's own libraries are left alone"
+
+
+def threads_of_loaded_libraries():
+    return [library["num_threads"] for library in threadpoolctl.threadpool_info()]
+
+
+def test_a_forked_worker_limits_the_libraries_that_its_driver_had_loaded():
+    numpy.ones((2, 2)) @ numpy.ones((2, 2))
+    cpus = len(os.sched_getaffinity(0))
+    with distpool.get_context("fork").Pool(cpus) as pool:
+        threads = pool.apply(threads_of_loaded_libraries)
+    pool.join()
+    assert threads
+    assert set(threads) == {1}
