@@ -254,7 +254,8 @@ def test_large_results_and_arguments_need_few_descriptors(tmp_path):
 
 FULL_SOCKET = """
     import time
-    import distpool
+    import msgspec
+    import distpool, distpool.config
     from distpool.transport import frames
 
     def later(value):
@@ -262,6 +263,8 @@ FULL_SOCKET = """
 
     if __name__ == "__main__":
         frames.SOCKET_BYTES = 70_000  # as if the system allowed no more
+        # What is sent to the blocked workers stays with them until one of them is free.
+        msgspec.structs.force_setattr(distpool.config.SETTINGS, "recall_after_s", 60.0)
         with distpool.get_context("fork").Pool(2) as pool:
             pool.map(len, [bytes(300)] * 5_000, chunksize=1)  # calls are short, so many are sent ahead
             blockers = [pool.apply_async(time.sleep, [seconds]) for seconds in (0.5, 1.0)]
