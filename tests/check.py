@@ -3,13 +3,16 @@
     python tests/check.py [--tests-only] [pytest arguments ...]
 
 Each check gets a headline and its elapsed time. All checks run even when one failed; the exit status is 1 when any
-failed. pytest comes last, so that its summary is the last line of a run that passed. `--tests-only` runs pytest alone,
-for the further Python versions.
+failed. `--tests-only` runs pytest alone, for the further Python versions. Without pytest arguments, the tests of
+decisions, which start no process and hardly wait, run beside all the others, and their summary comes last.
 """
 
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,16 +24,50 @@ LINT_IMPORTS = [sys.executable, "-c", "from importlinter.cli import lint_imports
 # A check that takes longer hangs, for instance in a test's interpreter that does not exit.
 TIME_LIMIT_S = 450
 
+# Folders of tests.
+DECISIONS = ["tests/logic", "tests/protocol", "tests/serialization", "tests/simulation"]
+
 
 def main(arguments: list[str]) -> int:
     tests_only = "--tests-only" in arguments
     pytest_arguments = [argument for argument in arguments if argument != "--tests-only"]
-    checks = {} if tests_only else static_checks()
-    checks["pytest"] = [*PYTHON, "pytest", *pytest_arguments]
-    failed = [name for name, command in checks.items() if not passes(name, command)]
+    failed = []
+    if pytest_arguments:
+        failed += failing({} if tests_only else static_checks())
+        failed += failing({"pytest": [*PYTHON, "pytest", *pytest_arguments]})
+    else:
+        with beside("pytest of decisions", [*PYTHON, "pytest", "-q", "-p", "no:cacheprovider", *DECISIONS], failed):
+            failed += failing({} if tests_only else static_checks())
+            failed += failing({"pytest": [*PYTHON, "pytest", *(f"--ignore={folder}" for folder in DECISIONS)]})
     if failed:
         print(f"\nFAILED: {', '.join(failed)}", flush=True)
     return 1 if failed else 0
+
+
+def failing(checks: dict[str, list[str]]) -> list[str]:
+    return [name for name, command in checks.items() if not passes(name, command)]
+
+
+@contextmanager
+def beside(name: str, command: list[str], failed: list[str]) -> Iterator[None]:
+    """Run a check beside what is done within, and tell of it at the end."""
+    with tempfile.TemporaryFile("w+") as output:
+        started = time.monotonic()
+        with subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT) as process:
+            try:
+                yield
+                status = process.wait(max(1.0, TIME_LIMIT_S - (time.monotonic() - started)))
+            except subprocess.TimeoutExpired:
+                status = None
+            finally:
+                process.kill()
+        output.seek(0)
+        text = output.read()
+    print(f"\n=== {name}, beside the others\n{text.splitlines()[-1] if status == 0 else text}", flush=True)
+    if status != 0:
+        how = f"was stopped after {TIME_LIMIT_S} s" if status is None else f"exit status {status}"
+        print(f"--- {name}: {how}", flush=True)
+        failed.append(name)
 
 
 def static_checks() -> dict[str, list[str]]:
@@ -50,7 +87,7 @@ def passes(name: str, command: list[str]) -> bool:
     except subprocess.TimeoutExpired:
         print(f"{name} was stopped after {TIME_LIMIT_S} s", flush=True)
         return False
-    # pytest prints its own time, in the summary that must stay last.
+    # pytest prints its own time in its summary.
     if status != 0 or name != "pytest":
         print(
             f"--- {name}: {'ok' if status == 0 else f'exit status {status}'}, {time.monotonic() - started:.1f} s",
