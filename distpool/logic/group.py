@@ -88,6 +88,7 @@ class Group:
         # had been sent can be cancelled again, and calls of a higher priority overtake it.
         self._sharing = Balance(settings.steal_after_s, 2)
         self._recall = Balance(settings.recall_after_s, 3)
+        self._cancels = False
         self._settings = settings
         self._functions = functions
         self._requested = 0
@@ -225,6 +226,9 @@ class Group:
     def cancel_waiting(self, outbox: Outbox) -> None:
         """Cancel the calls that wait, but as many as the standard Executor would have queued for its workers by now."""
         self._has_news = True
+        # What was sent ahead and not begun comes back at once, and is cancelled then.
+        self._cancels = True
+        self._recall = Balance(0.0, 2)
         held = self.outstanding - self.queue.waiting
         kept, cancelled = self.queue.take(max(0, self.plan.size + 1 - held), self._settings.bytes_ahead_limit)
         spans = self.queue.drop_all()
@@ -259,6 +263,9 @@ class Group:
             # Before calls are assigned: none may be on its way to a worker that is asked to give back what it has.
             self._end_overdue(now, outbox)
         if self.outstanding:
+            if self._cancels and self.queue.waiting:
+                self.cancel_waiting(outbox)
+                self._has_news = False
             self._ask_back(self._recall, now, outbox)
         to_send = self._assign(now, outbox) if self.queue.waiting else _NOTHING
         if self.outstanding and not self.queue.waiting and has_idle_worker(self.leases.values()):

@@ -424,7 +424,10 @@ def test_what_waits_is_cancelled_and_what_was_sent_goes_on():
     world, (worker,) = pool_with_workers(1)
     for _ in range(4):
         world.submit(1)
+    world.begin(worker)
     world.cancel_waiting()
+    world.end(worker)
+    world.report(worker)
     while worker.held:
         world.run_one(worker)
     assert world.outcomes() == ["VALUE", "VALUE", "CANCELLED", "CANCELLED"]
