@@ -86,7 +86,7 @@ def shut_down(executor, futures):
         raise NotOffered("no cancel_futures") from error
     ends_at = time.monotonic() + TIME_LIMIT_S
     for future in futures:
-        while not future.done():
+        while not (future.done() or future.running()):
             if time.monotonic() > ends_at:
                 raise AssertionError("some calls were not cancelled")
             time.sleep(0.0005)
