@@ -199,7 +199,8 @@ class PoolCalls:
                 result.put(position, False, error)
             return
         if set(map(type, items)) <= SCALARS:
-            workers.submit(function_id, mode, list(items), result, 0, self._options)
+            workers.hand_in(function_id, mode, list(items), result, 0, self._options)
+            workers.poke()
             return
         runs = _Runs()
         for position, item in enumerate(items):
@@ -326,7 +327,8 @@ class _Runs:
         chunksize: int = 1,
     ) -> None:
         for first, function_id, entries in self._runs:
-            workers.submit(function_id, mode, entries, result, first, options, name, chunksize)
+            workers.hand_in(function_id, mode, entries, result, first, options, name, chunksize)
+        workers.poke()
 
 
 def _as_sized(iterable: Iterable[Any]) -> Any:

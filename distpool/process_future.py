@@ -6,7 +6,7 @@ import _thread
 import threading
 from collections import deque
 from concurrent import futures as standard
-from concurrent.futures import InvalidStateError
+from concurrent.futures import CancelledError, InvalidStateError
 from concurrent.futures import process as standard_process
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -55,7 +55,7 @@ class _Condition(threading.Condition):
 class Future(standard.Future[Any]):
     """What `ProcessPoolExecutor.submit` returns."""
 
-    def __init__(self, workers: Workers | None = None, *, breaks: bool = True) -> None:
+    def __init__(self, workers: Workers | None = None) -> None:
         # What the standard class sets, with a lighter condition; a test compares the two.
         self._condition = _Condition()
         self._state = "PENDING"
@@ -64,7 +64,6 @@ class Future(standard.Future[Any]):
         self._waiters: list[Any] = []
         self._done_callbacks: list[Any] = []
         self._workers = workers
-        self._breaks = breaks
 
     def result(self, timeout: float | None = None) -> Any:
         """The call's value; raises its exception, CancelledError, or TimeoutError after `timeout` seconds."""
@@ -99,12 +98,15 @@ class Future(standard.Future[Any]):
         if kind == OutcomeKind.CANCELLED:
             if self.cancel():
                 self.set_running_or_notify_cancel()
+            else:
+                self.set_exception(CancelledError())
             return
-        if kind in _BREAKING and self._breaks:
+        breaks = workers is not None and workers.breaks
+        if kind in _BREAKING and breaks:
             success, value = False, BrokenProcessPool(payload.decode(errors="replace"))
         else:
             success, value = open_outcome(outcomes[0], RemoteTraceback)  # type: ignore[assignment]
-            if kind == OutcomeKind.VALUE and not success and workers is not None and self._breaks:
+            if kind == OutcomeKind.VALUE and not success and workers is not None and breaks:
                 # As in the standard library, a result that cannot be unpickled breaks the pool.
                 text = f"a result could not be unpickled: {value!r}"
                 workers.terminate(OutcomeKind.BROKEN, text)

@@ -99,30 +99,23 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
         if options.retries:
             check_repeatable(options, [*((f"argument {n}", arg) for n, arg in enumerate(args)), *kwargs.items()])
         with self._shutdown_lock:
-            workers = self._workers
-            if workers is None or not workers.is_open() or ENDING:
-                workers = self._start_or_refuse(workers)
-            future = ProcessFuture(workers, breaks=self._breaks)
+            workers = self._open_workers()
+            future = ProcessFuture(workers)
             try:
                 function_id, call = workers.arguments.pickle_call(fn, args, kwargs)
             except Exception as error:
                 self._fail(future, workers, error)
             else:
                 workers.hand_in_call(function_id, call, future, options, "" if function_id else name_of(fn))
-        workers.poke()
-        if self._progress is not None:
-            self._watch(future)
-        return future
+        return self._sent(workers, future)
 
     def _submit_chunk(
         self, options: CallOptions, fn: Callable[..., Any], chunk: list[tuple[Any, ...]], first: int, chunksize: int
     ) -> ProcessFuture:
         """`[fn(*args) for args in chunk]` as one call, whose items are begun one by one from number `first` on."""
         with self._shutdown_lock:
-            workers = self._workers
-            if workers is None or not workers.is_open() or ENDING:
-                workers = self._start_or_refuse(workers)
-            future = ProcessFuture(workers, breaks=self._breaks)
+            workers = self._open_workers()
+            future = ProcessFuture(workers)
             try:
                 function_id, items = workers.arguments.pickle_chunk(fn, chunk, first)
             except Exception as error:
@@ -131,10 +124,27 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
                 name = "" if function_id else name_of(fn)
                 mode = CallMode.STAR_CHUNK
                 workers.hand_in(function_id, mode, [items], future, first // chunksize, options, name, chunksize)
+        return self._sent(workers, future)
+
+    def _open_workers(self) -> Workers:
+        """With the lock held: workers that take calls."""
+        workers = self._workers
+        if workers is None or not workers.is_open() or ENDING:
+            return self._start_or_refuse(workers)
+        return workers
+
+    def _sent(self, workers: Workers, future: ProcessFuture) -> ProcessFuture:
+        """Without the lock: the call was handed in."""
         workers.poke()
         if self._progress is not None:
-            self._watch(future)
+            self._submitted += 1
+            self._progress.expect(self._submitted)
+            future.add_done_callback(self._count_end)
         return future
+
+    def _count_end(self, future: object) -> None:
+        if self._progress is not None:
+            self._progress.advance()
 
     def _fail(self, future: ProcessFuture, workers: Workers, error: Exception) -> None:
         """A call could not be pickled."""
@@ -170,13 +180,6 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
         list what is valid.
         """
         return ExecutorWithOptions(self, merged(NO_OPTIONS, options))
-
-    def _watch(self, future: ProcessFuture) -> None:
-        progress = self._progress
-        assert progress is not None
-        self._submitted += 1
-        progress.expect(self._submitted)
-        future.add_done_callback(lambda _: progress.advance())
 
     # Life -----------------------------------------------------------------------------------------------------------
 

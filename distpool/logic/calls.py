@@ -22,6 +22,8 @@ Entry = object
 """The arguments of one call: `bytes` are a pickle; anything else is a scalar that is pickled when it is sent."""
 
 
+_NO_LIMIT = 1 << 62
+
 SCALAR_BYTES = 16
 """What a scalar argument is counted as."""
 
@@ -176,6 +178,19 @@ class CallQueue:
                 break
             del by_priority[0]
         return to_send, cancelled
+
+    def cancel(self, keep: int) -> list[Span]:
+        """Remove the calls that have not begun, but the first `keep` of all.
+
+        Those that were lost and run again, and the rest of a lost chunk, have begun: somebody waits for their end.
+        """
+        spans = self.drop_all()
+        begun = [span for span in spans if span.bundle.begun]
+        self.push_back(span for span in spans if not span.bundle.begun)
+        kept, cancelled = self.take(keep - sum(map(len, begun)), _NO_LIMIT)
+        cancelled += self.drop_all()
+        self.push_back([*begun, *kept])
+        return cancelled
 
     def drop_all(self) -> list[Span]:
         dropped = [span for _, spans in self._by_priority for span in spans]

@@ -223,17 +223,14 @@ class Group:
         if self.state is GroupState.OPEN:
             self.state = GroupState.CLOSING
 
-    def cancel_waiting(self, outbox: Outbox) -> None:
-        """Cancel the calls that wait, but as many as the standard Executor would have queued for its workers by now."""
+    def cancel_waiting(self) -> None:
+        """Cancel the calls that wait, but as many as the standard Executor would have queued for its workers by now.
+
+        What was sent ahead and has not begun comes back for that.
+        """
         self._has_news = True
-        # What was sent ahead and not begun comes back at once, and is cancelled then.
         self._cancels = True
         self._recall = Balance(0.0, 2)
-        held = self.outstanding - self.queue.waiting
-        kept, cancelled = self.queue.take(max(0, self.plan.size + 1 - held), self._settings.bytes_ahead_limit)
-        spans = self.queue.drop_all()
-        self.queue.push_back(kept)
-        self._end([*cancelled, *spans], OutcomeKind.CANCELLED, "", outbox)
 
     def terminate(self, outbox: Outbox, kind: OutcomeKind, text: str) -> None:
         """End all calls like this, and all workers."""
@@ -264,8 +261,9 @@ class Group:
             self._end_overdue(now, outbox)
         if self.outstanding:
             if self._cancels and self.queue.waiting:
-                self.cancel_waiting(outbox)
-                self._has_news = False
+                held = self.outstanding - self.queue.waiting
+                cancelled = self.queue.cancel(self.plan.size + 1 - held)
+                self._end(cancelled, OutcomeKind.CANCELLED, "", outbox)
             self._ask_back(self._recall, now, outbox)
         to_send = self._assign(now, outbox) if self.queue.waiting else _NOTHING
         if self.outstanding and not self.queue.waiting and has_idle_worker(self.leases.values()):

@@ -56,7 +56,7 @@ class ClientRole:
         group.close()
 
     def cancel_waiting(self, group: Group) -> None:
-        group.cancel_waiting(self.outbox)
+        group.cancel_waiting()
 
     def terminate(self, group: Group, kind: OutcomeKind, text: str) -> None:
         group.terminate(self.outbox, kind, text)

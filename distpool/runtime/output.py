@@ -12,6 +12,7 @@ import select
 import sys
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from distpool.ids import LeaseId
 
@@ -192,21 +193,29 @@ class Outputs:
 
 
 def show(name: str, text: bytes) -> None:
-    """Write to this process's own `sys.stdout` or `sys.stderr`, whatever that is at the moment."""
-    stream = getattr(sys, name)
-    if stream is None:
-        return  # a program without a console: nobody reads it
-    try:
-        flush = getattr(stream, "flush", _nothing)
-        buffer = getattr(stream, "buffer", None)
-        if buffer is None:
-            stream.write(text.decode(errors="replace"))
-        else:
-            flush()
-            buffer.write(text)
+    """Write to this process's own `sys.stdout` or `sys.stderr`, whatever that is at the moment.
+
+    Where that fails, write to what it was when the process began.
+    """
+    for stream in (getattr(sys, name), getattr(sys, f"__{name}__")):
+        if stream is None:
+            return  # a program without a console: nobody reads it
+        try:
+            _write(stream, text)
+        except Exception:
+            continue  # It is closed, its reader is gone, or it is a user's own that fails: the next one.
+        return
+
+
+def _write(stream: Any, text: bytes) -> None:
+    flush = getattr(stream, "flush", _nothing)
+    buffer = getattr(stream, "buffer", None)
+    if buffer is None:
+        stream.write(text.decode(errors="replace"))
+    else:
         flush()
-    except Exception:
-        pass  # The stream is closed, its reader is gone, or it is a user's own that fails: there is nobody to tell.
+        buffer.write(text)
+    flush()
 
 
 def _nothing() -> None:

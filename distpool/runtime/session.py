@@ -138,21 +138,6 @@ class Workers:
 
     # Calls ----------------------------------------------------------------------------------------------------------
 
-    def submit(
-        self,
-        function_id: Any,
-        mode: CallMode,
-        entries: list[Entry],
-        sink: Receiver,
-        first: int = 0,
-        options: CallOptions = NO_OPTIONS,
-        name: str = "",
-        chunksize: int = 1,
-    ) -> None:
-        """Hand in calls; what becomes of them is delivered to the sink."""
-        self.hand_in(function_id, mode, entries, sink, first, options, name, chunksize)
-        self.poke()
-
     def hand_in(
         self,
         function_id: Any,
@@ -164,7 +149,7 @@ class Workers:
         name: str = "",
         chunksize: int = 1,
     ) -> None:
-        """Like `submit`, but leave it to `poke` to send at once: a facade may hold a lock of its own here."""
+        """Hand in calls, whose outcomes go to the sink. `poke` sends them: a facade may hold a lock of its own here."""
         sizes = [len(entry) for entry in entries if type(entry) is bytes]
         entry_bytes = max(SCALAR_BYTES, sum(sizes) // len(sizes)) if sizes else SCALAR_BYTES
         if self._session.is_foreign:
@@ -210,6 +195,11 @@ class Workers:
     @property
     def state(self) -> GroupState:
         return self._group.state
+
+    @property
+    def breaks(self) -> bool:
+        """The death of a worker ends all of them."""
+        return self._group.plan.breaks
 
     @property
     def broken(self) -> str:

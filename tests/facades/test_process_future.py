@@ -2,15 +2,17 @@
 
 import concurrent.futures
 import threading
+from concurrent.futures import CancelledError
 
 import pytest
 
 from distpool.process_future import Future
+from distpool.protocol.messages import OutcomeKind
 
 
 def test_a_future_has_what_a_standard_one_has():
     ours, standard = vars(Future()), vars(concurrent.futures.Future())
-    assert ours.keys() - {"_workers", "_breaks"} == standard.keys()
+    assert ours.keys() - {"_workers"} == standard.keys()
     for name in standard.keys() - {"_condition"}:
         assert ours[name] == standard[name]
     assert isinstance(ours["_condition"], threading.Condition)
@@ -30,3 +32,11 @@ def test_waiting_without_the_lock_is_an_error_as_with_the_standard_condition():
     for condition in (Future()._condition, threading.Condition()):
         with pytest.raises(RuntimeError, match="cannot notify on un-acquired lock"):
             condition.notify_all()
+
+
+def test_a_future_that_is_cancelled_when_it_runs_ends_all_the_same():
+    future = Future()
+    assert future.begin()
+    future.deliver(0, [(OutcomeKind.CANCELLED, b"")])
+    with pytest.raises(CancelledError):
+        future.result(0)

@@ -449,6 +449,23 @@ def test_calls_that_came_back_are_cancelled_like_others_that_wait():
     assert replacement.held == [2, 3]
 
 
+def test_a_call_that_is_to_run_again_is_not_cancelled():
+    """Its caller was told that it runs: cancelled, it would never end."""
+    world, (dying,) = pool_with_workers(1)
+    world.submit(1, options=CallOptions(retries=1))
+    for _ in range(3):
+        world.submit(1)
+    world.begin(dying)
+    world.die(dying)
+    world.cancel_waiting()
+    assert world.outcomes() == [None, None, "CANCELLED", "CANCELLED"]
+    replacement = world.grant()
+    world.ready(replacement)
+    while replacement.held:
+        world.run_one(replacement)
+    assert world.outcomes() == ["VALUE", "VALUE", "CANCELLED", "CANCELLED"]
+
+
 def test_a_closed_pool_runs_what_it_has_and_then_ends_its_workers_and_its_template():
     world, (worker,) = pool_with_workers(1)
     world.submit(1)

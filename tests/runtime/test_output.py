@@ -320,6 +320,14 @@ def test_a_stream_that_can_only_be_written_to_gets_the_text(monkeypatch, pool):
     assert stream.text == "one\n"
 
 
+def test_what_a_stream_of_the_users_refuses_goes_to_the_first_one(monkeypatch, pool):
+    first = OnlyWrite()
+    monkeypatch.setattr(sys, "__stdout__", first)
+    monkeypatch.setattr(sys, "stdout", FailingWrite())
+    pool.apply(print, ("one",))
+    assert first.text == "one\n"
+
+
 CLOSED_DESCRIPTORS = """
     import os, sys
     import distpool
