@@ -17,14 +17,13 @@ from multiprocessing import (
     parent_process,
 )
 from multiprocessing import reducer as reducer
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import msgspec as _msgspec  # noqa: F401  with the package, as it would double the time of the first pool
-
+from distpool.base_errors import CallTimeout, DistpoolError
 from distpool.context import Process, active_children, default_context
 
-# With the standard modules that every pool needs; the runtime itself is imported with the first pool.
-from distpool.errors import CallTimeout, DistpoolError, PoolBroken, PoolTerminated, WorkerDied
+if TYPE_CHECKING:
+    from distpool.errors import PoolBroken, PoolTerminated, WorkerDied
 
 # Bound methods of the default context, as in the standard library.
 Array = default_context.Array
@@ -74,14 +73,20 @@ _SUBMODULES = frozenset(
         "synchronize",
     }
 )
+_HOMES = {
+    "Executor": "distpool.futures.process",
+    "PoolBroken": "distpool.errors",
+    "PoolTerminated": "distpool.errors",
+    "WorkerDied": "distpool.errors",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """distpool's submodules, at first use: `import distpool` stays as light as `import multiprocessing.pool`."""
+    """What is imported at first use: `import distpool` is as light as `import multiprocessing`, in workers too."""
     if name in _SUBMODULES:
         return import_module(f"distpool.{name}")
-    if name == "Executor":
-        return import_module("distpool.futures.process").Executor
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'distpool' has no attribute {name!r}")
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from concurrent.futures.process import BrokenProcessPool
 
-
-class DistpoolError(Exception):
-    """The root of distpool's own exceptions."""
+from distpool.base_errors import CallTimeout as CallTimeout
+from distpool.base_errors import DistpoolError as DistpoolError
+from distpool.base_errors import ForeignProcess as ForeignProcess
+from distpool.base_errors import ProtocolError as ProtocolError
+from distpool.base_errors import RemoteError as RemoteError
 
 
 class WorkerDied(DistpoolError, BrokenProcessPool):
@@ -24,25 +26,9 @@ class WorkerDied(DistpoolError, BrokenProcessPool):
     stderr: str = ""
 
 
-class CallTimeout(DistpoolError, TimeoutError):
-    """A call ran for longer than the time limit that its caller had set; the worker that ran it was ended."""
-
-
 class PoolBroken(DistpoolError, BrokenProcessPool):
     """No call of this pool can run any more, as its initializer always failed, say; the message has the reason."""
 
 
 class PoolTerminated(DistpoolError, BrokenProcessPool):
     """The pool was terminated before the call was finished."""
-
-
-class ProtocolError(DistpoolError):
-    """A frame could not be read as a message; the peer speaks another version or is not distpool."""
-
-
-class RemoteError(DistpoolError):
-    """An exception of a call that cannot be rebuilt in this process; the message holds its type and traceback."""
-
-
-class ForeignProcess(DistpoolError, RuntimeError):
-    """A pool was used in a process that was forked from its owner."""

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import pickle
+from importlib import import_module
 from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from distpool.errors import CallTimeout, PoolBroken, PoolTerminated, WorkerDied
+from distpool.base_errors import CallTimeout
 from distpool.logic.calls import Outcome
 from distpool.protocol.messages import Loss, OutcomeKind
 from distpool.serialization.remote_errors import decode_failure
 
-_ENDED = {
-    OutcomeKind.TIMED_OUT: CallTimeout,
-    OutcomeKind.BROKEN: PoolBroken,
-    OutcomeKind.TERMINATED: PoolTerminated,
-}
-
+if TYPE_CHECKING:
+    from distpool.errors import WorkerDied
 
 _VALUE = int(OutcomeKind.VALUE)
 _ERROR = int(OutcomeKind.ERROR)
@@ -54,12 +51,16 @@ def open_outcome(outcome: Outcome, traceback_class: type[Exception]) -> tuple[bo
         return False, error
     if kind == OutcomeKind.LOST:
         return False, _worker_died(msgspec.msgpack.decode(payload, type=Loss))
-    return False, _ENDED[OutcomeKind(kind)](payload.decode(errors="replace"))
+    text = payload.decode(errors="replace")
+    if kind == OutcomeKind.TIMED_OUT:
+        return False, CallTimeout(text)
+    errors = import_module("distpool.errors")
+    return False, (errors.PoolBroken if kind == OutcomeKind.BROKEN else errors.PoolTerminated)(text)
 
 
 def _worker_died(loss: Loss) -> WorkerDied:
     death = loss.death
-    error = WorkerDied(loss.text)
+    error: WorkerDied = import_module("distpool.errors").WorkerDied(loss.text)
     error.call = loss.call
     error.pid = death.pid
     error.exitcode = death.exitcode

@@ -72,7 +72,7 @@ class Pool(PoolCalls, standard.Pool):  # type: ignore[misc]
                 True,
                 initializer,
                 tuple(initargs),
-                MaybeEncodingError,
+                maybe_encoding_error=True,
             ),
         )
         self._terminate = util.Finalize(self, self._workers.terminate, exitpriority=15)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from distpool.errors import ProtocolError
+from distpool.base_errors import ProtocolError
 from distpool.protocol.messages import (
     LANE_MESSAGES,
     LINK_MESSAGES,

@@ -9,6 +9,7 @@ import os
 import pickle
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from multiprocessing import context, process, spawn, util
@@ -33,7 +34,6 @@ from distpool.protocol.messages import (
     WorkerReaped,
 )
 from distpool.runtime.handles import Wait, WorkerHandle
-from distpool.runtime.logs import snapshot_of_levels
 from distpool.runtime.main_view import view_of_main
 from distpool.runtime.native_threads import share_of_processors
 from distpool.runtime.output import can_be_forwarded
@@ -63,7 +63,7 @@ class LaunchPlan(msgspec.Struct, frozen=True):
     daemon: bool
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
-    encode_error: Callable[[BaseException, object], BaseException] | None = None
+    maybe_encoding_error: bool = False
     breaks: bool = False
     extended_results: bool = False
 
@@ -274,16 +274,25 @@ class Launcher:
         return WorkerSetup(
             initializer,
             initargs,
-            encode_error=plan.encode_error,
+            maybe_encoding_error=plan.maybe_encoding_error,
             breaks=plan.breaks,
             extended_results=plan.extended_results,
             native_threads=share_of_processors(plan.size),
-            log_levels=snapshot_of_levels(),
+            log_levels=_log_levels(),
             interruptible=signal.getsignal(signal.SIGINT) is not signal.SIG_IGN,
         )
 
     def _template_plan(self, plan: LaunchPlan, setup: WorkerSetup) -> TemplatePlan:
         return TemplatePlan(plan.start_method, os.getpid(), plan.names, plan.daemon, setup, self._settings.ring_bytes)
+
+
+def _log_levels() -> dict[str, int]:
+    """The levels that this process has set."""
+    if "logging" not in sys.modules:
+        return {}
+    from distpool.runtime.logs import snapshot_of_levels  # imports logging, which a program need not have
+
+    return snapshot_of_levels()
 
 
 class _SpawningPopen:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -127,20 +126,3 @@ def _pickled_or_shown(value: object) -> tuple[bytes | None, str]:
         return pickle.dumps(value, 5), repr(value)
     except Exception:
         return None, repr(value)
-
-
-def take_streams(stdout: int, stderr: int) -> None:
-    """In a worker, before any user code runs: standard output and standard error are these pipes from now on."""
-    for name, number, pipe in (("stdout", 1, stdout), ("stderr", 2, stderr)):
-        os.dup2(pipe, number)
-        os.close(pipe)
-        stream = getattr(sys, name)
-        try:
-            if stream.fileno() == number:
-                # By lines, as on a terminal: what a call prints is there before its result.
-                stream.reconfigure(line_buffering=True)
-                continue
-        except (AttributeError, OSError, ValueError):
-            pass  # None, or something that the driver put there: a notebook's, a test's.
-        errors = "backslashreplace" if number == 2 else None
-        setattr(sys, name, os.fdopen(number, "w", buffering=1, errors=errors, closefd=False))

@@ -39,8 +39,7 @@ from distpool.roles.node import NodeRole
 from distpool.roles.role import Role
 from distpool.runtime.handles import Wait
 from distpool.runtime.launcher import Launcher
-from distpool.runtime.logs import handle_in_driver
-from distpool.runtime.notices import Notice, log_note
+from distpool.runtime.notices import Notice, handle_log_record, log_note
 from distpool.runtime.output import Outputs, show
 from distpool.runtime.peeks import Peeks
 from distpool.transport.lanes import Lane
@@ -218,7 +217,7 @@ class Loop:
         self._outputs.read(lease, now)
         for message in messages:
             if type(message) is WorkerLogged:
-                self.completions.append(Notice(handle_in_driver, message.record))
+                self.completions.append(Notice(handle_log_record, message.record))
             else:
                 self.client.handle(lease, message, now)
         self._peeks.heard(lease, now, holds_calls=self.client.held_by(lease) > 0)

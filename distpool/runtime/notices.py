@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -22,4 +21,13 @@ class Notice:
 
 def log_note(text: str) -> None:
     """A decision that users want to know of, in the log of the name "distpool"."""
+    import logging  # only here: a program need not have it
+
     logging.getLogger("distpool").warning(text)
+
+
+def handle_log_record(pickled: bytes) -> None:
+    """Give a worker's log record to this process's loggers."""
+    from distpool.runtime.logs import handle_in_driver
+
+    handle_in_driver(pickled)

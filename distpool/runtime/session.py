@@ -18,8 +18,8 @@ from itertools import count
 from multiprocessing import util
 from typing import Any, Protocol
 
+from distpool.base_errors import ForeignProcess
 from distpool.config import SETTINGS
-from distpool.errors import ForeignProcess
 from distpool.ids import GroupId
 from distpool.logic.calls import NO_OPTIONS, SCALAR_BYTES, Bundle, CallOptions, Entry, Outcome
 from distpool.logic.group import Group, GroupPlan, GroupState

@@ -55,7 +55,8 @@ class WorkerSetup(msgspec.Struct, frozen=True):
     initargs: tuple[Any, ...]
     pickled: bytes | None = None
     main: dict[str, Any] = {}
-    encode_error: Callable[[BaseException, object], BaseException] | None = None
+    maybe_encoding_error: bool = False
+    """A result that cannot be pickled raises what it does with the standard Pool."""
     breaks: bool = False
     """As the standard Executor's workers do, end when arguments cannot be unpickled."""
     extended_results: bool = False
@@ -288,12 +289,13 @@ class Worker:
 
     def _encoding_error(self, error: Exception, value: object) -> BaseException:
         """What the facade makes of a result that cannot be pickled."""
-        if self._setup.encode_error is None:
+        if not self._setup.maybe_encoding_error:
             return error
+        maybe_encoding_error: Any = import_module("multiprocessing.pool").MaybeEncodingError
         try:
-            return self._setup.encode_error(error, value)
+            return maybe_encoding_error(error, value)  # type: ignore[no-any-return]
         except Exception:  # it shows the value, whose `repr` may fail too
-            return self._setup.encode_error(error, object.__repr__(value))
+            return maybe_encoding_error(error, object.__repr__(value))  # type: ignore[no-any-return]
 
     def _on_interrupt(self, signum: int, frame: Any) -> None:
         """Ctrl-C reaches every process of a terminal: here it interrupts the call that runs, and nothing else."""

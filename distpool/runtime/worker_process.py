@@ -6,6 +6,7 @@ import faulthandler
 import os
 import signal
 import socket
+import sys
 from multiprocessing import process, spawn
 from typing import Any
 
@@ -13,7 +14,7 @@ from distpool.config import SETTINGS
 from distpool.protocol.codec import encode
 from distpool.protocol.messages import WorkerLogged
 from distpool.runtime.devices import adopt_orphans, die_with_parent
-from distpool.runtime.logs import forward_to_driver, take_streams
+from distpool.runtime.import_hook import when_imported
 from distpool.runtime.native_threads import limit_native_threads
 from distpool.runtime.worker import Worker, WorkerSetup
 from distpool.transport.frames import send_frame
@@ -49,11 +50,11 @@ class WorkerProcess(process.BaseProcess):
         self._ring = Ring(memory, offset, SETTINGS.ring_bytes)
         os.close(memory)
         if streams:
-            take_streams(*streams)
+            _take_streams(*streams)
         # A crash in native code says where it was, as the last words on standard error.
         faulthandler.enable(2)
         limit_native_threads(self._setup.native_threads)
-        forward_to_driver(self._send_record, self._setup.log_levels)
+        when_imported("logging", self._forward_log_records)
         if self._setup.main:
             try:
                 import_main(self._setup.main)
@@ -67,6 +68,11 @@ class WorkerProcess(process.BaseProcess):
         worker = Worker(self._sock, self._descriptors[1], self._ring, self._setup)
         worker.prepare(self._main_failure)
         worker.serve()
+
+    def _forward_log_records(self) -> None:
+        from distpool.runtime.logs import forward_to_driver  # imports logging, which a program need not have
+
+        forward_to_driver(self._send_record, self._setup.log_levels)
 
     def _send_record(self, record: bytes) -> None:
         # One thread at a time: the handler that calls this holds its lock.
@@ -89,3 +95,20 @@ def spawned_main_keys() -> tuple[dict[str, Any], dict[str, Any]]:
     data: dict[str, Any] = spawn.get_preparation_data(process.current_process().name)
     main: dict[str, Any] = {key: data.pop(key) for key in ("init_main_from_name", "init_main_from_path") if key in data}
     return data, main
+
+
+def _take_streams(stdout: int, stderr: int) -> None:
+    """In a worker, before any user code runs: standard output and standard error are these pipes from now on."""
+    for name, number, pipe in (("stdout", 1, stdout), ("stderr", 2, stderr)):
+        os.dup2(pipe, number)
+        os.close(pipe)
+        stream = getattr(sys, name)
+        try:
+            if stream.fileno() == number:
+                # By lines, as on a terminal: what a call prints is there before its result.
+                stream.reconfigure(line_buffering=True)
+                continue
+        except (AttributeError, OSError, ValueError):
+            pass  # None, or something that the driver put there: a notebook's, a test's.
+        errors = "backslashreplace" if number == 2 else None
+        setattr(sys, name, os.fdopen(number, "w", buffering=1, errors=errors, closefd=False))

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from distpool.errors import RemoteError
+from distpool.base_errors import RemoteError
 from distpool.serialization.pickling import standard_dumps
 
 TEXT_LIMIT = 64 * 1024

@@ -10,7 +10,7 @@ import os
 import socket
 from collections import deque
 
-from distpool.errors import ProtocolError
+from distpool.base_errors import ProtocolError
 from distpool.protocol.codec import decode_lane, encode
 from distpool.protocol.messages import (
     CallsDone,

@@ -15,7 +15,7 @@ from typing import Any
 
 import zmq
 
-from distpool.errors import DistpoolError
+from distpool.base_errors import DistpoolError
 from distpool.protocol.codec import decode_link, encode
 from distpool.protocol.messages import Message
 

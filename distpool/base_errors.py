@@ -1,0 +1,23 @@
+"""The errors that need nothing of the standard Executor, so that no worker imports it; `errors` has them all."""
+
+from __future__ import annotations
+
+
+class DistpoolError(Exception):
+    """The root of distpool's own exceptions."""
+
+
+class CallTimeout(DistpoolError, TimeoutError):
+    """A call ran for longer than the time limit that its caller had set; the worker that ran it was ended."""
+
+
+class ProtocolError(DistpoolError):
+    """A frame could not be read as a message; the peer speaks another version or is not distpool."""
+
+
+class RemoteError(DistpoolError):
+    """An exception of a call that cannot be rebuilt in this process; the message holds its type and traceback."""
+
+
+class ForeignProcess(DistpoolError, RuntimeError):
+    """A pool was used in a process that was forked from its owner."""
