@@ -245,14 +245,8 @@ class Launcher:
             if plan.initializer is not None:
                 pickled = dumps((plan.initializer, plan.initargs), view_of_main(plan.start_method))
             setup = msgspec.structs.replace(self._worker_setup(plan, None, ()), pickled=pickled, main=main)
-            prepared = pickle.dumps(preparation)
-            template = msgspec.structs.replace(
-                self._template_plan(plan, setup),
-                preparation=prepared,
-                descriptors=tuple(popen.descriptors),
-                tracker=tracker,
-            )
-            data = prepared + pickle.dumps(TemplateProcess(template, theirs.fileno(), rings))
+            template = self._template_plan(plan, setup)
+            data = pickle.dumps(preparation) + pickle.dumps(TemplateProcess(template, theirs.fileno(), rings))
         finally:
             context.set_spawning_popen(None)
         read_end, write_end = os.pipe()

@@ -2,7 +2,7 @@
 
 Under `fork` it is forked from the thread that makes the pool, so its memory, and with it every worker's, is the
 driver's at that moment. Under `forkserver` it is a fresh interpreter that has imported `__main__`; under `spawn` one
-that has not, and that starts a fresh interpreter for each worker.
+that has not: each worker, a fork of an interpreter that has run nobody's code, imports it itself.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import pickle
 import select
 import signal
 import socket
@@ -18,7 +17,7 @@ import sys
 import time
 import traceback
 from importlib import import_module
-from multiprocessing import context, process, spawn, util
+from multiprocessing import process, spawn, util
 from typing import Any, NoReturn
 
 import msgspec
@@ -50,8 +49,7 @@ _BOOTSTRAP_RUNS_EXIT_FUNCTIONS = sys.version_info < (3, 13)
 
 
 class TemplatePlan(msgspec.Struct):
-    """What a template needs to know of its pool. `preparation` is for `multiprocessing.spawn` in a fresh interpreter,
-    as the driver pickled it; `descriptors` are what such a worker must inherit besides its own."""
+    """What a template needs to know of its pool."""
 
     start_method: str
     driver_pid: int
@@ -59,9 +57,6 @@ class TemplatePlan(msgspec.Struct):
     daemon: bool
     setup: WorkerSetup
     ring_bytes: int
-    preparation: bytes = b""
-    descriptors: tuple[int, ...] = ()
-    tracker: int | None = None
 
 
 class TemplateProcess(process.BaseProcess):
@@ -198,7 +193,7 @@ class Template:
             name, order.number, daemon=plan.daemon, start_method=plan.start_method, parent_pid=plan.driver_pid
         )
         try:
-            pid = self._spawn(worker, descriptors) if plan.start_method == "spawn" else self._fork(worker)
+            pid = self._fork(worker)
         except OSError:
             traceback.print_exc()
             self._tell(WorkerReaped(order.lease, Death(0, _START_FAILED)))
@@ -234,30 +229,6 @@ class Template:
                     util._flush_std_streams()  # type: ignore[attr-defined]
             finally:
                 os._exit(status)
-
-    def _spawn(self, worker: WorkerProcess, own: tuple[int, ...]) -> int:
-        """Start a fresh interpreter, and give it what `multiprocessing.spawn` expects in its pipe."""
-        context.set_spawning_popen(self)  # type: ignore[arg-type]
-        try:
-            data = self._plan.preparation + pickle.dumps(worker)
-        finally:
-            context.set_spawning_popen(None)
-        read_end, write_end = os.pipe()
-        descriptors = [read_end, *own, self._rings, *self._plan.descriptors]
-        arguments: dict[str, int] = {"pipe_handle": read_end}
-        if self._plan.tracker is not None:
-            arguments["tracker_fd"] = self._plan.tracker
-            descriptors.append(self._plan.tracker)
-        command = spawn.get_command_line(**arguments)
-        try:
-            pid = start_interpreter(command, descriptors)
-        except OSError:
-            os.close(write_end)
-            raise
-        finally:
-            os.close(read_end)
-        write_to_child(write_end, data)
-        return pid
 
     def _end(self, watch: int, number: int, grace_s: float) -> None:
         """Send a signal now, and SIGKILL if the worker is still there after the grace."""
