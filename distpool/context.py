@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from multiprocessing import context as standard
 from multiprocessing import process
 from typing import Any
@@ -15,6 +17,15 @@ from typing import Any
 from distpool.signatures import lists_options
 
 BaseContext = standard.BaseContext
+
+
+def _starting_early(context: Any) -> AbstractContextManager[None]:
+    """The first pool's interpreter, if it needs one, starts while the runtime is imported."""
+    if "distpool.pool" in sys.modules or context.get_start_method() == "fork":
+        return nullcontext()
+    from distpool.runtime.interpreter import starting_early
+
+    return starting_early()
 
 
 class _PoolMaker:
@@ -29,10 +40,12 @@ class _PoolMaker:
         maxtasksperchild: int | None = None,
     ) -> Any:
         """Returns a process pool object."""
-        from distpool.pool import Pool  # the runtime comes with the first pool
-
         context: Any = self
-        return Pool(processes, initializer, initargs, maxtasksperchild, context=context.get_context())
+        context = context.get_context()
+        with _starting_early(context):
+            from distpool.pool import Pool  # the runtime comes with the first pool
+
+            return Pool(processes, initializer, initargs, maxtasksperchild, context=context)
 
 
 class _Interruptible:

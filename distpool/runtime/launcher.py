@@ -11,8 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from importlib import import_module
-from multiprocessing import context, process, spawn, util
+from multiprocessing import process, util
 from typing import Any
 
 import msgspec
@@ -34,21 +33,21 @@ from distpool.protocol.messages import (
     WorkerReaped,
 )
 from distpool.runtime.handles import Wait, WorkerHandle
+from distpool.runtime.interpreter import pickling_for_child, take_interpreter
 from distpool.runtime.main_view import view_of_main
 from distpool.runtime.native_threads import share_of_processors
 from distpool.runtime.output import can_be_forwarded
-from distpool.runtime.template import TemplatePlan, TemplateProcess, run_template, start_interpreter, write_to_child
+from distpool.runtime.template import TemplatePlan, run_template
 from distpool.runtime.worker import WorkerSetup
-from distpool.runtime.worker_process import spawned_main_keys
 from distpool.serialization.pickling import dumps
 from distpool.transport.frames import (
     DONT_WAIT,
     receive_with_descriptors,
     send_frame,
     send_with_descriptors,
-    socket_pair,
 )
 from distpool.transport.lanes import Lane, make_tokens
+from distpool.transport.pairs import socket_pair
 from distpool.transport.ring import Ring, ring_size
 
 _UNKNOWN_EXIT = -signal.SIGKILL
@@ -106,19 +105,8 @@ class Launcher:
 
         Raises what pickling the initializer raises, and RuntimeError while `__main__` is being imported by a child.
         """
-        rings = os.memfd_create("distpool-rings", os.MFD_CLOEXEC)
-        os.ftruncate(rings, plan.size * ring_size(self._settings.ring_bytes))
-        ours, theirs = socket_pair()
-        start = self._fork if plan.start_method == "fork" else self._spawn
-        try:
-            pid = start(plan, ours, theirs, rings)
-        except BaseException:
-            ours.close()
-            os.close(rings)
-            raise
-        finally:
-            theirs.close()
-        crew = self.crews[group] = Crew(plan, pid, ours, rings)
+        pid, control, rings = self._fork(plan) if plan.start_method == "fork" else self._spawn(plan)
+        crew = self.crews[group] = Crew(plan, pid, control, rings)
         return crew
 
     def close_after_fork(self) -> None:
@@ -223,44 +211,40 @@ class Launcher:
 
     # Templates ------------------------------------------------------------------------------------------------------
 
-    def _fork(self, plan: LaunchPlan, ours: socket.socket, theirs: socket.socket, rings: int) -> int:
-        setup = self._worker_setup(plan, plan.initializer, plan.initargs)
-        template = self._template_plan(plan, setup)
-        util._flush_std_streams()  # type: ignore[attr-defined]
-        pid = os.fork()
-        if pid:
-            return pid
-        # What else the runtime has open was closed by its own hook of `os.fork` (see `session`).
-        ours.close()
-        run_template(template, theirs, rings)
-
-    def _spawn(self, plan: LaunchPlan, ours: socket.socket, theirs: socket.socket, rings: int) -> int:
-        preparation, main = spawned_main_keys()
-        tracker = import_module("multiprocessing.resource_tracker").getfd()  # under `fork` nobody needs it
-        assert tracker is not None
-        popen = _SpawningPopen()
-        context.set_spawning_popen(popen)  # type: ignore[arg-type]
+    def _fork(self, plan: LaunchPlan) -> tuple[int, socket.socket, int]:
+        template = self._template_plan(plan, self._worker_setup(plan, plan.initializer, plan.initargs))
+        rings = os.memfd_create("distpool-rings", os.MFD_CLOEXEC)
+        ours, theirs = socket_pair()
         try:
+            os.ftruncate(rings, self._rings_bytes(plan))
+            util._flush_std_streams()  # type: ignore[attr-defined]
+            pid = os.fork()
+        except BaseException:
+            ours.close()
+            theirs.close()
+            os.close(rings)
+            raise
+        if pid == 0:
+            # What else the runtime has open was closed by its own hook of `os.fork` (see `session`).
+            ours.close()
+            run_template(template, theirs, rings)
+        theirs.close()
+        return pid, ours, rings
+
+    def _spawn(self, plan: LaunchPlan) -> tuple[int, socket.socket, int]:
+        with pickling_for_child() as descriptors:
             pickled = None
             if plan.initializer is not None:
                 pickled = dumps((plan.initializer, plan.initargs), view_of_main(plan.start_method))
-            setup = msgspec.structs.replace(self._worker_setup(plan, None, ()), pickled=pickled, main=main)
-            template = self._template_plan(plan, setup)
-            data = pickle.dumps(preparation) + pickle.dumps(TemplateProcess(template, theirs.fileno(), rings))
-        finally:
-            context.set_spawning_popen(None)
-        read_end, write_end = os.pipe()
+        interpreter = take_interpreter(descriptors)
         try:
-            command = spawn.get_command_line(tracker_fd=tracker, pipe_handle=read_end)
-            descriptors = [read_end, theirs.fileno(), rings, tracker, *popen.descriptors]
-            pid = start_interpreter(command, descriptors)
+            os.ftruncate(interpreter.rings, self._rings_bytes(plan))
+            setup = msgspec.structs.replace(self._worker_setup(plan, None, ()), pickled=pickled, main=interpreter.main)
+            interpreter.become_template(pickle.dumps(self._template_plan(plan, setup)))
         except BaseException:
-            os.close(write_end)
+            interpreter.discard()
             raise
-        finally:
-            os.close(read_end)
-        write_to_child(write_end, data)
-        return pid
+        return interpreter.pid, interpreter.control, interpreter.rings
 
     def _worker_setup(
         self, plan: LaunchPlan, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
@@ -276,6 +260,9 @@ class Launcher:
             interruptible=signal.getsignal(signal.SIGINT) is not signal.SIG_IGN,
         )
 
+    def _rings_bytes(self, plan: LaunchPlan) -> int:
+        return plan.size * ring_size(self._settings.ring_bytes)
+
     def _template_plan(self, plan: LaunchPlan, setup: WorkerSetup) -> TemplatePlan:
         return TemplatePlan(plan.start_method, os.getpid(), plan.names, plan.daemon, setup, self._settings.ring_bytes)
 
@@ -287,15 +274,3 @@ def _log_levels() -> dict[str, int]:
     from distpool.runtime.logs import snapshot_of_levels  # imports logging, which a program need not have
 
     return snapshot_of_levels()
-
-
-class _SpawningPopen:
-    """What objects that are shared by inheritance ask for while they are pickled for a child."""
-
-    def __init__(self) -> None:
-        self.descriptors: list[int] = []
-        self.DupFd = import_module("multiprocessing.popen_spawn_posix")._DupFd
-
-    def duplicate_for_child(self, descriptor: int) -> int:
-        self.descriptors.append(descriptor)
-        return descriptor

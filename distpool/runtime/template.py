@@ -8,7 +8,6 @@ that has not: each worker, a fork of an interpreter that has run nobody's code, 
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import select
 import signal
@@ -17,7 +16,7 @@ import sys
 import time
 import traceback
 from importlib import import_module
-from multiprocessing import process, spawn, util
+from multiprocessing import util
 from typing import Any, NoReturn
 
 import msgspec
@@ -57,19 +56,6 @@ class TemplatePlan(msgspec.Struct):
     daemon: bool
     setup: WorkerSetup
     ring_bytes: int
-
-
-class TemplateProcess(process.BaseProcess):
-    """A template in a fresh interpreter, as `multiprocessing.spawn` starts it there."""
-
-    def __init__(self, plan: TemplatePlan, control: int, rings: int) -> None:
-        super().__init__()
-        self._plan = plan
-        self._control_fd = control
-        self._rings_fd = rings
-
-    def _bootstrap(self, parent_sentinel: int | None = None) -> NoReturn:
-        run_template(self._plan, socket.socket(fileno=self._control_fd), self._rings_fd)
 
 
 def run_template(plan: TemplatePlan, control: socket.socket, rings: int) -> NoReturn:
@@ -268,15 +254,3 @@ class Template:
 def _has_ended(pid: int) -> bool:
     """A child that is dead and not reaped: what it had started cannot be told from another's."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
-def start_interpreter(command: list[str], descriptors: list[int]) -> int:
-    """Start a fresh interpreter that inherits these descriptors and no others: its pid."""
-    executable: Any = spawn.get_executable()
-    return util.spawnv_passfds(executable, command, descriptors)
-
-
-def write_to_child(pipe: int, data: bytes) -> None:
-    """Write and close. A child that ended before it read all is told of by its exit code."""
-    with open(pipe, "wb") as stream, contextlib.suppress(BrokenPipeError):
-        stream.write(data)

@@ -90,13 +90,6 @@ def import_main(main: dict[str, Any]) -> None:
         del current._inheriting
 
 
-def spawned_main_keys() -> tuple[dict[str, Any], dict[str, Any]]:
-    """This process's preparation data for a fresh interpreter, and apart from it the keys that import `__main__`."""
-    data: dict[str, Any] = spawn.get_preparation_data(process.current_process().name)
-    main: dict[str, Any] = {key: data.pop(key) for key in ("init_main_from_name", "init_main_from_path") if key in data}
-    return data, main
-
-
 def _take_streams(stdout: int, stderr: int) -> None:
     """In a worker, before any user code runs: standard output and standard error are these pipes from now on."""
     for name, number, pipe in (("stdout", 1, stdout), ("stderr", 2, stderr)):

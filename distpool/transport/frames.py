@@ -18,15 +18,6 @@ _IOV_LIMIT = 512
 _CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
 _TRUNCATED = int(socket.MSG_CTRUNC)
 DONT_WAIT = int(socket.MSG_DONTWAIT)
-SOCKET_BYTES = 2 * 1024 * 1024
-
-
-def socket_pair() -> tuple[socket.socket, socket.socket]:
-    """Two ends of a lane, with room for many packets."""
-    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    for end in ends:
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
-    return ends
 
 
 def send_frame(sock: socket.socket, frame: list[Buffer], flags: int = 0) -> None:

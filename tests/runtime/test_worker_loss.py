@@ -256,13 +256,13 @@ FULL_SOCKET = """
     import time
     import msgspec
     import distpool, distpool.config
-    from distpool.transport import frames
+    from distpool.transport import pairs
 
     def later(value):
         return -value
 
     if __name__ == "__main__":
-        frames.SOCKET_BYTES = 70_000  # as if the system allowed no more
+        pairs.SOCKET_BYTES = 70_000  # as if the system allowed no more
         # What is sent to the blocked workers stays with them until one of them is free.
         msgspec.structs.force_setattr(distpool.config.SETTINGS, "recall_after_s", 60.0)
         with distpool.get_context("fork").Pool(2) as pool:

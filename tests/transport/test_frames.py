@@ -15,8 +15,8 @@ from distpool.transport.frames import (
     receive_with_descriptors,
     send_frame,
     send_with_descriptors,
-    socket_pair,
 )
+from distpool.transport.pairs import socket_pair
 
 LIMIT = SETTINGS.inline_frame_bytes
 

@@ -23,8 +23,9 @@ from distpool.protocol.messages import (
     WorkerReady,
     WorkerUnusable,
 )
-from distpool.transport.frames import receive_frame, send_frame, socket_pair
+from distpool.transport.frames import receive_frame, send_frame
 from distpool.transport.lanes import Lane, make_tokens, take_token
+from distpool.transport.pairs import socket_pair
 from distpool.transport.ring import Ring, ring_size
 
 RING_BYTES = 16 * 1024

@@ -1,0 +1,145 @@
+"""Fresh interpreters that become templates, under `forkserver` and `spawn`.
+
+One needs a while to start. A program's first pool starts its interpreter before it imports the runtime, so that both
+happen at the same time: this module imports nothing of the runtime, and the plan is sent when it is made.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from multiprocessing import context, process, spawn, util
+from typing import Any, NoReturn
+
+from distpool.transport.pairs import socket_pair
+
+_local = threading.local()
+
+
+class TemplateProcess(process.BaseProcess):
+    """A template in a fresh interpreter, as `multiprocessing.spawn` starts it there."""
+
+    def __init__(self, control: int, rings: int, plan: int) -> None:
+        super().__init__()
+        self._control_fd = control
+        self._rings_fd = rings
+        self._plan_fd = plan
+
+    def _bootstrap(self, parent_sentinel: int | None = None) -> NoReturn:
+        from distpool.runtime.template import run_template  # the runtime, while the driver makes the plan
+
+        with open(self._plan_fd, "rb") as stream:
+            plan = stream.read()
+        if not plan:
+            os._exit(0)  # The driver has no use for it after all, or is gone.
+        run_template(pickle.loads(plan), socket.socket(fileno=self._control_fd), self._rings_fd)
+
+
+class Interpreter:
+    """The driver's side of one. `control` and `rings` are what its template will be told by and will hand on; `main`
+    has the keys by which `multiprocessing.spawn` imports `__main__`."""
+
+    def __init__(self, descriptors: list[int]) -> None:
+        """Start it; it inherits `descriptors`.
+
+        Raises RuntimeError while `__main__` is being imported by a child, as the standard library does.
+        """
+        prepared: dict[str, Any] = spawn.get_preparation_data(process.current_process().name)
+        names = ("init_main_from_name", "init_main_from_path")
+        self.main: dict[str, Any] = {name: prepared.pop(name) for name in names if name in prepared}
+        tracker: Any = import_module("multiprocessing.resource_tracker").getfd()
+        self.rings = os.memfd_create("distpool-rings", os.MFD_CLOEXEC)
+        self.control, control = socket_pair()
+        plan, self._plan = os.pipe()
+        start, write_start = os.pipe()
+        inherited = [start, plan, control.fileno(), self.rings, tracker, *descriptors]
+        try:
+            with pickling_for_child():
+                template = TemplateProcess(control.fileno(), self.rings, plan)
+                pickled = pickle.dumps(prepared) + pickle.dumps(template)
+            command = spawn.get_command_line(tracker_fd=tracker, pipe_handle=start)
+            executable: Any = spawn.get_executable()
+            self.pid: int = util.spawnv_passfds(executable, command, inherited)
+        except BaseException:
+            os.close(write_start)
+            self._close()
+            raise
+        finally:
+            control.close()
+            os.close(start)
+            os.close(plan)
+        _write_all(write_start, pickled)
+
+    def become_template(self, plan: bytes) -> None:
+        """Send the pickled plan. From now on it ends when it is told to or nobody has the other end of `control`."""
+        pipe, self._plan = self._plan, -1
+        _write_all(pipe, plan)
+
+    def discard(self) -> None:
+        """Nobody has a plan for it."""
+        self._close()
+        with suppress(ProcessLookupError, ChildProcessError):
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+
+    def _close(self) -> None:
+        self.control.close()
+        os.close(self.rings)
+        if self._plan >= 0:
+            os.close(self._plan)
+
+
+@contextmanager
+def starting_early() -> Iterator[None]:
+    """Within, this thread opens a pool: its interpreter starts at once."""
+    _local.early = Interpreter([])
+    try:
+        yield
+    finally:
+        early, _local.early = _local.early, None
+        if early is not None:
+            early.discard()
+
+
+def take_interpreter(descriptors: list[int]) -> Interpreter:
+    """One for the pool that this thread opens: it inherits `descriptors`."""
+    early: Interpreter | None = getattr(_local, "early", None)
+    if early is None or descriptors:
+        return Interpreter(descriptors)
+    _local.early = None
+    return early
+
+
+@contextmanager
+def pickling_for_child() -> Iterator[list[int]]:
+    """Within, what is shared by inheritance can be pickled; the result gets the descriptors to be inherited for it."""
+    popen = _Popen()
+    context.set_spawning_popen(popen)  # type: ignore[arg-type]
+    try:
+        yield popen.descriptors
+    finally:
+        context.set_spawning_popen(None)
+
+
+class _Popen:
+    """What such objects ask for while they are pickled."""
+
+    def __init__(self) -> None:
+        self.descriptors: list[int] = []
+        self.DupFd = import_module("multiprocessing.popen_spawn_posix")._DupFd
+
+    def duplicate_for_child(self, descriptor: int) -> int:
+        self.descriptors.append(descriptor)
+        return descriptor
+
+
+def _write_all(pipe: int, data: bytes) -> None:
+    """Write and close. A child that ended before it read all is told of by its exit code."""
+    with open(pipe, "wb") as stream, suppress(BrokenPipeError):
+        stream.write(data)
