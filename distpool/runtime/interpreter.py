@@ -17,6 +17,7 @@ from importlib import import_module
 from multiprocessing import context, process, spawn, util
 from typing import Any, NoReturn
 
+from distpool.runtime.standard_descriptors import left_alone
 from distpool.transport.pairs import socket_pair
 
 _local = threading.local()
@@ -53,11 +54,12 @@ class Interpreter:
         prepared: dict[str, Any] = spawn.get_preparation_data(process.current_process().name)
         names = ("init_main_from_name", "init_main_from_path")
         self.main: dict[str, Any] = {name: prepared.pop(name) for name in names if name in prepared}
-        tracker: Any = import_module("multiprocessing.resource_tracker").getfd()
-        self.rings = os.memfd_create("distpool-rings", os.MFD_CLOEXEC)
-        self.control, control = socket_pair()
-        plan, self._plan = os.pipe()
-        start, write_start = os.pipe()
+        with left_alone():
+            tracker: Any = import_module("multiprocessing.resource_tracker").getfd()
+            self.rings = os.memfd_create("distpool-rings", os.MFD_CLOEXEC)
+            self.control, control = socket_pair()
+            plan, self._plan = os.pipe()
+            start, write_start = os.pipe()
         inherited = [start, plan, control.fileno(), self.rings, tracker, *descriptors]
         try:
             with pickling_for_child():
@@ -65,7 +67,8 @@ class Interpreter:
                 pickled = pickle.dumps(prepared) + pickle.dumps(template)
             command = spawn.get_command_line(tracker_fd=tracker, pipe_handle=start)
             executable: Any = spawn.get_executable()
-            self.pid: int = util.spawnv_passfds(executable, command, inherited)
+            with left_alone():
+                self.pid: int = util.spawnv_passfds(executable, command, inherited)
         except BaseException:
             os.close(write_start)
             self._close()

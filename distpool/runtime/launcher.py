@@ -37,6 +37,7 @@ from distpool.runtime.interpreter import pickling_for_child, take_interpreter
 from distpool.runtime.main_view import view_of_main
 from distpool.runtime.native_threads import share_of_processors
 from distpool.runtime.output import can_be_forwarded
+from distpool.runtime.standard_descriptors import left_alone
 from distpool.runtime.template import TemplatePlan, run_template
 from distpool.runtime.worker import WorkerSetup
 from distpool.serialization.pickling import dumps
@@ -213,8 +214,9 @@ class Launcher:
 
     def _fork(self, plan: LaunchPlan) -> tuple[int, socket.socket, int]:
         template = self._template_plan(plan, self._worker_setup(plan, plan.initializer, plan.initargs))
-        rings = os.memfd_create("distpool-rings", os.MFD_CLOEXEC)
-        ours, theirs = socket_pair()
+        with left_alone():
+            rings = os.memfd_create("distpool-rings", os.MFD_CLOEXEC)
+            ours, theirs = socket_pair()
         try:
             os.ftruncate(rings, self._rings_bytes(plan))
             util._flush_std_streams()  # type: ignore[attr-defined]

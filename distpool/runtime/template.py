@@ -35,6 +35,7 @@ from distpool.protocol.messages import (
 from distpool.runtime.descendants import children_of, kill_orphans
 from distpool.runtime.devices import adopt_orphans
 from distpool.runtime.native_threads import limit_loaded_libraries
+from distpool.runtime.standard_descriptors import open_missing
 from distpool.runtime.worker import WorkerSetup
 from distpool.runtime.worker_process import WorkerProcess, import_main
 from distpool.transport.frames import receive_with_descriptors, send_frame
@@ -62,6 +63,7 @@ def run_template(plan: TemplatePlan, control: socket.socket, rings: int) -> NoRe
     """Serve until the driver says stop or is gone; never returns to the code that forked it."""
     status = 1
     try:
+        open_missing()
         template = Template(plan, control, rings)
         template.prepare()
         template.serve()

@@ -335,7 +335,8 @@ CLOSED_DESCRIPTORS = """
 
     if __name__ == "__main__":
         answer = os.dup(1)
-        os.close(1), os.close(2)
+        for number in map(int, sys.argv[2:]):
+            os.close(number)
         with distpool.get_context(sys.argv[1]).Pool(2) as pool:
             result = pool.starmap_async(print_and_return, [("text", n) for n in range(20)])
             os.write(answer, f"{result.get(20) == list(range(20))}\\n".encode())
@@ -343,11 +344,13 @@ CLOSED_DESCRIPTORS = """
 """
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_a_driver_without_standard_descriptors_works(tmp_path, method):
-    with program(tmp_path, CLOSED_DESCRIPTORS, method) as driver:
+@pytest.mark.parametrize("closed", [(0,), (1, 2), (0, 1, 2)])
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_a_driver_without_standard_descriptors_works(tmp_path, method, closed):
+    with program(tmp_path, CLOSED_DESCRIPTORS, method, *map(str, closed)) as driver:
         output, _ = driver.communicate(timeout=LIMIT_S)
-    assert output == "True\n"
+    shown = [] if 1 in closed else ["text"] * 20
+    assert sorted(output.split()) == ["True", *shown]
 
 
 READER_GONE = """
