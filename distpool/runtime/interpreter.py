@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from multiprocessing import context, process, spawn, util
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
+from distpool.runtime.interrupts import held_back
 from distpool.runtime.standard_descriptors import left_alone
 from distpool.transport.pairs import socket_pair
 
@@ -26,8 +27,9 @@ _local = threading.local()
 class TemplateProcess(process.BaseProcess):
     """A template in a fresh interpreter, as `multiprocessing.spawn` starts it there."""
 
-    def __init__(self, control: int, rings: int, plan: int) -> None:
+    def __init__(self, control: int, rings: int, plan: int, *, lets_interrupts_in: bool) -> None:
         super().__init__()
+        self._lets_interrupts_in = lets_interrupts_in
         self._control_fd = control
         self._rings_fd = rings
         self._plan_fd = plan
@@ -39,7 +41,8 @@ class TemplateProcess(process.BaseProcess):
             plan = stream.read()
         if not plan:
             os._exit(0)  # The driver has no use for it after all, or is gone.
-        run_template(pickle.loads(plan), socket.socket(fileno=self._control_fd), self._rings_fd)
+        control = socket.socket(fileno=self._control_fd)
+        run_template(pickle.loads(plan), control, self._rings_fd, lets_interrupts_in=self._lets_interrupts_in)
 
 
 class Interpreter:
@@ -61,41 +64,42 @@ class Interpreter:
             plan, self._plan = os.pipe()
             start, write_start = os.pipe()
         inherited = [start, plan, control.fileno(), self.rings, tracker, *descriptors]
+        self.pid = 0
+        command = spawn.get_command_line(tracker_fd=tracker, pipe_handle=start)
+        executable: Any = spawn.get_executable()
         try:
-            with pickling_for_child():
-                template = TemplateProcess(control.fileno(), self.rings, plan)
+            with left_alone(), held_back() as lets_in, pickling_for_child(), open(write_start, "wb") as stream:
+                template = TemplateProcess(control.fileno(), self.rings, plan, lets_interrupts_in=lets_in)
                 pickled = pickle.dumps(prepared) + pickle.dumps(template)
-            command = spawn.get_command_line(tracker_fd=tracker, pipe_handle=start)
-            executable: Any = spawn.get_executable()
-            with left_alone():
-                self.pid: int = util.spawnv_passfds(executable, command, inherited)
+                self.pid = util.spawnv_passfds(executable, command, inherited)
+                os.close(start)
+                start = -1
+                _write(stream, pickled)
         except BaseException:
-            os.close(write_start)
-            self._close()
+            self.discard()
             raise
         finally:
+            for descriptor in (start, plan):
+                if descriptor >= 0:
+                    os.close(descriptor)
             control.close()
-            os.close(start)
-            os.close(plan)
-        _write_all(write_start, pickled)
 
     def become_template(self, plan: bytes) -> None:
         """Send the pickled plan. From now on it ends when it is told to or nobody has the other end of `control`."""
         pipe, self._plan = self._plan, -1
-        _write_all(pipe, plan)
+        with open(pipe, "wb") as stream:
+            _write(stream, plan)
 
     def discard(self) -> None:
-        """Nobody has a plan for it."""
-        self._close()
-        with suppress(ProcessLookupError, ChildProcessError):
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-
-    def _close(self) -> None:
+        """End it: nobody has a plan for it."""
         self.control.close()
         os.close(self.rings)
         if self._plan >= 0:
             os.close(self._plan)
+        if self.pid:
+            with suppress(ProcessLookupError, ChildProcessError):
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
 
 
 @contextmanager
@@ -142,7 +146,8 @@ class _Popen:
         return descriptor
 
 
-def _write_all(pipe: int, data: bytes) -> None:
-    """Write and close. A child that ended before it read all is told of by its exit code."""
-    with open(pipe, "wb") as stream, suppress(BrokenPipeError):
+def _write(stream: BinaryIO, data: bytes) -> None:
+    """A child that ended before it read all is told of by its exit code."""
+    with suppress(BrokenPipeError):
         stream.write(data)
+        stream.flush()

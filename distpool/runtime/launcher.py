@@ -34,6 +34,7 @@ from distpool.protocol.messages import (
 )
 from distpool.runtime.handles import Wait, WorkerHandle
 from distpool.runtime.interpreter import pickling_for_child, take_interpreter
+from distpool.runtime.interrupts import held_back
 from distpool.runtime.main_view import view_of_main
 from distpool.runtime.native_threads import share_of_processors
 from distpool.runtime.output import can_be_forwarded
@@ -220,16 +221,17 @@ class Launcher:
         try:
             os.ftruncate(rings, self._rings_bytes(plan))
             util._flush_std_streams()  # type: ignore[attr-defined]
-            pid = os.fork()
+            with held_back() as lets_interrupts_in:
+                pid = os.fork()
+                if pid == 0:
+                    # What else the runtime has open was closed by its own hook of `os.fork` (see `session`).
+                    ours.close()
+                    run_template(template, theirs, rings, lets_interrupts_in=lets_interrupts_in)
         except BaseException:
             ours.close()
             theirs.close()
             os.close(rings)
             raise
-        if pid == 0:
-            # What else the runtime has open was closed by its own hook of `os.fork` (see `session`).
-            ours.close()
-            run_template(template, theirs, rings)
         theirs.close()
         return pid, ours, rings
 

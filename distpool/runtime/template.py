@@ -34,6 +34,7 @@ from distpool.protocol.messages import (
 )
 from distpool.runtime.descendants import children_of, kill_orphans
 from distpool.runtime.devices import adopt_orphans
+from distpool.runtime.interrupts import disregard, let_in
 from distpool.runtime.native_threads import limit_loaded_libraries
 from distpool.runtime.standard_descriptors import open_missing
 from distpool.runtime.worker import WorkerSetup
@@ -59,12 +60,18 @@ class TemplatePlan(msgspec.Struct):
     ring_bytes: int
 
 
-def run_template(plan: TemplatePlan, control: socket.socket, rings: int) -> NoReturn:
-    """Serve until the driver says stop or is gone; never returns to the code that forked it."""
+def run_template(plan: TemplatePlan, control: socket.socket, rings: int, *, lets_interrupts_in: bool) -> NoReturn:
+    """Serve until the driver says stop or is gone; never returns to the code that forked it.
+
+    It was started with Ctrl-C held back, and may have to let it in.
+    """
     status = 1
     try:
         open_missing()
         template = Template(plan, control, rings)
+        template.leave_signals_to_driver()
+        if lets_interrupts_in:
+            let_in()
         template.prepare()
         template.serve()
         status = 0
@@ -96,13 +103,11 @@ class Template:
         self._own_handlers: dict[int, Any] = {}
 
     def prepare(self) -> None:
-        """Leave the driver's signals to the driver; import `__main__` where the workers shall inherit it."""
+        """Import `__main__` where the workers shall inherit it."""
         import_module("ctypes")  # once, and not in each worker
         adopt_orphans()
         if self._plan.start_method == "fork":
             limit_loaded_libraries(self._plan.setup.native_threads)
-        signal.set_wakeup_fd(-1)
-        self._leave_signals_to_driver()
         setup = self._plan.setup
         if self._plan.start_method == "forkserver" and setup.main:
             try:
@@ -112,9 +117,11 @@ class Template:
                 return
             self._plan.setup = msgspec.structs.replace(setup, main={})
             # Once more: `__main__` may have set handlers, which are the workers' to inherit.
-            self._leave_signals_to_driver()
+            self.leave_signals_to_driver()
 
-    def _leave_signals_to_driver(self) -> None:
+    def leave_signals_to_driver(self) -> None:
+        """Handle none, and keep the handlers for the workers."""
+        signal.set_wakeup_fd(-1)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
             handler = signal.getsignal(number)
             if number not in self._handlers or handler is not self._own_handlers[number]:
@@ -205,6 +212,8 @@ class Template:
             for watch in self._workers:
                 os.close(watch)
             for number, handler in self._handlers.items():
+                if handler is signal.default_int_handler:
+                    handler = disregard  # until the worker is ready for its own
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
             if not _BOOTSTRAP_RUNS_EXIT_FUNCTIONS:
                 atexit._clear()

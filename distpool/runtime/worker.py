@@ -33,6 +33,7 @@ from distpool.protocol.messages import (
     WorkerUnusable,
 )
 from distpool.roles.worker import ITEM_MODES, WorkerRole
+from distpool.runtime.interrupts import disregard
 from distpool.runtime.main_view import CallersMain
 from distpool.serialization.pickling import dumps, standard_dumps
 from distpool.serialization.remote_errors import encode_failure, trace_of
@@ -88,7 +89,7 @@ class Worker:
     def prepare(self, main_failure: BaseException | None) -> None:
         """Run the initializer; if it, or the import of `__main__` before it, failed, tell the caller why and raise."""
         setup = self._setup
-        is_pythons_own = signal.getsignal(signal.SIGINT) in (signal.default_int_handler, signal.SIG_IGN)
+        is_pythons_own = signal.getsignal(signal.SIGINT) in (signal.default_int_handler, signal.SIG_IGN, disregard)
         if setup.interruptible and is_pythons_own:
             signal.signal(signal.SIGINT, self._on_interrupt)
         try:

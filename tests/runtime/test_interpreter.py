@@ -1,0 +1,115 @@
+"""Fresh interpreters that become templates, and the one that starts while the runtime is imported."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.runtime.programs import LIMIT_S, output_of, program
+
+FRESH = pytest.mark.parametrize("method", ["forkserver", "spawn"])
+
+CHILDREN = """
+    import os, sys
+    import distpool
+
+    def children():
+        with open("/proc/self/task/%d/children" % os.getpid()) as stream:
+            pids = stream.read().split()
+        names = [open(f"/proc/{pid}/cmdline").read() for pid in pids]
+        return [name for name in names if "resource_tracker" not in name]
+"""
+
+REFUSED = (
+    CHILDREN
+    + """
+    if __name__ == "__main__":
+        try:
+            distpool.get_context(sys.argv[1]).Pool(0)
+        except ValueError as error:
+            print(error)
+        print(len(children()), sorted(os.listdir("/proc/self/fd"))[3:])
+"""
+)
+
+
+@FRESH
+def test_a_pool_that_is_refused_leaves_no_interpreter(tmp_path, method):
+    output = output_of(tmp_path, REFUSED, method).splitlines()
+    assert output[0] == "Number of processes must be at least 1"
+    count, *descriptors = output[1].split(maxsplit=1)
+    assert count == "0"
+    assert len(eval(descriptors[0])) <= 2  # the folder that is being read, and the resource tracker
+
+
+INHERITING = (
+    CHILDREN
+    + """
+    def keep(value):
+        global lock
+        lock = value
+
+    def take():
+        return lock.acquire(block=False)
+
+    if __name__ == "__main__":
+        context = distpool.get_context(sys.argv[1])
+        lock = context.Lock()
+        with context.Pool(1, keep, (lock,)) as pool:
+            print(len(children()), pool.apply(take), lock.acquire(block=False))
+"""
+)
+
+
+@FRESH
+def test_a_pool_whose_initializer_inherits_gets_another_interpreter_and_the_first_ends(tmp_path, method):
+    assert output_of(tmp_path, INHERITING, method).split() == ["1", "True", "False"]
+
+
+MAIN_RUNS = """
+    import os, sys
+    import distpool
+
+    with open("runs", "a") as stream:
+        stream.write(f"{__name__} ")
+
+    def own_modules(_):
+        return sum(name in sys.modules for name in ("distpool.pool", "concurrent.futures", "logging", "tempfile"))
+
+    if __name__ == "__main__":
+        with distpool.get_context(sys.argv[1]).Pool(3) as pool:
+            print(*pool.map(own_modules, range(30), chunksize=1))
+            pool.close()
+            pool.join()
+        print(open("runs").read())
+"""
+
+
+@pytest.mark.parametrize(("method", "imports"), [("forkserver", 1), ("spawn", 3)])
+def test_main_is_imported_once_by_the_template_or_once_by_each_worker(tmp_path, method, imports):
+    modules, runs = output_of(tmp_path, MAIN_RUNS, method).splitlines()
+    assert runs.split() == ["__main__"] + ["__mp_main__"] * imports
+    # Workers have of the runtime and the standard library what they need.
+    assert set(modules.split()) == {"0"}
+
+
+LONG = """
+    import sys, time
+    import distpool
+
+    if __name__ == "__main__":
+        with distpool.get_context(sys.argv[1]).Pool(2) as pool:
+            pool.map(time.sleep, [20] * 4)
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_ctrl_c_while_processes_start_gives_one_traceback(tmp_path, method):
+    for delay_s in (0.05, 0.07, 0.09, 0.11, 0.13, 0.15, 0.2):
+        with program(tmp_path, LONG, method) as driver:
+            time.sleep(delay_s)
+            os.killpg(driver.pid, signal.SIGINT)
+            _, errors = driver.communicate(timeout=LIMIT_S)
+        assert errors.count("Traceback (most recent call last)") == 1
+        assert driver.returncode == -signal.SIGINT
