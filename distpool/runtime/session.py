@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from importlib import import_module
 from itertools import count
 from multiprocessing import util
 from typing import Any, Protocol
@@ -288,6 +289,8 @@ def open_workers(plan: GroupPlan, launch: LaunchPlan, *, drains_at_exit: bool = 
             session = _current[0]
         workers = session.open(plan, launch, drains_at_exit=drains_at_exit)
         if workers is not None:
+            # While the workers start: it takes as long, and a program that ends can no longer import it.
+            import_module("distpool.errors")
             return workers
 
 

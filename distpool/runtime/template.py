@@ -45,8 +45,8 @@ from distpool.transport.ring import ring_size
 _START_FAILED = 71
 _ORPHANS_LIMIT_S = 0.5
 
-# Until Python 3.12 `BaseProcess._bootstrap` runs them; since then who calls it in a forked child runs atexit's.
-_BOOTSTRAP_RUNS_EXIT_FUNCTIONS = sys.version_info < (3, 13)
+# The start methods whose processes run `atexit` functions: since Python 3.13 all.
+_WITH_EXIT_FUNCTIONS = {"spawn"} if sys.version_info < (3, 13) else {"fork", "forkserver", "spawn"}
 
 
 class TemplatePlan(msgspec.Struct):
@@ -207,6 +207,7 @@ class Template:
         if pid:
             return pid
         status = 1
+        runs_exit_functions = self._plan.start_method in _WITH_EXIT_FUNCTIONS
         try:
             self._control.close()
             for watch in self._workers:
@@ -215,13 +216,13 @@ class Template:
                 if handler is signal.default_int_handler:
                     handler = disregard  # until the worker is ready for its own
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
-            if not _BOOTSTRAP_RUNS_EXIT_FUNCTIONS:
+            if runs_exit_functions:
                 atexit._clear()
                 atexit.register(util._exit_function)  # type: ignore[attr-defined]
             status = worker._bootstrap(parent_sentinel=self._driver)
         finally:
             try:
-                if not _BOOTSTRAP_RUNS_EXIT_FUNCTIONS:
+                if runs_exit_functions:
                     atexit._run_exitfuncs()
                     util._flush_std_streams()  # type: ignore[attr-defined]
             finally:

@@ -97,8 +97,10 @@ def test_main_is_imported_once_by_the_template_or_once_by_each_worker(tmp_path, 
 LONG = """
     import sys, time
     import distpool
+    import distpool.pool  # as Python ignores an interrupt in some moments of an import
 
     if __name__ == "__main__":
+        print(flush=True)
         with distpool.get_context(sys.argv[1]).Pool(2) as pool:
             pool.map(time.sleep, [20] * 4)
 """
@@ -106,9 +108,10 @@ LONG = """
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_ctrl_c_while_processes_start_gives_one_traceback(tmp_path, method):
-    for delay_s in (0.05, 0.07, 0.09, 0.11, 0.13, 0.15, 0.2):
+    for delay_ms in (0, 3, 6, 10, 20, 30, 40, 60, 80):
         with program(tmp_path, LONG, method) as driver:
-            time.sleep(delay_s)
+            assert driver.stdout.readline()
+            time.sleep(delay_ms / 1000)
             os.killpg(driver.pid, signal.SIGINT)
             _, errors = driver.communicate(timeout=LIMIT_S)
         assert errors.count("Traceback (most recent call last)") == 1
