@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import _thread
+import pickle
 import threading
 from collections import deque
 from concurrent import futures as standard
 from concurrent.futures import CancelledError, InvalidStateError
 from concurrent.futures import process as standard_process
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from typing import Any
 
 from distpool.logic.calls import Outcome
@@ -18,6 +20,7 @@ from distpool.runtime.session import Workers
 
 RemoteTraceback: type[Exception] = standard_process._RemoteTraceback
 _ENDED = ("CANCELLED", "CANCELLED_AND_NOTIFIED", "FINISHED")
+_VALUE = int(OutcomeKind.VALUE)
 _BREAKING = frozenset({OutcomeKind.BROKEN, OutcomeKind.TERMINATED})
 
 
@@ -92,30 +95,16 @@ class Future(standard.Future[Any]):
     def deliver(self, first: int, outcomes: list[Outcome]) -> None:
         """As a sink: the call has ended."""
         workers, self._workers = self._workers, None
-        kind, payload = outcomes[0]
         if self._state in _ENDED:
             return  # cancelled, or resolved by its user
-        if kind == OutcomeKind.CANCELLED:
-            if self.cancel():
-                self.set_running_or_notify_cancel()
-            else:
-                self.set_exception(CancelledError())
+        kind, payload = outcomes[0]
+        if kind != _VALUE:
+            self._end_without_value(outcomes[0], workers)
             return
-        breaks = workers is not None and workers.breaks
-        if kind in _BREAKING and breaks:
-            success, value = False, BrokenProcessPool(payload.decode(errors="replace"))
-        else:
-            success, value = open_outcome(outcomes[0], RemoteTraceback)  # type: ignore[assignment]
-            if kind == OutcomeKind.VALUE and not success and workers is not None and breaks:
-                # As in the standard library, a result that cannot be unpickled breaks the pool.
-                text = f"a result could not be unpickled: {value!r}"
-                workers.terminate(OutcomeKind.BROKEN, text)
-                value = BrokenProcessPool(text)
-        if not success:
-            try:
-                self.set_exception(value)
-            except InvalidStateError:
-                return  # its user resolved it in this very moment
+        try:
+            value = pickle.loads(payload)
+        except BaseException as failure:  # what it raises belongs to whoever waits for the result
+            self._reject(failure, workers)
             return
         # What `set_result` does, without what it does for nothing.
         condition = self._condition
@@ -130,6 +119,31 @@ class Future(standard.Future[Any]):
                 condition.notify_all()
         if self._done_callbacks:
             self._invoke_callbacks()  # type: ignore[attr-defined]
+
+    def _end_without_value(self, outcome: Outcome, workers: Workers | None) -> None:
+        kind, payload = outcome
+        if kind == OutcomeKind.CANCELLED:
+            if self.cancel():
+                self.set_running_or_notify_cancel()
+                return
+            error: Any = CancelledError()
+        elif kind in _BREAKING and workers is not None and workers.breaks:
+            error = BrokenProcessPool(payload.decode(errors="replace"))
+        else:
+            _, error = open_outcome(outcome, RemoteTraceback)
+        self._fail(error)
+
+    def _reject(self, failure: BaseException, workers: Workers | None) -> None:
+        """A result cannot be unpickled. As in the standard library, that breaks a pool that can break."""
+        if workers is not None and workers.breaks:
+            text = f"a result could not be unpickled: {failure!r}"
+            workers.terminate(OutcomeKind.BROKEN, text)
+            failure = BrokenProcessPool(text)
+        self._fail(failure)
+
+    def _fail(self, error: BaseException) -> None:
+        with suppress(InvalidStateError):  # its user may resolve it in this very moment
+            self.set_exception(error)
 
     def _is_ended(self) -> bool:
         return self._state in _ENDED

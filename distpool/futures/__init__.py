@@ -14,11 +14,11 @@ from concurrent.futures import (
     InvalidStateError,
     ThreadPoolExecutor,
     TimeoutError,
-    as_completed,
     wait,
 )
 from typing import Any
 
+from distpool.futures.completion import as_completed
 from distpool.futures.process import BrokenProcessPool, ProcessPoolExecutor
 
 
