@@ -17,12 +17,13 @@ from multiprocessing import (
     parent_process,
 )
 from multiprocessing import reducer as reducer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any
 
 from distpool.base_errors import CallTimeout, DistpoolError
 from distpool.context import Process, active_children, default_context
 
-if TYPE_CHECKING:
+if _TYPE_CHECKING:
     from distpool.errors import PoolBroken, PoolTerminated, WorkerDied
 
 # Bound methods of the default context, as in the standard library.
