@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import _thread
 import pickle
-import threading
-from collections import deque
 from concurrent import futures as standard
 from concurrent.futures import CancelledError, InvalidStateError
 from concurrent.futures import process as standard_process
@@ -16,6 +13,7 @@ from typing import Any
 from distpool.logic.calls import Outcome
 from distpool.outcomes import open_outcome
 from distpool.protocol.messages import OutcomeKind
+from distpool.runtime.locks import Condition
 from distpool.runtime.session import Workers
 
 RemoteTraceback: type[Exception] = standard_process._RemoteTraceback
@@ -24,43 +22,12 @@ _VALUE = int(OutcomeKind.VALUE)
 _BREAKING = frozenset({OutcomeKind.BROKEN, OutcomeKind.TERMINATED})
 
 
-class _Condition(threading.Condition):
-    """A condition that binds its lock's methods when they are called: a burst of futures makes many conditions, and
-    five bound methods in each keep the garbage collector busy."""
-
-    # Until somebody waits: an empty deque alone takes 600 bytes.
-    _waiters: Any = ()
-
-    def __init__(self) -> None:
-        self._lock: Any = _thread.RLock()  # `threading.RLock` without its wrapper
-
-    def wait(self, timeout: float | None = None) -> bool:
-        if not self._waiters:
-            self._waiters = deque()
-        return super().wait(timeout)
-
-    def acquire(self, *args: Any) -> bool:
-        return self._lock.acquire(*args)  # type: ignore[no-any-return]
-
-    def release(self) -> None:
-        self._lock.release()
-
-    def _release_save(self) -> Any:
-        return self._lock._release_save()
-
-    def _acquire_restore(self, state: Any) -> None:
-        self._lock._acquire_restore(state)
-
-    def _is_owned(self) -> Any:
-        return self._lock._is_owned()
-
-
 class Future(standard.Future[Any]):
     """What `ProcessPoolExecutor.submit` returns."""
 
     def __init__(self, workers: Workers | None = None) -> None:
         # What the standard class sets, with a lighter condition; a test compares the two.
-        self._condition = _Condition()
+        self._condition = Condition()
         self._state = "PENDING"
         self._result = None
         self._exception = None
@@ -80,7 +47,7 @@ class Future(standard.Future[Any]):
 
     def begin(self) -> bool:
         """As a sink: the call is about to be sent."""
-        with self._condition._lock:  # type: ignore[attr-defined]
+        with self._condition:
             if self._state == "PENDING":
                 self._state = "RUNNING"
                 return True
@@ -107,15 +74,15 @@ class Future(standard.Future[Any]):
             self._reject(failure, workers)
             return
         # What `set_result` does, without what it does for nothing.
-        condition = self._condition
-        with condition._lock:  # type: ignore[attr-defined]
+        condition: Any = self._condition
+        with condition:
             if self._state in _ENDED:
                 return
             self._result = value
             self._state = "FINISHED"
             for waiter in self._waiters:
                 waiter.add_result(self)
-            if condition._waiters:  # type: ignore[attr-defined]
+            if condition._waiters:
                 condition.notify_all()
         if self._done_callbacks:
             self._invoke_callbacks()  # type: ignore[attr-defined]

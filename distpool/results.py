@@ -6,7 +6,6 @@ They are sinks of the runtime: `begin` and `deliver` run on the thread that hold
 from __future__ import annotations
 
 import sys
-import threading
 import time
 import traceback
 from collections import deque
@@ -19,6 +18,7 @@ from typing import Any
 from distpool.logic.calls import Outcome
 from distpool.outcomes import open_outcome, values_of
 from distpool.progress import Progress
+from distpool.runtime.locks import Condition, Event
 from distpool.runtime.session import Workers
 
 Callback = Callable[[Any], object]
@@ -82,7 +82,7 @@ class AsyncResult(standard.ApplyResult):  # type: ignore[type-arg]
             event.set()
 
     def _wait_passively(self, timeout: float | None) -> None:
-        event = self.__dict__.setdefault("_event", threading.Event())
+        event = self.__dict__.setdefault("_event", Event())
         if not self._is_done:
             event.wait(timeout)
 
@@ -159,7 +159,7 @@ class IMapIterator(standard.IMapIterator):  # type: ignore[type-arg]
         self._chunksize = chunksize
         self._progress = progress
         self._ready: deque[tuple[bool, Any]] = deque()
-        self._changed = threading.Condition(threading.Lock())
+        self._changed = Condition()
         self._length: int | None = None
         self._yielded = 0
         self._arrived = 0

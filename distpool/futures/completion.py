@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -10,6 +9,7 @@ from concurrent.futures import Future, TimeoutError
 from typing import Any
 
 from distpool.process_future import Future as ProcessFuture
+from distpool.runtime.locks import Event
 from distpool.runtime.session import Workers
 
 _ENDED = ("CANCELLED_AND_NOTIFIED", "FINISHED")
@@ -62,7 +62,7 @@ class _Waiter:
 
     def __init__(self) -> None:
         self.arrived: deque[Any] = deque()
-        self._has_come = threading.Event()
+        self._has_come = Event()
         self._waits = False
 
     def waits_for(self, future: Any) -> bool:

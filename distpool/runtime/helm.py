@@ -13,13 +13,15 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 from distpool.config import Settings
+from distpool.runtime.locks import Wakeup
 from distpool.runtime.loop import Loop
+
+Result = TypeVar("Result")
 
 # The C functions: the wrappers of `signal` convert each value to an enum, which takes microseconds.
 _signal: Any = import_module("_signal")
@@ -43,6 +45,7 @@ _RAISING_SIGNALS = tuple(
 )
 _SIGINT = int(signal.SIGINT)
 _LOOK_EVERY_S = 0.05
+_PATIENCE_S = 0.5
 
 
 class Helm:
@@ -70,9 +73,10 @@ class Helm:
         self._opener_waits = False
         self._stop = False
         self._uses = 0
-        self._resume = threading.Event()
+        self._resume = Wakeup()
         self._sleeps = False
         self._interrupted = False
+        self._interrupted_at = 0.0
         self._thread: threading.Thread | None = None
 
     # The background thread ------------------------------------------------------------------------------------------
@@ -145,14 +149,8 @@ class Helm:
         """Something was posted: send it at once if nobody holds the helm. Whoever holds it was woken by the post."""
         if self._loop.is_closed or self._lock.locked():
             return
-        if self._may_run_turns() and self._lock.acquire(blocking=False):
-            handler = self._begin()
-            try:
-                self._turn(0.0)
-            finally:
-                self._end(handler)
-            if not (self._loop.mailbox or self._loop.client.has_many_outstanding()):
-                return
+        if self._may_run_turns() and self._turn_once():
+            return
         # A burst: the background thread takes the rest, and what gathers while it works goes out in batches.
         self._resume.set()
 
@@ -166,60 +164,104 @@ class Helm:
         if self._holder == threading.get_ident():
             # From within a callback: every role is at rest, so turns may be run here.
             return self._run_until(is_done, deadline)
-        if not self._may_run_turns() or not self._seat.acquire(blocking=False):
-            passively(timeout_s)
-            return is_done()
+        if self._may_run_turns():
+            handler = self._defer_interrupts()
+            try:
+                self._wait_at_helm(is_done, deadline)
+            finally:
+                self._let_interrupts_in(handler)
+        if not is_done() and (deadline is None or time.monotonic() < deadline):
+            # Somebody else has the helm, or wanted it for itself; the background thread goes on.
+            passively(None if deadline is None else deadline - time.monotonic())
+        return is_done()
+
+    def _turn_once(self) -> bool:
+        """If the helm is free; True when nothing is left to be sent."""
+        handler = self._defer_interrupts()
+        try:
+            if not self._lock.acquire(blocking=False):
+                return False
+            self._holder = threading.get_ident()
+            try:
+                self._turn(0.0)
+            finally:
+                self._holder = None
+                self._let_go()
+        finally:
+            self._let_interrupts_in(handler)
+        return not (self._loop.mailbox or self._loop.client.has_many_outstanding())
+
+    def _wait_at_helm(self, is_done: Callable[[], bool], deadline: float | None) -> None:
+        if not self._seat.acquire(blocking=False):
+            return
         try:
             if not self._take(deadline):
-                return is_done()
-            handler = self._begin()
+                return
+            self._holder = threading.get_ident()
             try:
                 self._run_until(is_done, deadline)
             finally:
-                self._end(handler)
+                self._holder = None
+                self._let_go()
         finally:
             self._wanted = False
             self._seat.release()
             self._leave()
-        if not is_done() and (deadline is None or time.monotonic() < deadline):
-            # Somebody wanted the helm for itself; the background thread goes on.
-            passively(None if deadline is None else deadline - time.monotonic())
-        return is_done()
 
     def _leave(self) -> None:
         """Wake the background thread where somebody must go on looking."""
         if self._loop.mailbox or self._loop.client.has_outstanding():
             self._resume.set()
 
-    @contextmanager
-    def exclusively(self) -> Iterator[None]:
-        """Hold the helm without running turns, for changes that the loop must not see half done."""
+    def exclusively(self, function: Callable[[], Result]) -> Result:
+        """Call it with the helm held and no turns run, for changes that the loop must not see half done."""
         if self._holder == threading.get_ident():
-            yield
-            return
+            return function()
         with self._opening:
             try:
                 self._opener_waits = True
                 self._loop.wake()
-                self._lock.acquire()
+                # Not `acquire`: an interrupt cannot come between the lock and the block.
+                with self._lock:
+                    self._opener_waits = False
+                    try:
+                        self._holder = threading.get_ident()
+                        return function()
+                    finally:
+                        self._holder = None
+                        self._uses += 1
             finally:
                 self._opener_waits = False
-            try:
-                self._holder = threading.get_ident()
-                yield
-            finally:
-                self._holder = None
-                self._uses += 1
-                self._lock.release()
                 self._resume.set()
+
+    def turn(self) -> None:
+        """By the holder: one turn, without waiting for anything."""
+        handler = self._defer_interrupts()
+        try:
+            self._loop.turn(0.0)
+        finally:
+            self._let_interrupts_in(handler)
 
     def _take(self, deadline: float | None) -> bool:
         if self._lock.acquire(blocking=False):
             return True
         self._wanted = True
         self._loop.wake()
-        timeout_s = -1.0 if deadline is None else max(0.0, deadline - time.monotonic())
-        return self._lock.acquire(timeout=timeout_s)
+        while not self._interrupted:
+            remaining_s = _LOOK_EVERY_S if deadline is None else deadline - time.monotonic()
+            if self._lock.acquire(timeout=min(max(0.0, remaining_s), _LOOK_EVERY_S)):
+                return True
+            if remaining_s <= 0:
+                break
+        return False
+
+    def _let_go(self) -> None:
+        self._uses += 1
+        try:
+            self._lock.release()
+        finally:
+            if self._sleeps:
+                self._resume.set()
 
     def _run_until(self, is_done: Callable[[], bool], deadline: float | None) -> bool:
         while not is_done():
@@ -261,32 +303,35 @@ class Helm:
             return True
         return not any(map(callable, map(_signal.getsignal, _RAISING_SIGNALS)))
 
-    def _begin(self) -> Any:
-        """The lock is ours: from now on Ctrl-C waits until the turns are done; the second one takes effect at once."""
-        self._holder = threading.get_ident()
+    # Python runs a signal's handler after any call of a function, so also between taking a lock and the next statement.
+    # Therefore Ctrl-C is deferred before the first lock is taken, and let in when the last one is free.
+
+    def _defer_interrupts(self) -> Any:
+        """In the main thread: from now on Ctrl-C waits. Turns are short; one that comes long after the first finds a
+        callback of the user's that does not end, and takes effect at once."""
         if threading.current_thread() is not threading.main_thread():
             return None
         handler = _signal.getsignal(_SIGINT)
-        if not callable(handler):
+        if not callable(handler) or handler == self._note_interrupt:  # a callback, with turns of its own
             return None
-        _signal.signal(_SIGINT, self._defer_interrupt)
+        self._interrupted = False
+        _signal.signal(_SIGINT, self._note_interrupt)
         return handler
 
-    def _end(self, handler: Any) -> None:
-        """Give the lock back, and let a Ctrl-C that came meanwhile take effect."""
-        self._holder = None
-        self._uses += 1
-        interrupted, self._interrupted = self._interrupted, False
-        if handler is not None:
-            _signal.signal(_SIGINT, handler)
-        self._lock.release()
-        if self._sleeps:
-            self._resume.set()
-        if interrupted:
+    def _let_interrupts_in(self, handler: Any) -> None:
+        """Let a Ctrl-C that came meanwhile take effect."""
+        if handler is None:
+            return
+        _signal.signal(_SIGINT, handler)
+        if self._interrupted:
+            self._interrupted = False
             os.kill(os.getpid(), _SIGINT)
 
-    def _defer_interrupt(self, signum: int, frame: Any) -> None:
-        if self._interrupted:
+    def _note_interrupt(self, signum: int, frame: Any) -> None:
+        now = time.monotonic()
+        if not self._interrupted:
+            self._interrupted = True
+            self._interrupted_at = now
+            self._loop.wake()
+        elif self._holder == threading.get_ident() and now > self._interrupted_at + _PATIENCE_S:
             raise KeyboardInterrupt
-        self._interrupted = True
-        self._loop.wake()

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from itertools import count
 from multiprocessing import util
@@ -29,6 +30,7 @@ from distpool.runtime.arguments import Arguments
 from distpool.runtime.handles import WorkerHandle
 from distpool.runtime.helm import Helm
 from distpool.runtime.launcher import Crew, LaunchPlan
+from distpool.runtime.locks import Event
 from distpool.runtime.loop import Loop
 from distpool.runtime.main_view import MainView, view_of_main
 
@@ -67,25 +69,27 @@ class Session:
 
         Under `fork` the template is forked from this thread, while no thread of ours exists.
         """
+        return self.helm.exclusively(partial(self._open, plan, launch, drains_at_exit))
+
+    def _open(self, plan: GroupPlan, launch: LaunchPlan, drains_at_exit: bool) -> Workers | None:
         loop = self.loop
-        with self.helm.exclusively():
-            if loop.is_closed:
-                return None
-            group_id = GroupId(next(self._group_ids))
-            try:
-                if launch.start_method == "fork":
-                    self.helm.end_thread()
-                    wait_for_threads_to_end()
-                crew = loop.launcher.open(group_id, launch)
-                loop.watch_template(group_id)
-                group = loop.client.open(group_id, plan)
-                if not plan.on_demand:
-                    loop.turn(0.0)
-            finally:
-                if loop.client.groups:
-                    self.helm.start()
-                else:
-                    self._end()
+        if loop.is_closed:
+            return None
+        group_id = GroupId(next(self._group_ids))
+        try:
+            if launch.start_method == "fork":
+                self.helm.end_thread()
+                wait_for_threads_to_end()
+            crew = loop.launcher.open(group_id, launch)
+            loop.watch_template(group_id)
+            group = loop.client.open(group_id, plan)
+            if not plan.on_demand:
+                self.helm.turn()
+        finally:
+            if loop.client.groups:
+                self.helm.start()
+            else:
+                self._end()
         return Workers(self, group, crew, view_of_main(launch.start_method), drains_at_exit=drains_at_exit)
 
     def wait(
@@ -130,7 +134,7 @@ class Workers:
         self.arguments = Arguments(main, session.functions, session.loop.client.functions)
         self._incoming: deque[Bundle] = deque()
         self._is_posted = False
-        self._gone = threading.Event()
+        self._gone = Event()
         self.drains_at_exit = drains_at_exit
         self.poke = session.helm.poke
         """Send what was handed in, if nobody else is about to."""

@@ -1,6 +1,7 @@
 """Ctrl-C ends a program at once, with one traceback and without a process left; a program that catches it goes on."""
 
 import os
+import random
 import signal
 import subprocess
 import time
@@ -166,3 +167,68 @@ def test_calls_that_ignore_ctrl_c_do_not_keep_the_program(times, tmp_path):
         assert time.monotonic() - interrupted_at < ENDS_WITHIN_S + 0.5
         assert until(lambda: not left_of(processes), ENDS_WITHIN_S)
     assert process.returncode != 0
+
+
+BOMBARDED_PROGRAM = """
+    import signal, sys, time
+    import distpool
+    from distpool.futures import as_completed
+
+    def same(value):
+        return value
+
+    def use(pool, executor, turn):
+        if turn == 0:
+            assert pool.apply(same, (1,)) == 1
+        elif turn == 1:
+            assert pool.map(same, range(500), chunksize=3) == list(range(500))
+        elif turn == 2:
+            assert sorted(pool.imap_unordered(same, range(300))) == list(range(300))
+        elif turn == 3:
+            futures = [executor.submit(same, number) for number in range(200)]
+            assert sum(future.result() for future in as_completed(futures)) == 19900
+        else:
+            assert [future.result(5) for future in [executor.submit(same, n) for n in range(20)]] == list(range(20))
+
+    def go_on(pool, executor, ends_at):
+        turn = done = 0
+        while time.monotonic() < ends_at:
+            try:
+                turn = (turn + 1) % 5
+                use(pool, executor, turn)
+                done += 1
+            except KeyboardInterrupt:
+                pass
+        return done
+
+    if __name__ == "__main__":
+        context = distpool.get_context(sys.argv[1])
+        with context.Pool(2) as pool, distpool.Executor(2, mp_context=context) as executor:
+            executor.submit(same, 1).result()
+            ends_at = time.monotonic() + float(sys.argv[2])
+            print("ready", flush=True)
+            done = 0
+            while time.monotonic() < ends_at:
+                try:
+                    done += go_on(pool, executor, ends_at)
+                except KeyboardInterrupt:
+                    pass  # between two statements of `go_on`
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        print(done)
+"""
+BOMBARDED_S = 2.5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_interrupts_at_any_moment_lose_no_lock_and_no_result(method, tmp_path):
+    """Python runs the handler between any two statements of the main thread, also of ours."""
+    chance = random.Random(method)
+    with program(tmp_path, BOMBARDED_PROGRAM, method, str(BOMBARDED_S)) as process:
+        assert process.stdout.readline() == "ready\n"
+        ends_at = time.monotonic() + BOMBARDED_S - 0.5
+        while time.monotonic() < ends_at:
+            time.sleep(chance.uniform(0.0, 0.03))
+            process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=HANG_S)
+    assert (process.returncode, errors) == (0, "")
+    assert int(output) > 0
