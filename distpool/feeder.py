@@ -204,9 +204,15 @@ class Feeder:
 
     def add(self, feed: Feed) -> None:
         thread = threading.Thread(target=self._run, args=(feed,), name="distpool-feed", daemon=True)
-        with self._lock:
-            self._threads[thread] = feed
-        thread.start()
+        try:
+            with self._lock:
+                self._threads[thread] = feed
+            thread.start()
+        except BaseException:
+            if thread.ident is None:  # an interrupt, or no thread is to be had: nobody is to wait for it
+                with self._lock:
+                    self._threads.pop(thread, None)
+            raise
 
     def close(self, when_idle: Callable[[], None]) -> None:
         """Call `when_idle` when the last feed has ended; now, if there is none."""
