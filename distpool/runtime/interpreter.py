@@ -12,7 +12,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from multiprocessing import context, process, spawn, util
 from typing import Any, BinaryIO, NoReturn
@@ -57,49 +57,45 @@ class Interpreter:
         prepared: dict[str, Any] = spawn.get_preparation_data(process.current_process().name)
         names = ("init_main_from_name", "init_main_from_path")
         self.main: dict[str, Any] = {name: prepared.pop(name) for name in names if name in prepared}
-        with left_alone():
+        executable: Any = spawn.get_executable()
+        with ExitStack() as ours, ExitStack() as theirs, left_alone():
             tracker: Any = import_module("multiprocessing.resource_tracker").getfd()
             self.rings = os.memfd_create("distpool-rings", os.MFD_CLOEXEC)
+            ours.callback(os.close, self.rings)
             self.control, control = socket_pair()
-            plan, self._plan = os.pipe()
-            start, write_start = os.pipe()
-        inherited = [start, plan, control.fileno(), self.rings, tracker, *descriptors]
-        self.pid = 0
-        command = spawn.get_command_line(tracker_fd=tracker, pipe_handle=start)
-        executable: Any = spawn.get_executable()
-        try:
-            with left_alone(), held_back() as lets_in, pickling_for_child(), open(write_start, "wb") as stream:
-                template = TemplateProcess(control.fileno(), self.rings, plan, lets_interrupts_in=lets_in)
-                pickled = pickle.dumps(prepared) + pickle.dumps(template)
-                self.pid = util.spawnv_passfds(executable, command, inherited)
-                os.close(start)
-                start = -1
+            ours.callback(self.control.close)
+            theirs.callback(control.close)
+            plan, to_plan = os.pipe()
+            theirs.callback(os.close, plan)
+            self._plan = ours.enter_context(open(to_plan, "wb"))
+            start, to_start = os.pipe()
+            inherited = [start, plan, control.fileno(), self.rings, tracker, *descriptors]
+            command = spawn.get_command_line(tracker_fd=tracker, pipe_handle=start)
+            # With what is written, as an interpreter that finds nothing to read would complain.
+            with held_back() as lets_in, open(to_start, "wb") as stream, pickling_for_child():
+                with open(start, "rb"):
+                    template = TemplateProcess(control.fileno(), self.rings, plan, lets_interrupts_in=lets_in)
+                    pickled = pickle.dumps(prepared) + pickle.dumps(template)
+                    self.pid: int = util.spawnv_passfds(executable, command, inherited)
+                    ours.callback(end_child, self.pid)
                 _write(stream, pickled)
-        except BaseException:
-            self.discard()
-            raise
-        finally:
-            for descriptor in (start, plan):
-                if descriptor >= 0:
-                    os.close(descriptor)
-            control.close()
+            self._undo = ours.pop_all()
 
     def become_template(self, plan: bytes) -> None:
         """Send the pickled plan. From now on it ends when it is told to or nobody has the other end of `control`."""
-        pipe, self._plan = self._plan, -1
-        with open(pipe, "wb") as stream:
+        with self._plan as stream:
             _write(stream, plan)
 
     def discard(self) -> None:
         """End it: nobody has a plan for it."""
-        self.control.close()
-        os.close(self.rings)
-        if self._plan >= 0:
-            os.close(self._plan)
-        if self.pid:
-            with suppress(ProcessLookupError, ChildProcessError):
-                os.kill(self.pid, signal.SIGKILL)
-                os.waitpid(self.pid, 0)
+        self._undo.close()
+
+
+def end_child(pid: int) -> None:
+    """Kill a process of ours that is not needed after all, and reap it."""
+    with suppress(ProcessLookupError, ChildProcessError):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from multiprocessing import process, util
 from typing import Any
 
@@ -33,7 +34,7 @@ from distpool.protocol.messages import (
     WorkerReaped,
 )
 from distpool.runtime.handles import Wait, WorkerHandle
-from distpool.runtime.interpreter import pickling_for_child, take_interpreter
+from distpool.runtime.interpreter import end_child, pickling_for_child, take_interpreter
 from distpool.runtime.interrupts import held_back
 from distpool.runtime.main_view import view_of_main
 from distpool.runtime.native_threads import share_of_processors
@@ -215,24 +216,21 @@ class Launcher:
 
     def _fork(self, plan: LaunchPlan) -> tuple[int, socket.socket, int]:
         template = self._template_plan(plan, self._worker_setup(plan, plan.initializer, plan.initargs))
-        with left_alone():
+        with ExitStack() as undo, left_alone():
             rings = os.memfd_create("distpool-rings", os.MFD_CLOEXEC)
-            ours, theirs = socket_pair()
-        try:
+            undo.callback(os.close, rings)
             os.ftruncate(rings, self._rings_bytes(plan))
+            ours, theirs = socket_pair()
+            undo.callback(ours.close)
             util._flush_std_streams()  # type: ignore[attr-defined]
-            with held_back() as lets_interrupts_in:
+            with theirs, held_back() as lets_interrupts_in:
                 pid = os.fork()
                 if pid == 0:
                     # What else the runtime has open was closed by its own hook of `os.fork` (see `session`).
                     ours.close()
                     run_template(template, theirs, rings, lets_interrupts_in=lets_interrupts_in)
-        except BaseException:
-            ours.close()
-            theirs.close()
-            os.close(rings)
-            raise
-        theirs.close()
+                undo.callback(end_child, pid)
+            undo.pop_all()
         return pid, ours, rings
 
     def _spawn(self, plan: LaunchPlan) -> tuple[int, socket.socket, int]:
