@@ -113,7 +113,8 @@ class Worker:
         self._send(WorkerReady())
 
     def serve(self) -> None:
-        """Until ExitWorker, or until the caller is gone."""
+        """Until ExitWorker. When the caller is gone, the process ends at once, and by its exit code not as it should:
+        what its calls have started ends with it, also where the template has not noticed yet that the driver is dead."""
         role = self._role
         while True:
             piece = role.next_slice()
@@ -121,7 +122,9 @@ class Worker:
                 self._run_slice(piece)
                 continue
             message = self._receive()
-            if message is None or type(message) is ExitWorker:
+            if message is None:
+                os._exit(1)
+            if type(message) is ExitWorker:
                 return
             if type(message) is RunCalls:
                 role.handle(message)
