@@ -114,7 +114,7 @@ class Worker:
 
     def serve(self) -> None:
         """Until ExitWorker. When the caller is gone, the process ends at once, and by its exit code not as it should:
-        what its calls have started ends with it, also where the template has not noticed yet that the driver is dead."""
+        what its calls have started ends with it, also where the template has not noticed that the driver is dead."""
         role = self._role
         while True:
             piece = role.next_slice()
