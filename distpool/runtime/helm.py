@@ -322,9 +322,10 @@ class Helm:
         """Let a Ctrl-C that came meanwhile take effect."""
         if handler is None:
             return
+        # Forgotten first: the handler may raise as soon as it is back, and other threads stand aside while it is noted.
+        interrupted, self._interrupted = self._interrupted, False
         _signal.signal(_SIGINT, handler)
-        if self._interrupted:
-            self._interrupted = False
+        if interrupted:
             os.kill(os.getpid(), _SIGINT)
 
     def _note_interrupt(self, signum: int, frame: Any) -> None:
