@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -12,6 +13,7 @@ from distpool.logic.calls import CallOptions, Entry
 from distpool.options import check_repeatable
 from distpool.protocol.messages import CallMode
 from distpool.results import IMapIterator
+from distpool.runtime.interrupts import deferred
 from distpool.runtime.session import Workers
 from distpool.serialization.functions import name_of
 from distpool.serialization.pickling import SCALARS
@@ -173,6 +175,7 @@ class Bounded:
         self._feed = feed
         self._result = result
         self._by_chunks = by_chunks
+        weakref.finalize(self, feed.stop).atexit = False
 
     def __iter__(self) -> Bounded:
         return self
@@ -190,9 +193,6 @@ class Bounded:
 
     __next__ = next
 
-    def __del__(self) -> None:
-        self._feed.stop()
-
 
 class Feeder:
     """The feeds of one pool. Each has its own thread, so that an input that blocks holds up no other."""
@@ -204,15 +204,13 @@ class Feeder:
 
     def add(self, feed: Feed) -> None:
         thread = threading.Thread(target=self._run, args=(feed,), name="distpool-feed", daemon=True)
-        try:
-            with self._lock:
-                self._threads[thread] = feed
-            thread.start()
-        except BaseException:
-            if thread.ident is None:  # an interrupt, or no thread is to be had: nobody is to wait for it
-                with self._lock:
-                    self._threads.pop(thread, None)
-            raise
+        with deferred(), self._lock:
+            self._threads[thread] = feed
+            try:
+                thread.start()
+            except RuntimeError:  # no thread is to be had
+                del self._threads[thread]
+                raise
 
     def close(self, when_idle: Callable[[], None]) -> None:
         """Call `when_idle` when the last feed has ended; now, if there is none."""

@@ -20,7 +20,7 @@ from distpool.pool_calls import PoolCalls, PoolWithOptions
 from distpool.results import AsyncResult, IMapIterator, IMapUnorderedIterator, MapResult
 from distpool.runtime.handles import WorkerHandle
 from distpool.runtime.launcher import LaunchPlan
-from distpool.runtime.session import open_workers
+from distpool.runtime.session import Workers, open_workers
 from distpool.runtime.worker_process import WorkerProcess
 from distpool.signatures import lists_options
 
@@ -63,7 +63,7 @@ class Pool(PoolCalls, standard.Pool):  # type: ignore[misc]
         self._initializer = initializer
         self._initargs = initargs
         self._feeder = Feeder()
-        self._workers = open_workers(
+        open_workers(
             GroupPlan(processes, calls_per_worker=maxtasksperchild),
             LaunchPlan(
                 start_method,
@@ -74,9 +74,13 @@ class Pool(PoolCalls, standard.Pool):  # type: ignore[misc]
                 tuple(initargs),
                 maybe_encoding_error=True,
             ),
+            self._own,
         )
-        self._terminate = util.Finalize(self, self._workers.terminate, exitpriority=15)
         self._state = RUN
+
+    def _own(self, workers: Workers) -> None:
+        self._workers = workers
+        self._terminate = util.Finalize(self, workers.terminate, exitpriority=15)
 
     def __del__(self) -> None:
         if self._state == RUN and self._workers.is_owned_here():
@@ -105,17 +109,14 @@ class Pool(PoolCalls, standard.Pool):  # type: ignore[misc]
 
     def close(self) -> None:
         """No more calls; the workers end when all are done."""
-        if self._state == RUN:
+        if self._state in (RUN, CLOSE):
             self._state = CLOSE
             self._feeder.close(self._workers.close)
 
     def terminate(self) -> None:
         """End the workers now. Calls that have not ended raise PoolTerminated where they are waited for."""
         self._state = TERMINATE
-        self._terminate()
-        self._feeder.stop()
-        if self._workers.is_owned_here():
-            self._workers.join()
+        self.join()
 
     def join(self) -> None:
         """Wait until the workers have ended; `close` or `terminate` comes first."""
@@ -123,9 +124,15 @@ class Pool(PoolCalls, standard.Pool):  # type: ignore[misc]
             raise ValueError("Pool is still running")
         if self._state not in (CLOSE, TERMINATE):
             raise ValueError("In unknown state")
-        if self._state == CLOSE:
-            self._feeder.join()
-        self._workers.join()
+        if self._workers.is_owned_here():
+            # Said here, perhaps once more: an interrupt can have ended what was to say it.
+            if self._state == CLOSE:
+                self._feeder.close(self._workers.close)
+                self._feeder.join()
+            else:
+                self._workers.terminate()
+                self._feeder.stop()
+            self._workers.join()
 
 
 def check_may_have_children(start_method: str) -> None:

@@ -251,8 +251,8 @@ class PoolCalls:
             bar = Progress(len(iterable) if isinstance(iterable, Sized) else None)
         result = kind(self, self._workers, chunksize, bar)
         feed = Feed(self._workers, func, iter(iterable), chunksize, result, self._options, buffersize)
-        self._feeder.add(feed)
         chunks: Iterator[Any] = result if buffersize is None else Bounded(feed, result, by_chunks=chunksize > 1)
+        self._feeder.add(feed)
         if chunksize == 1:
             return chunks
         return (item for chunk in chunks for item in chunk)

@@ -161,8 +161,8 @@ class IMapIterator(standard.IMapIterator):  # type: ignore[type-arg]
         self._ready: deque[tuple[bool, Any]] = deque()
         self._changed = Condition()
         self._length: int | None = None
-        self._yielded = 0
         self._arrived = 0
+        self._is_complete = False
         self._ended_at: int | None = None
         self._early: dict[int, tuple[bool, Any]] = {}
         self._due = 0
@@ -173,16 +173,20 @@ class IMapIterator(standard.IMapIterator):  # type: ignore[type-arg]
 
     def next(self, timeout: float | None = None) -> Any:
         """The next result. Raises its exception, StopIteration after the last, or multiprocessing.TimeoutError."""
-        if not self._ready:
-            self._wait(timeout)
-        try:
-            success, value = self._ready.popleft()
-        except IndexError:
-            if self._yielded == self._length:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            is_complete = self._is_complete  # looked at first: then nothing more is to come
+            try:
+                success, value = self._ready.popleft()
+            except IndexError:
+                pass
+            else:
+                break
+            if is_complete:
                 self._pool = None
-                raise StopIteration from None
-            raise PoolTimeoutError from None
-        self._yielded += 1
+                raise StopIteration
+            if not self._wait(deadline):
+                raise PoolTimeoutError
         if success:
             return value
         raise value
@@ -203,20 +207,18 @@ class IMapIterator(standard.IMapIterator):  # type: ignore[type-arg]
         else:
             opened = [(True, value) for value in values]
         with self._changed:
-            self._arrived += len(opened)
-            self._arrange(first, opened)
-            self._changed.notify_all()
+            self._put(first, opened)
         if self._progress is not None:
             self._advance(opened)
 
     def end(self, length: int, error: BaseException | None = None) -> None:
         """The input has ended after `length` items, with an error in place of the next or not."""
         with self._changed:
+            self._length = length
             if error is not None:
                 self._ended_at = length
                 self._arrange(length, [(False, error)])
-            self._length = length + (error is not None)
-            self._changed.notify_all()
+            self._note_change()
         # Whoever waits may run the loop meanwhile, and would not see it there.
         if self._workers.is_owned_here():
             self._workers.post(_look_again)
@@ -227,9 +229,7 @@ class IMapIterator(standard.IMapIterator):  # type: ignore[type-arg]
         """Item `position` could not be sent."""
         failed: list[tuple[bool, Any]] = [(False, error)]
         with self._changed:
-            self._arrived += 1
-            self._arrange(position, failed)
-            self._changed.notify_all()
+            self._put(position, failed)
         if self._progress is not None:
             self._advance(failed)
 
@@ -245,7 +245,8 @@ class IMapIterator(standard.IMapIterator):  # type: ignore[type-arg]
 
     def taken(self) -> int:
         """How many results, or chunks of them, have been taken."""
-        return self._yielded
+        with self._changed:
+            return self._arrived - len(self._early) - len(self._ready)
 
     def notify(self) -> None:
         """A result was taken, or nobody wants any more: the feeder may look again."""
@@ -259,8 +260,19 @@ class IMapIterator(standard.IMapIterator):  # type: ignore[type-arg]
             progress.advance(len(opened))
         else:
             progress.advance(sum(len(value) if success else self._chunksize for success, value in opened))
-        if self._length is not None and self._arrived >= self._length - (self._ended_at is not None):
+        if self._arrived == self._length:
             progress.close()
+
+    def _put(self, first: int, opened: list[tuple[bool, Any]]) -> None:
+        """With the lock: results have come."""
+        self._arrived += len(opened)
+        self._arrange(first, opened)
+        self._note_change()
+
+    def _note_change(self) -> None:
+        """With the lock: results, or the end of the input, have come."""
+        self._is_complete = self._arrived == self._length
+        self._changed.notify_all()
 
     def _arrange(self, first: int, opened: list[tuple[bool, Any]]) -> None:
         unsorted = self._early
@@ -276,15 +288,16 @@ class IMapIterator(standard.IMapIterator):  # type: ignore[type-arg]
         self._due = due
 
     def _is_answered(self) -> bool:
-        return bool(self._ready) or self._yielded == self._length
+        return bool(self._ready) or self._is_complete
 
-    def _wait(self, timeout: float | None) -> None:
-        deadline = None if timeout is None else time.monotonic() + timeout
+    def _wait(self, deadline: float | None) -> bool:
+        """Until there is a result or no more will come; False when that took too long."""
         while not self._is_answered():
             remaining_s = None if deadline is None else deadline - time.monotonic()
             if remaining_s is not None and remaining_s <= 0:
-                return
+                return False
             self._workers.wait(self._is_answered, remaining_s, self._wait_passively)
+        return True
 
     def _wait_passively(self, timeout: float | None) -> None:
         with self._changed:

@@ -14,11 +14,10 @@ from concurrent.futures import (
     InvalidStateError,
     ThreadPoolExecutor,
     TimeoutError,
-    wait,
 )
 from typing import Any
 
-from distpool.futures.completion import as_completed
+from distpool.futures.completion import as_completed, wait
 from distpool.futures.process import BrokenProcessPool, ProcessPoolExecutor
 
 

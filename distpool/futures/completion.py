@@ -1,11 +1,12 @@
-"""`as_completed`, where the thread that waits runs the runtime's loop meanwhile."""
+"""`as_completed` and `wait`, where the thread that waits runs the runtime's loop meanwhile."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, TimeoutError
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, Future, TimeoutError
+from concurrent.futures._base import DoneAndNotDoneFutures
 from typing import Any
 
 from distpool.process_future import Future as ProcessFuture
@@ -25,30 +26,59 @@ def as_completed(fs: Iterable[Future[Any]], timeout: float | None = None) -> Ite
     del fs  # nothing here keeps a future that was given away
     total = len(pending)
     waiter = _Waiter()
-    ended = [future for future in pending if not waiter.waits_for(future)]
-    pending.difference_update(ended)
     try:
+        ended = waiter.watch(pending)
+        pending.difference_update(ended)
         while ended:
             yield ended.pop()
         workers = _workers_of(pending)
         arrived = waiter.arrived
         while pending:
-            if not arrived:
-                remaining = None if ends_at is None else ends_at - time.monotonic()
-                if remaining is not None and remaining < 0:
-                    raise TimeoutError(f"{len(pending)} (of {total}) futures unfinished")
-                if workers is None:
-                    waiter.wait(remaining)
-                else:
-                    workers.wait(waiter.has_some, remaining, waiter.wait)
+            if not waiter.wait(workers, ends_at):
+                raise TimeoutError(f"{len(pending)} (of {total}) futures unfinished")
             while arrived:
                 pending.remove(arrived[0])
                 arrived[0]._waiters.remove(waiter)
                 yield arrived.popleft()
     finally:
-        for future in pending:
-            with future._condition:
-                future._waiters.remove(waiter)
+        waiter.leave(pending)
+
+
+def wait(
+    fs: Iterable[Future[Any]], timeout: float | None = None, return_when: str = ALL_COMPLETED
+) -> DoneAndNotDoneFutures[Any]:
+    """Wait until all of the futures, or the first, or the first with an exception, have ended; see `return_when`.
+
+    Gives two sets, `done` and `not_done`; after `timeout` seconds as they are then. Raises ValueError when
+    `return_when` is none of ALL_COMPLETED, FIRST_COMPLETED and FIRST_EXCEPTION.
+    """
+    if return_when not in (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION):
+        raise ValueError(
+            f"Invalid return condition: {return_when!r}; it must be {ALL_COMPLETED}, {FIRST_COMPLETED} or "
+            f"{FIRST_EXCEPTION}"
+        )
+    ends_at = None if timeout is None else time.monotonic() + timeout
+    futures: set[Any] = set(fs)
+    waiter = _Waiter()
+    try:
+        done = set(waiter.watch(futures))
+        pending = futures - done
+        newly: Iterable[Any] = done
+        workers = _workers_of(pending)
+        while pending and not _is_enough(newly, return_when) and waiter.wait(workers, ends_at):
+            newly = [waiter.arrived.popleft() for _ in range(len(waiter.arrived))]
+            done.update(newly)
+            pending.difference_update(newly)
+    finally:
+        waiter.leave(futures)
+    return DoneAndNotDoneFutures(done, pending)
+
+
+def _is_enough(ended: Iterable[Any], return_when: str) -> bool:
+    """Whether one of those that have ended is what is waited for."""
+    if return_when == ALL_COMPLETED:
+        return False
+    return any(return_when == FIRST_COMPLETED or future._exception is not None for future in ended)
 
 
 def _workers_of(futures: Iterable[Any]) -> Workers | None:
@@ -65,13 +95,23 @@ class _Waiter:
         self._has_come = Event()
         self._waits = False
 
-    def waits_for(self, future: Any) -> bool:
-        """Be told of its end; False when it has ended."""
-        with future._condition:
-            if future._state in _ENDED:
-                return False
-            future._waiters.append(self)
-        return True
+    def watch(self, futures: Iterable[Any]) -> list[Any]:
+        """Be told of their end; gives those that have ended."""
+        ended = []
+        for future in futures:
+            with future._condition:
+                if future._state in _ENDED:
+                    ended.append(future)
+                else:
+                    future._waiters.append(self)
+        return ended
+
+    def leave(self, futures: Iterable[Any]) -> None:
+        """Be told no more."""
+        for future in futures:
+            with future._condition:
+                if self in future._waiters:
+                    future._waiters.remove(self)
 
     def add_result(self, future: Any) -> None:
         self.arrived.append(future)
@@ -80,11 +120,22 @@ class _Waiter:
 
     add_exception = add_cancelled = add_result
 
-    def has_some(self) -> bool:
+    def wait(self, workers: Workers | None, ends_at: float | None) -> bool:
+        """Until some have come; False when the time is up. `workers` run all of the futures."""
+        while not self.arrived:
+            remaining_s = None if ends_at is None else ends_at - time.monotonic()
+            if remaining_s is not None and remaining_s < 0:
+                return False
+            if workers is None:
+                self._wait_passively(remaining_s)
+            else:
+                workers.wait(self._has_some, remaining_s, self._wait_passively)
+        return True
+
+    def _has_some(self) -> bool:
         return bool(self.arrived)
 
-    def wait(self, timeout: float | None) -> None:
-        """Until something has come, at most `timeout` seconds."""
+    def _wait_passively(self, timeout: float | None) -> None:
         self._waits = True
         if not self.arrived:  # looked at after the flag is set, as the flag is after something has come
             self._has_come.wait(timeout)

@@ -258,9 +258,9 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
         return self._start() if workers is None else workers
 
-    def _start(self) -> Workers:
+    def _start(self) -> Any:
         check_may_have_children(self._start_method)
-        self._workers = workers = open_workers(
+        open_workers(
             GroupPlan(
                 self._max_workers,
                 on_demand=self._start_method != "fork",
@@ -277,11 +277,15 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
                 breaks=self._breaks,
                 extended_results=not self._breaks,
             ),
+            self._own,
             drains_at_exit=True,
         )
+        return self._workers
+
+    def _own(self, workers: Workers) -> None:
+        self._workers = workers
         # An executor that nobody has any more finishes what was submitted, and then its workers end.
         weakref.finalize(self, _close_if_owned, workers).atexit = False
-        return workers
 
 
 def __getattr__(name: str) -> Any:

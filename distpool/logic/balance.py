@@ -19,19 +19,25 @@ class Balance:
         victim: Lease | None = None
         look_again: float | None = None
         for lease in leases:
-            if (
-                lease.state is not LeaseState.READY
-                or lease.is_asked
-                or lease.holding.calls < self._least
-                or lease.has_begun_all
-            ):
+            due = self.due(lease)
+            if due is None:
                 continue
-            due = lease.heard_at + self._patience_s
             if due > now:
                 look_again = due if look_again is None else min(look_again, due)
             elif victim is None or lease.holding.calls > victim.holding.calls:
                 victim = lease
         return victim, look_again
+
+    def due(self, lease: Lease) -> float | None:
+        """When calls may be taken from it, unless it is heard from; None: it holds none too many."""
+        if (
+            lease.holding.calls < self._least
+            or lease.state is not LeaseState.READY
+            or lease.is_asked
+            or lease.has_begun_all
+        ):
+            return None
+        return lease.heard_at + self._patience_s
 
 
 def has_idle_worker(leases: Iterable[Lease]) -> bool:

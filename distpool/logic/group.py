@@ -334,6 +334,8 @@ class Group:
                 lease.has_begun_all = False
                 lease.holding.add(spans)
                 lease.sent(sum(map(len, spans)))
+                if not self._cancels:  # else what is sent now is what shall run, and does not come back
+                    self._wake_by(self._recall.due(lease))
                 if self.queue.has_limits:
                     self._wake_by(overdue(lease)[0])
                 to_send.append((lease, spans))

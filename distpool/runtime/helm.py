@@ -7,7 +7,6 @@ then sleeps in the loop for as long as nothing happens.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -18,6 +17,7 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 from distpool.config import Settings
+from distpool.runtime.interrupts import Deferral
 from distpool.runtime.locks import Wakeup
 from distpool.runtime.loop import Loop
 
@@ -43,9 +43,7 @@ _RAISING_SIGNALS = tuple(
         signal.SIGWINCH,
     )
 )
-_SIGINT = int(signal.SIGINT)
 _LOOK_EVERY_S = 0.05
-_PATIENCE_S = 0.5
 
 
 class Helm:
@@ -75,8 +73,8 @@ class Helm:
         self._uses = 0
         self._resume = Wakeup()
         self._sleeps = False
-        self._interrupted = False
-        self._interrupted_at = 0.0
+        # Begun before the first lock is taken, and ended when the last one is free.
+        self._deferral = Deferral(loop.wake, lambda: self._holder == threading.get_ident())
         self._thread: threading.Thread | None = None
 
     # The background thread ------------------------------------------------------------------------------------------
@@ -165,11 +163,11 @@ class Helm:
             # From within a callback: every role is at rest, so turns may be run here.
             return self._run_until(is_done, deadline)
         if self._may_run_turns():
-            handler = self._defer_interrupts()
+            handler = self._deferral.begin()
             try:
                 self._wait_at_helm(is_done, deadline)
             finally:
-                self._let_interrupts_in(handler)
+                self._deferral.end(handler)
         if not is_done() and (deadline is None or time.monotonic() < deadline):
             # Somebody else has the helm, or wanted it for itself; the background thread goes on.
             passively(None if deadline is None else deadline - time.monotonic())
@@ -177,7 +175,7 @@ class Helm:
 
     def _turn_once(self) -> bool:
         """If the helm is free; True when nothing is left to be sent."""
-        handler = self._defer_interrupts()
+        handler = self._deferral.begin()
         try:
             if not self._lock.acquire(blocking=False):
                 return False
@@ -188,7 +186,7 @@ class Helm:
                 self._holder = None
                 self._let_go()
         finally:
-            self._let_interrupts_in(handler)
+            self._deferral.end(handler)
         return not (self._loop.mailbox or self._loop.client.has_many_outstanding())
 
     def _wait_at_helm(self, is_done: Callable[[], bool], deadline: float | None) -> None:
@@ -217,37 +215,60 @@ class Helm:
         """Call it with the helm held and no turns run, for changes that the loop must not see half done."""
         if self._holder == threading.get_ident():
             return function()
-        with self._opening:
+        while True:
+            handler = self._deferral.begin()
             try:
-                self._opener_waits = True
-                self._loop.wake()
-                # Not `acquire`: an interrupt cannot come between the lock and the block.
-                with self._lock:
-                    self._opener_waits = False
+                if self._open():
                     try:
-                        self._holder = threading.get_ident()
                         return function()
                     finally:
-                        self._holder = None
-                        self._uses += 1
+                        self._close()
             finally:
-                self._opener_waits = False
-                self._resume.set()
+                # An interrupt that came meanwhile raises here, or else the helm is asked for again.
+                self._deferral.end(handler)
+
+    def _open(self) -> bool:
+        """Take the helm without running turns; False when Ctrl-C comes first."""
+        if not self._acquire(self._opening):
+            return False
+        self._opener_waits = True
+        self._loop.wake()
+        is_taken = self._acquire(self._lock)
+        self._opener_waits = False
+        if is_taken:
+            self._holder = threading.get_ident()
+        else:
+            self._opening.release()
+            self._resume.set()
+        return is_taken
+
+    def _close(self) -> None:
+        self._holder = None
+        self._uses += 1
+        self._lock.release()
+        self._opening.release()
+        self._resume.set()
+
+    def _acquire(self, lock: threading.Lock) -> bool:
+        while not lock.acquire(timeout=_LOOK_EVERY_S):
+            if self._deferral.noted:
+                return False
+        return True
 
     def turn(self) -> None:
         """By the holder: one turn, without waiting for anything."""
-        handler = self._defer_interrupts()
-        try:
-            self._loop.turn(0.0)
-        finally:
-            self._let_interrupts_in(handler)
+        self._loop.turn(0.0)
+
+    def end_in_child(self) -> None:
+        """In a forked child, which has none of the threads."""
+        self._deferral.end_in_child()
 
     def _take(self, deadline: float | None) -> bool:
         if self._lock.acquire(blocking=False):
             return True
         self._wanted = True
         self._loop.wake()
-        while not self._interrupted:
+        while not self._deferral.noted:
             remaining_s = _LOOK_EVERY_S if deadline is None else deadline - time.monotonic()
             if self._lock.acquire(timeout=min(max(0.0, remaining_s), _LOOK_EVERY_S)):
                 return True
@@ -271,7 +292,7 @@ class Helm:
                 if remaining_s <= 0:
                     break
             self._turn(remaining_s, spin=True)
-            if self._interrupted or self._opener_waits:
+            if self._deferral.noted or self._opener_waits:
                 break
         self._run_completions()
         return is_done()
@@ -295,44 +316,8 @@ class Helm:
             else:
                 return
 
-    # Ctrl-C ---------------------------------------------------------------------------------------------------------
-
     def _may_run_turns(self) -> bool:
         """Not the main thread while a signal handler may raise at any place there."""
         if threading.current_thread() is not threading.main_thread():
             return True
         return not any(map(callable, map(_signal.getsignal, _RAISING_SIGNALS)))
-
-    # Python runs a signal's handler after any call of a function, so also between taking a lock and the next statement.
-    # Therefore Ctrl-C is deferred before the first lock is taken, and let in when the last one is free.
-
-    def _defer_interrupts(self) -> Any:
-        """In the main thread: from now on Ctrl-C waits. Turns are short; one that comes long after the first finds a
-        callback of the user's that does not end, and takes effect at once."""
-        if threading.current_thread() is not threading.main_thread():
-            return None
-        handler = _signal.getsignal(_SIGINT)
-        if not callable(handler) or handler == self._note_interrupt:  # a callback, with turns of its own
-            return None
-        self._interrupted = False
-        _signal.signal(_SIGINT, self._note_interrupt)
-        return handler
-
-    def _let_interrupts_in(self, handler: Any) -> None:
-        """Let a Ctrl-C that came meanwhile take effect."""
-        if handler is None:
-            return
-        # Forgotten first: the handler may raise as soon as it is back, and other threads stand aside while it is noted.
-        interrupted, self._interrupted = self._interrupted, False
-        _signal.signal(_SIGINT, handler)
-        if interrupted:
-            os.kill(os.getpid(), _SIGINT)
-
-    def _note_interrupt(self, signum: int, frame: Any) -> None:
-        now = time.monotonic()
-        if not self._interrupted:
-            self._interrupted = True
-            self._interrupted_at = now
-            self._loop.wake()
-        elif self._holder == threading.get_ident() and now > self._interrupted_at + _PATIENCE_S:
-            raise KeyboardInterrupt

@@ -1,20 +1,92 @@
-"""Ctrl-C reaches every process of a terminal: while one is being started, the driver alone hears it."""
+"""Ctrl-C, where it must not take effect at once.
+
+It reaches every process of a terminal: while one is being started, the driver alone is to hear it. And Python runs its
+handler after any call of a function in the main thread, so also between taking a lock and the next statement.
+"""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
-_SIGINT = {signal.SIGINT}
+# The C functions: the wrappers of `signal` convert each value to an enum, which takes microseconds.
+_signal: Any = import_module("_signal")
+
+_SIGINT = int(signal.SIGINT)
+_PATIENCE_S = 0.5
+
+
+class Deferral:
+    """In the main thread: from `begin` to `end` Ctrl-C is noted, and takes effect at the end. `on_noted` is told.
+
+    What is done meanwhile is short, unless there are callbacks of the user's in it: one that comes long after the
+    first takes effect at once where `has_callbacks()` says so.
+    """
+
+    def __init__(self, on_noted: Callable[[], object], has_callbacks: Callable[[], bool]) -> None:
+        self.noted = False
+        self._noted_at = 0.0
+        self._on_noted = on_noted
+        self._has_callbacks = has_callbacks
+        self._handler: Any = None
+
+    def begin(self) -> Any:
+        """What `end` is to be given. Nothing happens in another thread, without a handler, and within itself."""
+        if threading.current_thread() is not threading.main_thread():
+            return None
+        handler = _signal.getsignal(_SIGINT)
+        if not callable(handler) or handler == self._note:
+            return None
+        self.noted = False
+        self._handler = handler
+        _signal.signal(_SIGINT, self._note)
+        return handler
+
+    def end(self, handler: Any) -> None:
+        if handler is None:
+            return
+        # Forgotten first: the handler may raise as soon as it is back, and others stand aside while one is noted.
+        noted, self.noted = self.noted, False
+        _signal.signal(_SIGINT, handler)
+        if noted:
+            _signal.raise_signal(_SIGINT)
+
+    def end_in_child(self) -> None:
+        """In a child that was forked meanwhile: it has the handler of the program."""
+        if _signal.getsignal(_SIGINT) == self._note:
+            _signal.signal(_SIGINT, self._handler)
+
+    def _note(self, signum: int, frame: Any) -> None:
+        now = time.monotonic()
+        if not self.noted:
+            self.noted = True
+            self._noted_at = now
+            self._on_noted()
+        elif now > self._noted_at + _PATIENCE_S and self._has_callbacks():
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Within, Ctrl-C waits, but one that comes long after the first."""
+    deferral = Deferral(lambda: None, lambda: True)
+    handler = deferral.begin()
+    try:
+        yield
+    finally:
+        deferral.end(handler)
 
 
 @contextmanager
 def held_back() -> Iterator[bool]:
     """Within, this thread does not take it, and a process that it starts does not either until it lets it in. Gives
     whether it is to do so, as this thread did."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGINT)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {_SIGINT})
     try:
         yield signal.SIGINT not in before
     finally:
@@ -23,7 +95,7 @@ def held_back() -> Iterator[bool]:
 
 def let_in() -> None:
     """In a process that was started so, when it knows what to do."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGINT)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {_SIGINT})
 
 
 def disregard(signum: int, frame: Any) -> None:

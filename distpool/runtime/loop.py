@@ -38,6 +38,7 @@ from distpool.roles.head import HeadRole
 from distpool.roles.node import NodeRole
 from distpool.roles.role import Role
 from distpool.runtime.handles import Wait
+from distpool.runtime.interrupts import deferred
 from distpool.runtime.launcher import Launcher
 from distpool.runtime.notices import Notice, handle_log_record, log_note
 from distpool.runtime.output import Outputs, show
@@ -97,10 +98,14 @@ class Loop:
 
     def wake(self) -> None:
         """End the wait of whoever holds the loop."""
-        self._asleep = False
-        with self._end_lock:
-            if not self.is_closed:
-                os.eventfd_write(self._wake_fd, 1)
+        try:
+            self._asleep = False
+            with self._end_lock:
+                if not self.is_closed:
+                    os.eventfd_write(self._wake_fd, 1)
+        except BaseException:
+            self._asleep = True  # an interrupt, perhaps before it was written: whoever comes next does it
+            raise
 
     # By the holder --------------------------------------------------------------------------------------------------
 
@@ -151,14 +156,15 @@ class Loop:
 
     def finish_mailbox(self) -> None:
         """Every group is gone, so each call that still comes ends at once."""
-        while True:
-            try:
-                function, args = self.mailbox.popleft()
-            except IndexError:
-                break
-            function(*args)
-        self._decide(time.monotonic())
-        self.run_completions()
+        with deferred():
+            while True:
+                try:
+                    function, args = self.mailbox.popleft()
+                except IndexError:
+                    break
+                function(*args)
+            self._decide(time.monotonic())
+            self.run_completions()
 
     def close_after_fork(self) -> None:
         """In a forked child: let go of every descriptor, without a word to anybody."""

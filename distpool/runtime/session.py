@@ -29,6 +29,7 @@ from distpool.protocol.messages import CallMode, OutcomeKind
 from distpool.runtime.arguments import Arguments
 from distpool.runtime.handles import WorkerHandle
 from distpool.runtime.helm import Helm
+from distpool.runtime.interrupts import deferred
 from distpool.runtime.launcher import Crew, LaunchPlan
 from distpool.runtime.locks import Event
 from distpool.runtime.loop import Loop
@@ -64,17 +65,17 @@ class Session:
         self._group_ids = count(1)
         util.Finalize(None, _terminate_at_exit, exitpriority=10)
 
-    def open(self, plan: GroupPlan, launch: LaunchPlan, *, drains_at_exit: bool) -> Workers | None:
-        """Start a group of workers; None when the session has just ended.
+    def open(self, plan: GroupPlan, launch: LaunchPlan, own: Own, *, drains_at_exit: bool) -> bool:
+        """Start a group of workers; False when the session has just ended.
 
         Under `fork` the template is forked from this thread, while no thread of ours exists.
         """
-        return self.helm.exclusively(partial(self._open, plan, launch, drains_at_exit))
+        return self.helm.exclusively(partial(self._open, plan, launch, own, drains_at_exit))
 
-    def _open(self, plan: GroupPlan, launch: LaunchPlan, drains_at_exit: bool) -> Workers | None:
+    def _open(self, plan: GroupPlan, launch: LaunchPlan, own: Own, drains_at_exit: bool) -> bool:
         loop = self.loop
         if loop.is_closed:
-            return None
+            return False
         group_id = GroupId(next(self._group_ids))
         try:
             if launch.start_method == "fork":
@@ -90,7 +91,8 @@ class Session:
                 self.helm.start()
             else:
                 self._end()
-        return Workers(self, group, crew, view_of_main(launch.start_method), drains_at_exit=drains_at_exit)
+        own(Workers(self, group, crew, view_of_main(launch.start_method), drains_at_exit=drains_at_exit))
+        return True
 
     def wait(
         self, is_done: Callable[[], bool], timeout_s: float | None, passively: Callable[[float | None], Any]
@@ -161,8 +163,7 @@ class Workers:
             self._check_process()
         self._incoming.append(Bundle(function_id, mode, entries, sink, first, entry_bytes, options, name, chunksize))
         if not self._is_posted:
-            self._is_posted = True
-            self._session.loop.post(self.take_in)
+            self._post_take_in()
 
     def hand_in_call(
         self, function_id: Any, call: bytes, sink: Receiver, options: CallOptions = NO_OPTIONS, name: str = ""
@@ -172,8 +173,15 @@ class Workers:
             self._check_process()
         self._incoming.append(Bundle(function_id, CallMode.CALL, (call,), sink, 0, len(call), options, name))
         if not self._is_posted:
-            self._is_posted = True
+            self._post_take_in()
+
+    def _post_take_in(self) -> None:
+        self._is_posted = True
+        try:
             self._session.loop.post(self.take_in)
+        except BaseException:
+            self._is_posted = False  # an interrupt, perhaps before it was posted: whoever comes next does it
+            raise
 
     def take_in(self) -> None:
         """By whoever holds the loop: all that was handed in goes to the client role at once."""
@@ -245,8 +253,9 @@ class Workers:
 
     def terminate(self, kind: OutcomeKind = OutcomeKind.TERMINATED, text: str = "the pool was terminated") -> None:
         """End all calls and all workers."""
-        if self.is_owned_here():
-            self._post(self._session.loop.client.terminate, self._group, kind, text)
+        if self.is_owned_here() and not self._gone.is_set():
+            with deferred():  # the garbage collector calls this too, and only once
+                self._post(self._session.loop.client.terminate, self._group, kind, text)
 
     def join(self, timeout_s: float | None = None) -> bool:
         """Wait until no process of the group is left."""
@@ -276,6 +285,9 @@ class Workers:
             )
 
 
+Own = Callable[[Workers], object]
+"""Takes what was opened; it is called with the helm held."""
+
 # The session of this process ------------------------------------------------------------------------------------------
 
 _open_workers: dict[int, Workers] = {}
@@ -283,19 +295,21 @@ _current: list[Session] = []
 _changes = threading.RLock()
 
 
-def open_workers(plan: GroupPlan, launch: LaunchPlan, *, drains_at_exit: bool = False) -> Workers:
-    """Start a group of workers in this process's session. `drains_at_exit`: the interpreter waits for its calls."""
+def open_workers(plan: GroupPlan, launch: LaunchPlan, own: Own, *, drains_at_exit: bool = False) -> None:
+    """Start a group of workers in this process's session. `drains_at_exit`: the interpreter waits for its calls.
+
+    `own` is given them before Ctrl-C can take effect, so that somebody ends them when the caller is interrupted.
+    """
     while True:
         # Held for a moment only, and never while anything is waited for: callbacks open groups too.
         with _changes:
             if not _current:
                 _current.append(Session())
             session = _current[0]
-        workers = session.open(plan, launch, drains_at_exit=drains_at_exit)
-        if workers is not None:
+        if session.open(plan, launch, own, drains_at_exit=drains_at_exit):
             # While the workers start: it takes as long, and a program that ends can no longer import it.
             import_module("distpool.errors")
-            return workers
+            return
 
 
 def live_handles() -> list[WorkerHandle]:
@@ -314,6 +328,7 @@ def _after_fork_in_child() -> None:
     _changes = threading.RLock()
     for session in _current:
         session.is_foreign = True
+        session.helm.end_in_child()
         session.loop.close_after_fork()
     _current.clear()
     _open_workers.clear()

@@ -190,33 +190,33 @@ BOMBARDED_PROGRAM = """
         else:
             assert [future.result(5) for future in [executor.submit(same, n) for n in range(20)]] == list(range(20))
 
-    def go_on(pool, executor, ends_at):
-        turn = done = 0
-        while time.monotonic() < ends_at:
-            try:
-                turn = (turn + 1) % 5
-                use(pool, executor, turn)
-                done += 1
-            except KeyboardInterrupt:
-                pass
-        return done
+    def interrupt(signum, frame):
+        global is_armed
+        if is_armed:
+            is_armed = False
+            raise KeyboardInterrupt
 
     if __name__ == "__main__":
+        is_armed = False
+        signal.signal(signal.SIGINT, interrupt)
         context = distpool.get_context(sys.argv[1])
         with context.Pool(2) as pool, distpool.Executor(2, mp_context=context) as executor:
             executor.submit(same, 1).result()
             ends_at = time.monotonic() + float(sys.argv[2])
             print("ready", flush=True)
-            done = 0
+            turn = done = 0
             while time.monotonic() < ends_at:
                 try:
-                    done += go_on(pool, executor, ends_at)
+                    is_armed = True
+                    turn = (turn + 1) % 5
+                    use(pool, executor, turn)
+                    done += 1
                 except KeyboardInterrupt:
-                    pass  # between two statements of `go_on`
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+                    pass
+            is_armed = False
         print(done)
 """
-BOMBARDED_S = 2.5
+BOMBARDED_S = 1.5
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -225,7 +225,7 @@ def test_interrupts_at_any_moment_lose_no_lock_and_no_result(method, tmp_path):
     chance = random.Random(method)
     with program(tmp_path, BOMBARDED_PROGRAM, method, str(BOMBARDED_S)) as process:
         assert process.stdout.readline() == "ready\n"
-        ends_at = time.monotonic() + BOMBARDED_S - 0.5
+        ends_at = time.monotonic() + BOMBARDED_S
         while time.monotonic() < ends_at:
             time.sleep(chance.uniform(0.0, 0.03))
             process.send_signal(signal.SIGINT)

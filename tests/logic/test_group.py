@@ -183,6 +183,17 @@ class AnyPool(RuleBasedStateMachine):
             assert not hoarded or world.wake_at is not None
 
     @invariant()
+    def what_waits_behind_a_long_call_is_looked_at_in_time(self):
+        world = self.world
+        if world.may_cancel or world.group.state not in (GroupState.OPEN, GroupState.CLOSING):
+            return
+        for worker in world.workers.values():
+            is_apart = worker.is_stopping or worker.is_leaving or worker.is_condemned
+            if len(worker.held) > 2 and worker.unbegun() and not is_apart:
+                assert world.wake_at is not None
+                assert world.wake_at <= max(world.now, worker.heard_at + world.settings.recall_after_s)
+
+    @invariant()
     def no_call_runs_over_its_limit_and_it_wakes_when_the_next_may(self):
         world = self.world
         if world.group.state not in (GroupState.OPEN, GroupState.CLOSING):
@@ -285,6 +296,19 @@ def test_an_idle_worker_gets_what_a_silent_one_has_not_begun():
     assert world.wake_at == pytest.approx(world.now + PATIENCE_S)
     world.pass_time(PATIENCE_S)
     assert (slow.held, quick.held) == ([0], [1])
+
+
+def test_calls_that_were_sent_at_once_behind_a_long_one_come_back_although_nobody_is_idle():
+    world, (worker,) = pool_with_workers(1)
+    world.submit(1)
+    world.run_one(worker, 0.0)
+    world.submit(1)
+    world.begin(worker)
+    world.submit(5)
+    assert len(worker.held) == 6
+    assert world.wake_at == pytest.approx(world.now + world.settings.recall_after_s)
+    world.pass_time(world.settings.recall_after_s)
+    assert len(worker.held) == 1
 
 
 def test_a_worker_that_gave_calls_back_gets_none_until_it_has_stopped():
