@@ -211,9 +211,9 @@ BOMBARDED_PROGRAM = """
                     turn = (turn + 1) % 5
                     use(pool, executor, turn)
                     done += 1
+                    is_armed = False
                 except KeyboardInterrupt:
                     pass
-            is_armed = False
         print(done)
 """
 BOMBARDED_S = 1.5
