@@ -214,6 +214,7 @@ BOMBARDED_PROGRAM = """
                     is_armed = False
                 except KeyboardInterrupt:
                     pass
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interpreter that ends gives its handlers up
         print(done)
 """
 BOMBARDED_S = 1.5
