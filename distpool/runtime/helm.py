@@ -86,16 +86,20 @@ class Helm:
             self._thread = threading.Thread(target=self._run, name="distpool", daemon=True)
             self._thread.start()
 
-    def end_thread(self) -> None:
-        """By the holder, before a fork: end the background thread, so that none of ours exists. `start` comes after."""
+    def end_thread(self) -> int | None:
+        """By the holder, before a fork: end the background thread, so that none of ours exists. `start` comes after.
+
+        Its id for the kernel, if there was one.
+        """
         thread = self._thread
         if thread is None or thread is threading.current_thread():
-            return  # a callback that forks cannot end the thread that it runs on
+            return None  # a callback that forks cannot end the thread that it runs on
         self._thread = None
         self._stop = True
         self._resume.set()
         thread.join()
         self._stop = False
+        return thread.native_id
 
     def join(self) -> None:
         """With no group left, the background thread ends by itself: wait for that, unless another group is opened."""

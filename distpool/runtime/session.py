@@ -79,8 +79,7 @@ class Session:
         group_id = GroupId(next(self._group_ids))
         try:
             if launch.start_method == "fork":
-                self.helm.end_thread()
-                wait_for_threads_to_end()
+                wait_for_end(self.helm.end_thread())
             crew = loop.launcher.open(group_id, launch)
             loop.watch_template(group_id)
             group = loop.client.open(group_id, plan)
@@ -362,12 +361,12 @@ def _terminate_at_exit() -> None:
         workers.join(SETTINGS.terminate_grace_s + 4.0)
 
 
-def wait_for_threads_to_end() -> None:
+def wait_for_end(native_id: int | None) -> None:
     """Python 3.12 returns from `join` a moment before the thread is gone, and warns of a fork with threads then."""
-    if sys.version_info[:2] != (3, 12) or threading.active_count() > 1:
+    if native_id is None or sys.version_info[:2] != (3, 12):
         return
     until = time.monotonic() + 0.05
-    while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < until:
+    while os.path.exists(f"/proc/self/task/{native_id}") and time.monotonic() < until:
         time.sleep(0.0001)
 
 
