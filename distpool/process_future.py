@@ -104,7 +104,7 @@ class Future(standard.Future[Any]):
         """A result cannot be unpickled. As in the standard library, that breaks a pool that can break."""
         if workers is not None and workers.breaks:
             text = f"a result could not be unpickled: {failure!r}"
-            workers.terminate(OutcomeKind.BROKEN, text)
+            workers.break_down(text)
             failure = BrokenProcessPool(text)
         self._fail(failure)
 

@@ -256,6 +256,11 @@ class Workers:
             with deferred():  # the garbage collector calls this too, and only once
                 self._post(self._session.loop.client.terminate, self._group, kind, text)
 
+    def break_down(self, text: str) -> None:
+        """By whoever holds the loop, at rest: end all calls before anybody can hear of the reason."""
+        self._session.loop.client.terminate(self._group, OutcomeKind.BROKEN, text)
+        self.terminate(OutcomeKind.BROKEN, text)  # so that a turn follows, which tells of it
+
     def join(self, timeout_s: float | None = None) -> bool:
         """Wait until no process of the group is left."""
         if not self.is_owned_here():

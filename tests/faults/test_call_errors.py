@@ -7,6 +7,7 @@ import pytest
 
 import distpool
 from distpool.errors import RemoteError
+from distpool.futures import BrokenProcessPool
 
 from . import deeds, errors, innocents
 from .cell import METHODS, Ended, Subject
@@ -152,6 +153,22 @@ def test_a_result_that_fails_to_unpickle_fails_its_call_only(started, function, 
     assert type(error_of(started.submit(function))) is kind
     assert [Ended.of(call, LIMIT_S).value for call in beside] == list(range(10))
     require_goes_on(started, before)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_pool_that_breaks_by_such_a_result_gives_no_other_result_afterwards(method, ledger, tmp_path):
+    """Not even one that comes while its callback runs."""
+    gate = tmp_path / "gate"
+
+    def let_the_other_end(_):
+        gate.touch()
+        time.sleep(0.1)
+
+    with Subject("ProcessPoolExecutor", method) as subject:
+        beside = subject.submit(innocents.stay, ledger, "beside", str(gate))
+        assert ledger.wait_for("beside", LIMIT_S)
+        subject.submit(deeds.return_what_refuses_to_unpickle).add_done_callback(let_the_other_end)
+        assert isinstance(error_of(beside), BrokenProcessPool)
 
 
 @pytest.mark.parametrize("chunksize", [1, 4])
