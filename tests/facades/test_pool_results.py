@@ -158,6 +158,20 @@ def test_imap_with_chunks_is_iterated_like_a_generator(pools):
     compare(scenario, pools)
 
 
+@pytest.mark.parametrize("name", ["imap", "imap_unordered"])
+def test_threads_share_the_results_of_one_iterator(pools, name):
+    """Each result goes to one of them, and each of them sees the end; with the standard library some wait for ever."""
+    results = getattr(pools.distpool, name)(tasks.square, range(400))
+    taken = []
+    threads = [threading.Thread(target=lambda: taken.extend(results), daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LIMIT_S)
+        assert not thread.is_alive()
+    assert sorted(taken) == [number * number for number in range(400)]
+
+
 def test_imap_consumes_an_endless_input_only_as_far_as_it_must(libraries):
     def scenario(library):
         def endless():
