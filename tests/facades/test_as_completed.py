@@ -15,6 +15,12 @@ from .test_futures_state import eventually
 
 FUNCTIONS = {"standard": concurrent.futures.as_completed, "distpool": distpool.futures.as_completed}
 
+# Who waits for futures knows nothing of how their workers were started.
+pytestmark = [
+    pytest.mark.usefixtures("start_method"),
+    pytest.mark.parametrize("start_method", ["fork"], indirect=True),
+]
+
 
 @pytest.fixture(params=FUNCTIONS)
 def as_completed(request):

@@ -12,6 +12,12 @@ from .comparison import LIMIT_S, failure_of
 
 FUNCTIONS = {"standard": concurrent.futures.wait, "distpool": distpool.futures.wait}
 
+# Who waits for futures knows nothing of how their workers were started.
+pytestmark = [
+    pytest.mark.usefixtures("start_method"),
+    pytest.mark.parametrize("start_method", ["fork"], indirect=True),
+]
+
 
 @pytest.fixture(params=FUNCTIONS)
 def wait(request):
