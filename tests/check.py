@@ -3,8 +3,8 @@
     python tests/check.py [--tests-only] [pytest arguments ...]
 
 Each check gets a headline and its elapsed time. All checks run even when one failed; the exit status is 1 when any
-failed. `--tests-only` runs pytest alone, for the further Python versions. Without pytest arguments, the tests of
-decisions, which start no process and hardly wait, run beside all the others, and their summary comes last.
+failed. `--tests-only` runs pytest alone, for the further Python versions. Without pytest arguments, the tests that no
+other can disturb run beside all the others, and their summary comes last.
 """
 
 import subprocess
@@ -24,8 +24,17 @@ LINT_IMPORTS = [sys.executable, "-c", "from importlinter.cli import lint_imports
 # A check that takes longer hangs, for instance in a test's interpreter that does not exit.
 TIME_LIMIT_S = 450
 
-# Folders of tests.
-DECISIONS = ["tests/logic", "tests/protocol", "tests/serialization", "tests/simulation"]
+# Tests that no other can disturb: of decisions, of texts, and those whose work is done in programs of their own.
+APART = [
+    "tests/logic",
+    "tests/protocol",
+    "tests/serialization",
+    "tests/simulation",
+    "tests/faults/test_interrupt_points.py",
+    "tests/test_architecture.py",
+    "tests/test_compat_tests.py",
+    "tests/test_drop_in.py",
+]
 
 
 def main(arguments: list[str]) -> int:
@@ -36,9 +45,9 @@ def main(arguments: list[str]) -> int:
         failed += failing({} if tests_only else static_checks())
         failed += failing({"pytest": [*PYTHON, "pytest", *pytest_arguments]})
     else:
-        with beside("pytest of decisions", [*PYTHON, "pytest", "-q", "-p", "no:cacheprovider", *DECISIONS], failed):
+        with beside("pytest of what runs apart", [*PYTHON, "pytest", "-q", "-p", "no:cacheprovider", *APART], failed):
             failed += failing({} if tests_only else static_checks())
-            failed += failing({"pytest": [*PYTHON, "pytest", *(f"--ignore={folder}" for folder in DECISIONS)]})
+            failed += failing({"pytest": [*PYTHON, "pytest", *(f"--ignore={path}" for path in APART)]})
     if failed:
         print(f"\nFAILED: {', '.join(failed)}", flush=True)
     return 1 if failed else 0
