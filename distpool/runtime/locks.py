@@ -52,10 +52,10 @@ class Condition(_RLock, threading.Condition):  # type: ignore[misc]
                 woken.wait(timeout_s)
             finally:
                 self._acquire_restore(state)
-            if woken not in self._waiters:
-                return True
-            self._waiters.remove(woken)
-            return False
+                was_notified = woken not in self._waiters
+                if not was_notified:
+                    self._waiters.remove(woken)
+            return was_notified
         finally:
             deferral.end(handler)
 

@@ -12,10 +12,18 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Generic, Literal, TypeVar
 
+import pytest
+
 Subject = TypeVar("Subject")
 
 # A result that takes longer than this is a hang.
 LIMIT_S = 20
+
+# For modules about what knows nothing of how workers are started: waiting for futures, say.
+UNDER_FORK = [
+    pytest.mark.usefixtures("start_method"),
+    pytest.mark.parametrize("start_method", ["fork"], indirect=True),
+]
 
 
 @dataclass(frozen=True)

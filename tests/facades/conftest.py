@@ -73,6 +73,12 @@ def executors(libraries: Pair[Library]) -> Iterator[Pair[Any]]:
         yield Pair(standard, ours)
 
 
+@pytest.fixture(params=["standard", "distpool"])
+def executor(request: pytest.FixtureRequest, executors: Pair[Any]) -> Any:
+    """One of the two, for what takes the futures of any."""
+    return getattr(executors, request.param)
+
+
 class Gate:
     """Holds tasks in the workers back until the test opens it: `tasks.wait_for(gate.path)` returns only then."""
 

@@ -10,26 +10,17 @@ import pytest
 import distpool.futures
 
 from . import tasks
-from .comparison import LIMIT_S, failure_of
+from .comparison import LIMIT_S, UNDER_FORK, failure_of
 from .test_futures_state import eventually
 
 FUNCTIONS = {"standard": concurrent.futures.as_completed, "distpool": distpool.futures.as_completed}
 
-# Who waits for futures knows nothing of how their workers were started.
-pytestmark = [
-    pytest.mark.usefixtures("start_method"),
-    pytest.mark.parametrize("start_method", ["fork"], indirect=True),
-]
+pytestmark = UNDER_FORK
 
 
 @pytest.fixture(params=FUNCTIONS)
 def as_completed(request):
     return FUNCTIONS[request.param]
-
-
-@pytest.fixture(params=["standard", "distpool"])
-def executor(request, executors):
-    return getattr(executors, request.param)
 
 
 def test_each_future_comes_once(as_completed, executor):

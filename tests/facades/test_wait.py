@@ -8,25 +8,16 @@ import pytest
 import distpool.futures
 
 from . import tasks
-from .comparison import LIMIT_S, failure_of
+from .comparison import LIMIT_S, UNDER_FORK, failure_of
 
 FUNCTIONS = {"standard": concurrent.futures.wait, "distpool": distpool.futures.wait}
 
-# Who waits for futures knows nothing of how their workers were started.
-pytestmark = [
-    pytest.mark.usefixtures("start_method"),
-    pytest.mark.parametrize("start_method", ["fork"], indirect=True),
-]
+pytestmark = UNDER_FORK
 
 
 @pytest.fixture(params=FUNCTIONS)
 def wait(request):
     return FUNCTIONS[request.param]
-
-
-@pytest.fixture(params=["standard", "distpool"])
-def executor(request, executors):
-    return getattr(executors, request.param)
 
 
 @pytest.fixture

@@ -50,6 +50,15 @@ def test_a_condition_gives_up_in_time_and_refuses_who_has_not_its_lock(make):
             call()
 
 
+@pytest.mark.parametrize("make", [threading.Condition, Condition])
+def test_a_time_that_no_clock_has_is_refused_and_nobody_is_left_waiting(make):
+    condition = make()
+    with condition:
+        with pytest.raises(OverflowError):
+            condition.wait(1e20)
+        assert not condition._waiters
+
+
 @pytest.mark.parametrize("make", [threading.Event, Event])
 def test_an_event_stays_set_until_it_is_cleared(make):
     event = make()
