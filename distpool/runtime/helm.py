@@ -263,10 +263,6 @@ class Helm:
         """By the holder: one turn, without waiting for anything."""
         self._loop.turn(0.0)
 
-    def end_in_child(self) -> None:
-        """In a forked child, which has none of the threads."""
-        self._deferral.end_in_child()
-
     def _take(self, deadline: float | None) -> bool:
         if self._lock.acquire(blocking=False):
             return True

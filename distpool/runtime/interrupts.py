@@ -6,6 +6,7 @@ handler after any call of a function in the main thread, so also between taking 
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -40,7 +41,7 @@ class Deferral:
         if threading.current_thread() is not threading.main_thread():
             return None
         handler = _signal.getsignal(_SIGINT)
-        if not callable(handler) or handler == self._note:
+        if not callable(handler) or self._handler is not None:
             return None
         self.noted = False
         self._handler = handler
@@ -52,14 +53,10 @@ class Deferral:
             return
         # Forgotten first: the handler may raise as soon as it is back, and others stand aside while one is noted.
         noted, self.noted = self.noted, False
+        self._handler = None
         _signal.signal(_SIGINT, handler)
         if noted:
             _signal.raise_signal(_SIGINT)
-
-    def end_in_child(self) -> None:
-        """In a child that was forked meanwhile: it has the handler of the program."""
-        if _signal.getsignal(_SIGINT) == self._note:
-            _signal.signal(_SIGINT, self._handler)
 
     def _note(self, signum: int, frame: Any) -> None:
         now = time.monotonic()
@@ -69,6 +66,18 @@ class Deferral:
             self._on_noted()
         elif now > self._noted_at + _PATIENCE_S and self._has_callbacks():
             raise KeyboardInterrupt
+
+
+def _restore_in_child() -> None:
+    """What is forked meanwhile has the handler of the program."""
+    handler = before = _signal.getsignal(_SIGINT)
+    while isinstance(getattr(handler, "__self__", None), Deferral) and handler.__self__._handler is not None:
+        handler = handler.__self__._handler
+    if handler is not before:
+        _signal.signal(_SIGINT, handler)
+
+
+os.register_at_fork(after_in_child=_restore_in_child)
 
 
 @contextmanager

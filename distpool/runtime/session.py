@@ -332,7 +332,6 @@ def _after_fork_in_child() -> None:
     _changes = threading.RLock()
     for session in _current:
         session.is_foreign = True
-        session.helm.end_in_child()
         session.loop.close_after_fork()
     _current.clear()
     _open_workers.clear()

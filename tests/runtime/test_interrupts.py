@@ -1,0 +1,68 @@
+"""Ctrl-C that waits: noted once, let in at the end, and unknown to what is forked meanwhile."""
+
+import os
+import signal
+
+import pytest
+
+from distpool.runtime.interrupts import Deferral, deferred
+
+
+def patient():
+    return Deferral(lambda: None, lambda: False)
+
+
+@pytest.fixture(autouse=True)
+def handler():
+    """As from a shell, wherever the tests run."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
+def test_it_takes_effect_at_the_end():
+    reached = []
+
+    def work():
+        with deferred():
+            signal.raise_signal(signal.SIGINT)
+            reached.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert reached == [True]
+
+
+def test_of_two_within_each_other_the_outer_one_lets_it_in():
+    reached = []
+
+    def work():
+        with deferred():
+            with deferred():
+                signal.raise_signal(signal.SIGINT)
+            reached.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert reached == [True]
+
+
+def test_one_that_was_noted_is_not_forgotten_when_it_begins_again_within_another():
+    outer = patient()
+    begun = outer.begin()
+    signal.raise_signal(signal.SIGINT)
+    with deferred():
+        assert outer.begin() is None
+    assert outer.noted
+    with pytest.raises(KeyboardInterrupt):
+        outer.end(begun)
+
+
+def test_what_is_forked_meanwhile_has_the_handler_of_the_program(handler):
+    with deferred(), deferred():
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if signal.getsignal(signal.SIGINT) is handler else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert signal.getsignal(signal.SIGINT) is not handler
