@@ -57,6 +57,12 @@ def output_of(folder: Path, source: str, *arguments: str) -> str:
         return output
 
 
+def reports_in(errors: str) -> int:
+    """How many errors were reported. One that came up while another was handled is reported with that one."""
+    tracebacks = errors.count("Traceback (most recent call last):\n")
+    return tracebacks - errors.count("\nDuring handling of the above exception, another exception occurred:\n")
+
+
 def until(is_so: Callable[[], object], limit_s: float = LIMIT_S) -> bool:
     """Look again and again until it is so; whether it came to be."""
     give_up_at = time.monotonic() + limit_s
