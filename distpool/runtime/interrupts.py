@@ -44,17 +44,21 @@ class Deferral:
         if not callable(handler) or self._handler is not None:
             return None
         self.noted = False
-        self._handler = handler
+        # Python runs the old handler first if Ctrl-C came just now; when that raises, nothing has begun.
         _signal.signal(_SIGINT, self._note)
+        self._handler = handler
         return handler
 
     def end(self, handler: Any) -> None:
         if handler is None:
             return
-        # Forgotten first: the handler may raise as soon as it is back, and others stand aside while one is noted.
-        noted, self.noted = self.noted, False
         self._handler = None
-        _signal.signal(_SIGINT, handler)
+        try:
+            # One that came just now is noted before the handler is back, or raises as soon as it is.
+            _signal.signal(_SIGINT, handler)
+        finally:
+            # Others stand aside while one is noted.
+            noted, self.noted = self.noted, False
         if noted:
             _signal.raise_signal(_SIGINT)
 
@@ -64,7 +68,7 @@ class Deferral:
             self.noted = True
             self._noted_at = now
             self._on_noted()
-        elif now > self._noted_at + _PATIENCE_S and self._has_callbacks():
+        elif self._handler is not None and now > self._noted_at + _PATIENCE_S and self._has_callbacks():
             raise KeyboardInterrupt
 
 

@@ -2,9 +2,9 @@
 
     python -m tests.faults.interrupting METHOD KIND OPERATION STRIDE
 
-Python runs handlers in the main thread when one of its functions is entered and when one of C has been called, so a
-profile function that sees both can raise SIGINT at the n-th of them. After each interrupt everything must still work,
-within `HANG_S`. Prints how many points there were; what does not work ends the program.
+Python runs handlers in the main thread when one of its functions is entered and when one of C has been called, and the
+one that changes handlers runs the old one first; so a profile function that sees these can raise SIGINT at the n-th of
+them. After each interrupt everything must still work, within `HANG_S`. Prints how many points there were; what does not work ends the program.
 """
 
 import concurrent.futures
@@ -16,12 +16,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any
 
 import psutil
 
 import distpool
 from distpool.futures import as_completed, wait
+
+# The function of C, which `signal.signal` wraps.
+_change_handler = import_module("_signal").signal
 
 HANG_S = 10.0
 AT_ONCE_S = 3.0
@@ -44,7 +48,7 @@ class Point:
         self.where = ""
 
     def __call__(self, frame: Any, event: str, function: Any) -> None:
-        if event in ("call", "c_return"):
+        if event in ("call", "c_return") or (event == "c_call" and function is _change_handler):
             self._passed += 1
             if self._passed == self._number:
                 code = frame.f_code

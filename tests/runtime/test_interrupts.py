@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from distpool.runtime import interrupts
 from distpool.runtime.interrupts import Deferral, deferred
 
 
@@ -66,3 +67,53 @@ def test_what_is_forked_meanwhile_has_the_handler_of_the_program(handler):
             os._exit(0 if signal.getsignal(signal.SIGINT) is handler else 1)
         assert os.waitpid(child, 0)[1] == 0
         assert signal.getsignal(signal.SIGINT) is not handler
+
+
+class InterruptedChange:
+    """The module `_signal`, where Ctrl-C comes just before the n-th change of a handler: Python runs the old one."""
+
+    def __init__(self, number):
+        self._remaining = number
+
+    def signal(self, signum, handler):
+        self._remaining -= 1
+        if self._remaining == 0:
+            signal.raise_signal(signal.SIGINT)
+        return signal.signal(signum, handler)
+
+    def __getattr__(self, name):
+        return getattr(signal, name)
+
+
+@pytest.mark.parametrize("change", [1, 2])
+def test_one_that_comes_while_the_handler_is_being_changed_is_let_in(monkeypatch, change):
+    monkeypatch.setattr(interrupts, "_signal", InterruptedChange(change))
+    deferral = patient()
+    reached = []
+
+    def work():
+        handler = deferral.begin()
+        reached.append("begun")
+        deferral.end(handler)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert reached == (["begun"] if change == 2 else [])
+    assert not deferral.noted
+    work()  # It is as before: one that comes next waits again.
+    handler = deferral.begin()
+    signal.raise_signal(signal.SIGINT)
+    assert deferral.noted
+    with pytest.raises(KeyboardInterrupt):
+        deferral.end(handler)
+
+
+def test_an_impatient_one_that_comes_while_the_handler_is_being_changed_back_leaves_no_other(monkeypatch):
+    monkeypatch.setattr(interrupts, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(interrupts, "_signal", InterruptedChange(2))
+    deferral = Deferral(lambda: None, lambda: True)
+    handler = deferral.begin()
+    signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        deferral.end(handler)  # The fixture looks whose handler is there.
+    assert not deferral.noted
