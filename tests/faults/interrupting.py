@@ -4,7 +4,8 @@
 
 Python runs handlers in the main thread when one of its functions is entered and when one of C has been called, and the
 one that changes handlers runs the old one first; so a profile function that sees these can raise SIGINT at the n-th of
-them. After each interrupt everything must still work, within `HANG_S`. Prints how many points there were; what does not work ends the program.
+them. After each interrupt everything must still work, within `HANG_S`. Prints how many points there were; what does not
+work ends the program.
 """
 
 import concurrent.futures
