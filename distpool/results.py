@@ -221,7 +221,7 @@ class IMapIterator(standard.IMapIterator):  # type: ignore[type-arg]
             self._note_change()
         # Whoever waits may run the loop meanwhile, and would not see it there.
         if self._workers.is_owned_here():
-            self._workers.post(_look_again)
+            self._workers.look_again()
         if self._progress is not None:
             self._advance([])
 
@@ -316,10 +316,6 @@ class IMapUnorderedIterator(IMapIterator):
         if self._arrived == self._ended_at:
             self._ready.extend(last)
             last.clear()
-
-
-def _look_again() -> None:
-    """Posted to the loop, it ends a wait there."""
 
 
 def _run_callback(callback: Callback, value: object) -> None:

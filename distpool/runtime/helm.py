@@ -259,10 +259,6 @@ class Helm:
                 return False
         return True
 
-    def turn(self) -> None:
-        """By the holder: one turn, without waiting for anything."""
-        self._loop.turn(0.0)
-
     def _take(self, deadline: float | None) -> bool:
         if self._lock.acquire(blocking=False):
             return True

@@ -84,7 +84,7 @@ class Session:
             loop.watch_template(group_id)
             group = loop.client.open(group_id, plan)
             if not plan.on_demand:
-                self.helm.turn()
+                loop.turn(0.0)
         finally:
             if loop.client.groups:
                 self.helm.start()
@@ -191,6 +191,10 @@ class Workers:
         if bundles:
             self._session.loop.client.submit(self._group, bundles)
 
+    def look_again(self) -> None:
+        """See that a turn follows, after which whoever runs the loop looks whether it has what it waits for."""
+        self._post(_do_nothing)
+
     def post(self, function: Callable[..., None], *args: Any) -> None:
         """Have something done by whoever holds the loop."""
         self._post(function, *args)
@@ -259,7 +263,7 @@ class Workers:
     def break_down(self, text: str) -> None:
         """By whoever holds the loop, at rest: end all calls before anybody can hear of the reason."""
         self._session.loop.client.terminate(self._group, OutcomeKind.BROKEN, text)
-        self.terminate(OutcomeKind.BROKEN, text)  # so that a turn follows, which tells of it
+        self.look_again()  # A turn tells of it.
 
     def join(self, timeout_s: float | None = None) -> bool:
         """Wait until no process of the group is left."""

@@ -4,6 +4,7 @@ import concurrent.futures
 import gc
 import itertools
 import multiprocessing
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,8 @@ import distpool.futures
 
 pytest.register_assert_rewrite(f"{__package__}.comparison", f"{__package__}.scripts")
 
-from .comparison import LIMIT_S, Library, Pair  # noqa: E402  the line above must come first
+from . import tasks  # noqa: E402  the line above must come first
+from .comparison import LIMIT_S, Library, Pair  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -77,6 +79,22 @@ def executors(libraries: Pair[Library]) -> Iterator[Pair[Any]]:
 def executor(request: pytest.FixtureRequest, executors: Pair[Any]) -> Any:
     """One of the two, for what takes the futures of any."""
     return getattr(executors, request.param)
+
+
+@pytest.fixture
+def futures_of_several_kinds(executors: Pair[Any]) -> Iterator[list[concurrent.futures.Future[Any]]]:
+    """Of no executor, of threads, and of both libraries; the first ends last, unless a call takes long."""
+    own: concurrent.futures.Future[int] = concurrent.futures.Future()
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        timer = threading.Timer(0.05, own.set_result, (1,))
+        timer.start()
+        yield [
+            own,
+            threads.submit(tasks.square, 1),
+            *[executors.standard.submit(tasks.square, i) for i in range(20)],
+            *[executors.distpool.submit(tasks.square, i) for i in range(20)],
+        ]
+        timer.join()
 
 
 class Gate:

@@ -116,17 +116,8 @@ def test_two_threads_collect_the_same_futures(as_completed, executor):
     assert [set(ended) for ended in collected] == [set(futures)] * 2
 
 
-def test_futures_of_several_kinds(as_completed, executors):
-    own = concurrent.futures.Future()
-    with concurrent.futures.ThreadPoolExecutor(1) as threads:
-        futures = [
-            own,
-            threads.submit(tasks.square, 1),
-            *[executors.standard.submit(tasks.square, i) for i in range(20)],
-            *[executors.distpool.submit(tasks.square, i) for i in range(20)],
-        ]
-        threading.Timer(0.05, own.set_result, (1,)).start()
-        assert set(as_completed(futures, LIMIT_S)) == set(futures)
+def test_futures_of_several_kinds(as_completed, futures_of_several_kinds):
+    assert set(as_completed(futures_of_several_kinds, LIMIT_S)) == set(futures_of_several_kinds)
 
 
 def test_what_is_submitted_while_one_collects_runs(as_completed, executor):

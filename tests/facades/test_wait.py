@@ -100,17 +100,8 @@ def test_two_threads_wait_for_the_same_futures(wait, executor):
         assert [each.result(LIMIT_S) for each in waits] == [(set(futures), set())] * 2
 
 
-def test_futures_of_several_kinds(wait, executors):
-    own = concurrent.futures.Future()
-    with concurrent.futures.ThreadPoolExecutor(1) as threads:
-        futures = [
-            own,
-            threads.submit(tasks.square, 1),
-            *[executors.standard.submit(tasks.square, i) for i in range(20)],
-            *[executors.distpool.submit(tasks.square, i) for i in range(20)],
-        ]
-        threading.Timer(0.05, own.set_result, (1,)).start()
-        assert wait(futures, LIMIT_S) == (set(futures), set())
+def test_futures_of_several_kinds(wait, futures_of_several_kinds):
+    assert wait(futures_of_several_kinds, LIMIT_S) == (set(futures_of_several_kinds), set())
 
 
 def test_calls_of_an_executor_that_broke(wait, libraries):

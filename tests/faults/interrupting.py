@@ -12,18 +12,19 @@ import concurrent.futures
 import contextlib
 import faulthandler
 import gc
+import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from multiprocessing import resource_tracker
 from typing import Any
-
-import psutil
 
 import distpool
 from distpool.futures import as_completed, wait
+
+from ..runtime.programs import processes_of, until
 
 # The function of C, which `signal.signal` wraps.
 _change_handler = import_module("_signal").signal
@@ -257,7 +258,7 @@ LIVES = {
 
 
 @contextlib.contextmanager
-def of_a_life(context: Any, name: str, services: set[psutil.Process]) -> Iterator[Callable[[], object]]:
+def of_a_life(context: Any, name: str) -> Iterator[Callable[[], object]]:
     """No process is left of it, and a next pool works."""
     before, operation, end = LIVES[name]
     opened: list[Any] = []
@@ -274,29 +275,21 @@ def of_a_life(context: Any, name: str, services: set[psutil.Process]) -> Iterato
             close(one)
     opened.clear()
     gc.collect()
-    assert_no_process_but(services)
+    assert_no_process_left()
     with context.Pool(1) as pool:
         assert pool.apply_async(same, (1,)).get(AT_ONCE_S) == 1
-    assert_no_process_but(services)
+    assert_no_process_left()
 
 
-def children() -> set[psutil.Process]:
-    return set(psutil.Process().children(recursive=True))
-
-
-def assert_no_process_but(services: set[psutil.Process]) -> None:
-    ends_at = time.monotonic() + AT_ONCE_S
-    while (left := children() - services) and time.monotonic() < ends_at:
-        time.sleep(0.002)
-    assert not left
+def assert_no_process_left() -> None:
+    tracker = resource_tracker._resource_tracker._pid
+    assert until(lambda: {process.pid for process in processes_of(os.getpid())} <= {tracker}, AT_ONCE_S)
 
 
 def interrupt_lives(context: Any, name: str, stride: int) -> int:
-    with context.Pool(1) as pool:
+    with context.Pool(1) as pool:  # the standard library's resource tracker, for one, is not started a second time
         pool.apply(same, (1,))
-    time.sleep(0.1)
-    services = {process for process in children() if "resource_tracker" in " ".join(process.cmdline())}
-    return interrupt_at_each_point(lambda: of_a_life(context, name, services), stride)
+    return interrupt_at_each_point(lambda: of_a_life(context, name), stride)
 
 
 def main(method: str, kind: str, name: str, stride: str) -> None:
