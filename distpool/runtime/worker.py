@@ -138,10 +138,8 @@ class Worker:
         except BlockingIOError:
             role = self._role
             just_ran = role.untold
-            if role.has_stopped or (just_ran and not self._ring.reader_looks()):
-                self._tell()
-            elif just_ran:
-                role.told(time.monotonic())
+            if just_ran or role.has_stopped:
+                self._tell_news()
         except ConnectionResetError:
             return None
         budget_s = self._spin.budget_s() if just_ran else 0.0
@@ -179,6 +177,13 @@ class Worker:
                 os._exit(1)
             return
 
+    def _tell_news(self) -> None:
+        """Unless the caller watches the ring or has read all of it: who waits for a result is often the quicker one."""
+        if self._role.has_stopped or (self._ring.has_records() and not self._ring.reader_looks()):
+            self._tell()
+        else:
+            self._role.told(time.monotonic())
+
     def _tell(self) -> None:
         self._send(CallsFinished(self._role.has_stopped))
         self._role.told(time.monotonic())
@@ -213,7 +218,7 @@ class Worker:
             self._write(kind, payload)
             # Small results cannot fill half of the ring before it is time to tell anyway.
             if role.finished(ended_ns * 1e-9) or (len(payload) > SMALL_BYTES and self._ring.is_half_full()):
-                self._tell()
+                self._tell_news()
 
     def _run_many(self, function: Callable[..., Any], items: Any, load: Callable[[Any], Any] | None) -> None:
         """Claim and run many calls of one function, where each step counts. `load` makes (args, kwargs) of an item;

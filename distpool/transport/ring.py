@@ -106,6 +106,10 @@ class Ring:
     def is_half_full(self) -> bool:
         return (self._words[_WRITTEN] - self._words[_READ]) * 2 > self._capacity
 
+    def has_records(self) -> bool:
+        """Either side: something was written that the reader has not taken."""
+        return self._words[_WRITTEN] != self._words[_READ]
+
     def reader_looks(self) -> bool:
         """The reader watches the ring in this moment, and need not be told of what was written."""
         return self._words[_READER_LOOKS] == 1
@@ -119,9 +123,6 @@ class Ring:
         self._words[_WRITER_WAITS] = 1
 
     # The caller's side ----------------------------------------------------------------------------------------------
-
-    def has_records(self) -> bool:
-        return self._words[_WRITTEN] != self._words[_READ]
 
     def log_records(self) -> int:
         """How many log records the writer has sent by the lane."""
