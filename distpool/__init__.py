@@ -20,11 +20,14 @@ from multiprocessing import reducer as reducer
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any
 
-from distpool.base_errors import CallTimeout, DistpoolError
+from distpool.base_errors import CallTimeout, DistpoolError, InvalidRef, ObjectLost, StoreFull
 from distpool.context import Process, active_children, default_context
 
 if _TYPE_CHECKING:
+    from distpool.api import configure_store, get, put, release, store_stats, wait
     from distpool.errors import PoolBroken, PoolTerminated, WorkerDied
+    from distpool.objects.refs import ObjectRef
+    from distpool.objects.stats import StoreStats
 
 # Bound methods of the default context, as in the standard library.
 Array = default_context.Array
@@ -75,6 +78,14 @@ _SUBMODULES = frozenset(
     }
 )
 _HOMES = {
+    "ObjectRef": "distpool.objects.refs",
+    "StoreStats": "distpool.objects.stats",
+    "configure_store": "distpool.api",
+    "get": "distpool.api",
+    "put": "distpool.api",
+    "release": "distpool.api",
+    "store_stats": "distpool.api",
+    "wait": "distpool.api",
     "Executor": "distpool.futures.process",
     "PoolBroken": "distpool.errors",
     "PoolTerminated": "distpool.errors",
@@ -106,9 +117,12 @@ __all__ = [
     "DistpoolError",
     "Event",
     "Executor",
+    "InvalidRef",
     "JoinableQueue",
     "Lock",
     "Manager",
+    "ObjectLost",
+    "ObjectRef",
     "Pipe",
     "Pool",
     "PoolBroken",
@@ -121,22 +135,30 @@ __all__ = [
     "RawValue",
     "Semaphore",
     "SimpleQueue",
+    "StoreFull",
+    "StoreStats",
     "TimeoutError",
     "Value",
     "WorkerDied",
     "active_children",
     "allow_connection_pickling",
+    "configure_store",
     "cpu_count",
     "current_process",
     "freeze_support",
+    "get",
     "get_all_start_methods",
     "get_context",
     "get_logger",
     "get_start_method",
     "log_to_stderr",
     "parent_process",
+    "put",
     "reducer",
+    "release",
     "set_executable",
     "set_forkserver_preload",
     "set_start_method",
+    "store_stats",
+    "wait",
 ]

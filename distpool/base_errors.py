@@ -21,3 +21,15 @@ class RemoteError(DistpoolError):
 
 class ForeignProcess(DistpoolError, RuntimeError):
     """A pool was used in a process that was forked from its owner."""
+
+
+class StoreFull(DistpoolError, MemoryError):
+    """Neither the store's memory nor its spill folder has room for a value; the message says who takes it."""
+
+
+class ObjectLost(DistpoolError, LookupError):
+    """The object of a ref is gone: it was released, its home has ended, or its copy on disk is damaged."""
+
+
+class InvalidRef(DistpoolError, ValueError):
+    """A ref of a store that this process cannot reach."""

@@ -56,6 +56,15 @@ class Settings(msgspec.Struct, frozen=True):
     interrupt_grace_s: float = 1.0
     """From SIGINT to SIGKILL for a worker whose call has run for longer than it may: its `finally` blocks run."""
 
+    store_share: float = 0.4
+    """Of the memory that this process may use: how much the store may take."""
+
+    warm_share: float = 0.25
+    """Of the store: how much may be kept for the next objects when it is free."""
+
+    warm_after_s: float = 10.0
+    """How long free memory is kept for the next objects when no object is made or freed."""
+
     start_failures_limit: int = 3
     """Workers that may fail in a row before they are ready; then the pool is broken, instead of starting for ever."""
 

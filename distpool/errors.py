@@ -7,8 +7,11 @@ from concurrent.futures.process import BrokenProcessPool
 from distpool.base_errors import CallTimeout as CallTimeout
 from distpool.base_errors import DistpoolError as DistpoolError
 from distpool.base_errors import ForeignProcess as ForeignProcess
+from distpool.base_errors import InvalidRef as InvalidRef
+from distpool.base_errors import ObjectLost as ObjectLost
 from distpool.base_errors import ProtocolError as ProtocolError
 from distpool.base_errors import RemoteError as RemoteError
+from distpool.base_errors import StoreFull as StoreFull
 
 
 class WorkerDied(DistpoolError, BrokenProcessPool):

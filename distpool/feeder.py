@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
+from distpool.interrupts import deferred
 from distpool.logic.calls import CallOptions, Entry
 from distpool.options import check_repeatable
 from distpool.protocol.messages import CallMode
 from distpool.results import IMapIterator
-from distpool.runtime.interrupts import deferred
-from distpool.runtime.session import Workers
+from distpool.runtime.workers import Workers
 from distpool.serialization.functions import name_of
 from distpool.serialization.pickling import SCALARS
 
@@ -70,7 +70,7 @@ class Feed:
         try:
             self._wait_for_room(0)
             for item in self._items:
-                if type(item) in plain and self._function_id is not None:
+                if type(item) in plain and self._function_id:
                     append(item)
                     if not self._is_posted:
                         self._post()
@@ -136,7 +136,7 @@ class Feed:
             return chunk
         if self._function_id is None:
             self._function_id = self._workers.arguments.function_for_items(self._function)
-        return self._workers.arguments.entry(item, position)
+        return self._workers.arguments.entry(self._function_id, self._function, item, position)
 
     def _flush(self) -> None:
         """By the holder of the loop: hand in what has gathered."""

@@ -8,6 +8,8 @@ LeaseId = NewType("LeaseId", int)
 GroupId = NewType("GroupId", int)
 FunctionId = NewType("FunctionId", int)
 NodeId = NewType("NodeId", str)
+ObjectId = NewType("ObjectId", int)
+StoreId = NewType("StoreId", int)
 
 Address = str | LeaseId
 """Whom a message is for: a role or local hand by its name, or the worker at the other end of a lease."""

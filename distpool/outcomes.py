@@ -51,6 +51,11 @@ def open_outcome(outcome: Outcome, traceback_class: type[Exception]) -> tuple[bo
         return False, error
     if kind == OutcomeKind.LOST:
         return False, _worker_died(msgspec.msgpack.decode(payload, type=Loss))
+    if kind == OutcomeKind.STORED:
+        try:
+            return True, payload.load()  # type: ignore[attr-defined]
+        except BaseException as failure:
+            return False, failure
     text = payload.decode(errors="replace")
     if kind == OutcomeKind.TIMED_OUT:
         return False, CallTimeout(text)

@@ -20,8 +20,9 @@ from distpool.pool_calls import PoolCalls, PoolWithOptions
 from distpool.results import AsyncResult, IMapIterator, IMapUnorderedIterator, MapResult
 from distpool.runtime.handles import WorkerHandle
 from distpool.runtime.launcher import LaunchPlan
-from distpool.runtime.session import Workers, open_workers
+from distpool.runtime.session import open_workers
 from distpool.runtime.worker_process import WorkerProcess
+from distpool.runtime.workers import Workers
 from distpool.signatures import lists_options
 
 

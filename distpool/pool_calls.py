@@ -12,11 +12,12 @@ from typing import Any
 
 from distpool.feeder import Bounded, Feed, Feeder
 from distpool.logic.calls import CallOptions, Entry
+from distpool.objects.known import Known
 from distpool.options import check_repeatable, merged
 from distpool.progress import Progress
 from distpool.protocol.messages import CallMode
 from distpool.results import AsyncResult, IMapIterator, IMapUnorderedIterator, MapResult
-from distpool.runtime.session import Workers
+from distpool.runtime.workers import Workers
 from distpool.serialization.functions import name_of
 from distpool.serialization.pickling import SCALARS
 
@@ -198,26 +199,33 @@ class PoolCalls:
             for position in range(len(items)):
                 result.put(position, False, error)
             return
-        if set(map(type, items)) <= SCALARS:
+        if function_id and set(map(type, items)) <= SCALARS:
             workers.hand_in(function_id, mode, list(items), result, 0, self._options)
             workers.poke()
             return
         runs = _Runs()
+        known = Known()
+        starred = mode is CallMode.STAR
         for position, item in enumerate(items):
             try:
-                runs.add(position, function_id, workers.arguments.entry(item, position))
+                entry = workers.arguments.entry(function_id, func, item, position, starred=starred, known=known)
+                runs.add(position, function_id, entry)
             except Exception as error:
                 result.put(position, False, error)
-        runs.submit(workers, mode, result, self._options)
+        runs.submit(workers, mode, result, self._options, "" if function_id else name_of(func))
 
     def _submit_chunks(self, func: Any, items: Any, chunksize: int, mode: CallMode, result: MapResult) -> None:
         name = name_of(func)
         runs = _Runs()
+        known = Known()
+        starred = mode is CallMode.STAR_CHUNK
         for position, start in enumerate(range(0, len(items), chunksize)):
             try:
                 # Of a range it is a range, which travels as its ends.
                 items_of_chunk = items[start : start + chunksize]
-                function_id, chunk = self._workers.arguments.pickle_chunk(func, items_of_chunk, start)
+                function_id, chunk = self._workers.arguments.pickle_chunk(
+                    func, items_of_chunk, start, starred=starred, known=known
+                )
             except Exception as error:
                 result.put(position, False, error)
                 continue

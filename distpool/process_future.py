@@ -14,11 +14,12 @@ from distpool.logic.calls import Outcome
 from distpool.outcomes import open_outcome
 from distpool.protocol.messages import OutcomeKind
 from distpool.runtime.locks import Condition
-from distpool.runtime.session import Workers
+from distpool.runtime.workers import Workers
 
 RemoteTraceback: type[Exception] = standard_process._RemoteTraceback
 _ENDED = ("CANCELLED", "CANCELLED_AND_NOTIFIED", "FINISHED")
 _VALUE = int(OutcomeKind.VALUE)
+_STORED = int(OutcomeKind.STORED)
 _BREAKING = frozenset({OutcomeKind.BROKEN, OutcomeKind.TERMINATED})
 
 
@@ -65,11 +66,11 @@ class Future(standard.Future[Any]):
         if self._state in _ENDED:
             return  # cancelled, or resolved by its user
         kind, payload = outcomes[0]
-        if kind != _VALUE:
+        if kind != _VALUE and kind != _STORED:
             self._end_without_value(outcomes[0], workers)
             return
         try:
-            value = pickle.loads(payload)
+            value = pickle.loads(payload) if kind == _VALUE else payload.load()  # type: ignore[attr-defined]
         except BaseException as failure:  # what it raises belongs to whoever waits for the result
             self._reject(failure, workers)
             return

@@ -19,7 +19,7 @@ from distpool.logic.calls import Outcome
 from distpool.outcomes import open_outcome, values_of
 from distpool.progress import Progress
 from distpool.runtime.locks import Condition, Event
-from distpool.runtime.session import Workers
+from distpool.runtime.workers import Workers
 
 Callback = Callable[[Any], object]
 

@@ -14,8 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from distpool.objects.stores import made_home
+
 PATIENCE_S = 3.0
 WATCHED_DESCRIPTORS = ("socket:", "anon_inode:[eventfd]", "anon_inode:[eventpoll]", "anon_inode:[pidfd]", "/memfd:")
+STORE = "/memfd:distpool-store"
+"""A process that has opened a pool keeps its store's memory; what lies in it is counted instead."""
 STANDARD_SERVICES = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 
 
@@ -33,6 +37,7 @@ class Belongings:
     threads: Counter[str]
     descriptors: Counter[str]
     files: frozenset[str]
+    objects: int
 
     @classmethod
     def now(cls) -> "Belongings":
@@ -42,6 +47,7 @@ class Belongings:
             threads=Counter(thread.name for thread in threading.enumerate()),
             descriptors=Counter(_watched_descriptors()),
             files=frozenset(_named_files()),
+            objects=_objects_in_store(),
         )
 
     def added_since(self, before: "Belongings") -> list[str]:
@@ -50,6 +56,7 @@ class Belongings:
             *(f"thread {name} × {count}" for name, count in (self.threads - before.threads).items()),
             *(f"descriptor {target} × {count}" for target, count in (self.descriptors - before.descriptors).items()),
             *(f"file {path}" for path in self.files - before.files),
+            *([f"objects in the store × {self.objects - before.objects}"] if self.objects > before.objects else []),
         ]
 
 
@@ -69,13 +76,18 @@ def _is_standard_service(process: psutil.Process) -> bool:
     return process.ppid() == os.getpid() and any(service in command for service in STANDARD_SERVICES)
 
 
+def _objects_in_store() -> int:
+    store = made_home()
+    return 0 if store is None else store.stats().objects
+
+
 def _watched_descriptors() -> Iterator[str]:
     for entry in os.listdir("/proc/self/fd"):
         try:
             target = os.readlink(f"/proc/self/fd/{entry}")
         except FileNotFoundError:
             continue  # the descriptor of the listing itself
-        if target.startswith(WATCHED_DESCRIPTORS):
+        if target.startswith(WATCHED_DESCRIPTORS) and not target.startswith(STORE):
             yield target
 
 

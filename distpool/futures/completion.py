@@ -11,7 +11,7 @@ from typing import Any
 
 from distpool.process_future import Future as ProcessFuture
 from distpool.runtime.locks import Event
-from distpool.runtime.session import Workers
+from distpool.runtime.workers import Workers
 
 _ENDED = ("CANCELLED_AND_NOTIFIED", "FINISHED")
 

@@ -6,7 +6,7 @@ them waits for their end: then no worker is left, and nothing more is sent.
 
 from __future__ import annotations
 
-from distpool.runtime.session import Workers
+from distpool.runtime.workers import Workers
 
 
 class ManagerThread:

@@ -28,7 +28,8 @@ from distpool.progress import Progress
 from distpool.protocol.messages import CallMode, OutcomeKind
 from distpool.runtime.handles import WorkerHandle
 from distpool.runtime.launcher import LaunchPlan
-from distpool.runtime.session import ENDING, Workers, open_workers
+from distpool.runtime.session import ENDING, open_workers
+from distpool.runtime.workers import Workers
 from distpool.serialization.functions import name_of
 from distpool.signatures import lists_options
 
@@ -117,7 +118,7 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
             workers = self._open_workers()
             future = ProcessFuture(workers)
             try:
-                function_id, items = workers.arguments.pickle_chunk(fn, chunk, first)
+                function_id, items = workers.arguments.pickle_chunk(fn, chunk, first, starred=True)
             except Exception as error:
                 self._fail(future, workers, error)
             else:

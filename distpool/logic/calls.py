@@ -44,6 +44,18 @@ class Sink(Protocol):
         ...
 
 
+class Claim(Protocol):
+    """What one call needs of the store. It is given up by being dropped."""
+
+    def sent(self) -> None:
+        """A worker gets the call."""
+        ...
+
+    def waits(self) -> None:
+        """It was taken back before it began."""
+        ...
+
+
 class CallOptions(msgspec.Struct, frozen=True, gc=False):
     """What a caller may ask for beyond the call. `timeout_s`: how long it may run; then its worker is ended.
     `retries`: how often it may run again after the death of its worker. `priority`: higher ones are sent first."""
@@ -60,7 +72,8 @@ class Bundle(msgspec.Struct, gc=False, eq=False):
     """Calls of one function whose results go to one sink. `first` is the sink's number of the first of them.
 
     `chunksize`: items in each call of a chunk mode; `skip`: of those, leave out so many; `attempts`: how many times the
-    calls have been begun and lost; `name`: of the function, where its id does not tell it.
+    calls have been begun and lost; `name`: of the function, where its id does not tell it; `claims`: by the number of
+    their entry, of those calls that need the store.
 
     Neither bundles nor spans are tracked by the garbage collector, which a burst of calls would otherwise keep busy:
     they are reached from their queue only, and gone with the outcome of their calls.
@@ -78,6 +91,7 @@ class Bundle(msgspec.Struct, gc=False, eq=False):
     begun: bool = False
     skip: int = 0
     attempts: int = 0
+    claims: dict[int, Claim] | None = None
 
     def __repr__(self) -> str:
         return f"<Bundle of {len(self.entries)} calls of function {self.function} from {self.first}>"
@@ -92,6 +106,11 @@ class Span(msgspec.Struct, gc=False, eq=False):
 
     def __len__(self) -> int:
         return self.stop - self.start
+
+    def claims(self) -> list[Claim]:
+        """What its calls need of the store."""
+        claims = self.bundle.claims
+        return [] if not claims else [claims[at] for at in range(self.start, self.stop) if at in claims]
 
     def __repr__(self) -> str:
         return f"<Span {self.start}:{self.stop} of {self.bundle!r}>"
@@ -213,9 +232,15 @@ class Holding:
         self._spans: deque[Span] = deque()
         self.calls = 0
         self.bytes = 0
+        self.claims: set[Claim] = set()
+        """Of calls that were sent to the worker. Those of a call that has ended while it still ran stay."""
 
     def add(self, spans: Iterable[Span]) -> None:
         for span in spans:
+            if span.bundle.claims:
+                for claim in span.claims():
+                    claim.sent()
+                    self.claims.add(claim)
             size = span.stop - span.start
             self._spans.append(span)
             self.calls += size
@@ -236,12 +261,22 @@ class Holding:
             start = span.start
             count = min(span.stop - start, ended - at)
             done.append((bundle, bundle.first + start, outcomes[at : at + count]))
+            if bundle.claims:
+                for position in range(start, start + count):
+                    self.claims.discard(bundle.claims.pop(position, None))
             span.start = start + count
             at += count
             self.bytes -= count * bundle.entry_bytes
             if span.start == span.stop:
                 spans.popleft()
         return done
+
+    def waits_again(self, spans: Iterable[Span]) -> None:
+        """The worker has not begun these, and will not."""
+        for span in spans:
+            for claim in span.claims():
+                claim.waits()
+                self.claims.discard(claim)
 
     def oldest(self) -> Span:
         """The span of the call that runs, or is the next to."""

@@ -154,7 +154,9 @@ class Group:
             return
         lease.step("taken back")
         lease.returned(calls)
-        self.queue.wait_again(lease.holding.take_back(calls))
+        spans = lease.holding.take_back(calls)
+        lease.holding.waits_again(spans)
+        self.queue.wait_again(spans)
 
     def lost(self, message: LeaseLost, outbox: Outbox) -> None:
         """The worker has ended, by itself or not: what it had not begun runs elsewhere, what it had begun is lost."""
@@ -165,6 +167,7 @@ class Group:
         death = message.death
         unbegun = lease.holding.take_back(min(death.unbegun, lease.holding.calls))
         begun = lease.holding.take_back(lease.holding.calls)
+        lease.holding.waits_again([*begun, *unbegun])
         if expected and not begun:
             self.queue.wait_again(unbegun)
             return

@@ -135,6 +135,7 @@ def _single(span: Span, sink: Sink, skip: int, attempts: int) -> Span:
         begun=True,
         skip=skip,
         attempts=attempts,
+        claims={0: claim} if (claim := (old.claims or {}).get(span.start)) is not None else None,
     )
     return Span(bundle, 0, 1)
 

@@ -11,6 +11,7 @@ from distpool.base_errors import ProtocolError
 from distpool.protocol.messages import (
     LANE_MESSAGES,
     LINK_MESSAGES,
+    STORE_MESSAGES,
     TEMPLATE_MESSAGES,
     LargeOutcome,
     Message,
@@ -23,6 +24,7 @@ _PREFIX_BYTES = 5
 
 _encode = msgspec.msgpack.Encoder().encode
 _lane_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(LANE_MESSAGES)
+_store_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(STORE_MESSAGES)
 _template_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(TEMPLATE_MESSAGES)
 _link_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(LINK_MESSAGES)
 
@@ -50,6 +52,11 @@ def decode_lane(frame: Buffer) -> Any:
     view = memoryview(frame)
     end = _PREFIX_BYTES + int.from_bytes(view[1:_PREFIX_BYTES], "little")
     return _attach_payloads(_decode(_lane_decoder, view[_PREFIX_BYTES:end]), view[end:])
+
+
+def decode_store(frame: Buffer) -> Any:
+    """The message of a frame between a worker and its node's store. Raises ProtocolError."""
+    return _decode(_store_decoder, frame)
 
 
 def decode_template(frame: Buffer) -> Any:

@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 from distpool.config import Settings
-from distpool.runtime.interrupts import Deferral
+from distpool.interrupts import Deferral
 from distpool.runtime.locks import Wakeup
 from distpool.runtime.loop import Loop
 

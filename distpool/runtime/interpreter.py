@@ -17,8 +17,9 @@ from importlib import import_module
 from multiprocessing import context, process, spawn, util
 from typing import Any, BinaryIO, NoReturn
 
-from distpool.runtime.interrupts import held_back
+from distpool.interrupts import held_back
 from distpool.runtime.standard_descriptors import left_alone
+from distpool.store.create import own_memory
 from distpool.transport.pairs import socket_pair
 
 _local = threading.local()
@@ -27,11 +28,12 @@ _local = threading.local()
 class TemplateProcess(process.BaseProcess):
     """A template in a fresh interpreter, as `multiprocessing.spawn` starts it there."""
 
-    def __init__(self, control: int, rings: int, plan: int, *, lets_interrupts_in: bool) -> None:
+    def __init__(self, control: int, rings: int, store: int, plan: int, *, lets_interrupts_in: bool) -> None:
         super().__init__()
         self._lets_interrupts_in = lets_interrupts_in
         self._control_fd = control
         self._rings_fd = rings
+        self._store_fd = store
         self._plan_fd = plan
 
     def _bootstrap(self, parent_sentinel: int | None = None) -> NoReturn:
@@ -42,7 +44,8 @@ class TemplateProcess(process.BaseProcess):
         if not plan:
             os._exit(0)  # The driver has no use for it after all, or is gone.
         control = socket.socket(fileno=self._control_fd)
-        run_template(pickle.loads(plan), control, self._rings_fd, lets_interrupts_in=self._lets_interrupts_in)
+        lets_in = self._lets_interrupts_in
+        run_template(pickle.loads(plan), control, self._rings_fd, self._store_fd, lets_interrupts_in=lets_in)
 
 
 class Interpreter:
@@ -69,12 +72,13 @@ class Interpreter:
             theirs.callback(os.close, plan)
             self._plan = ours.enter_context(open(to_plan, "wb"))
             start, to_start = os.pipe()
-            inherited = [start, plan, control.fileno(), self.rings, tracker, *descriptors]
+            store = own_memory()[1]
+            inherited = [start, plan, control.fileno(), self.rings, store, tracker, *descriptors]
             command = spawn.get_command_line(tracker_fd=tracker, pipe_handle=start)
             # With what is written, as an interpreter that finds nothing to read would complain.
             with held_back() as lets_in, open(to_start, "wb") as stream, pickling_for_child():
                 with open(start, "rb"):
-                    template = TemplateProcess(control.fileno(), self.rings, plan, lets_interrupts_in=lets_in)
+                    template = TemplateProcess(control.fileno(), self.rings, store, plan, lets_interrupts_in=lets_in)
                     pickled = pickle.dumps(prepared) + pickle.dumps(template)
                     self.pid: int = util.spawnv_passfds(executable, command, inherited)
                     ours.callback(end_child, self.pid)

@@ -12,6 +12,7 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from multiprocessing import process, util
 from typing import Any
 
@@ -19,6 +20,8 @@ import msgspec
 
 from distpool.config import Settings
 from distpool.ids import GroupId, LeaseId
+from distpool.interrupts import held_back
+from distpool.logic.calls import Claim
 from distpool.protocol.codec import decode_template, encode
 from distpool.protocol.messages import (
     Death,
@@ -33,16 +36,16 @@ from distpool.protocol.messages import (
     WorkerForked,
     WorkerReaped,
 )
+from distpool.runtime.arguments import pickle_initializer
 from distpool.runtime.handles import Wait, WorkerHandle
 from distpool.runtime.interpreter import end_child, pickling_for_child, take_interpreter
-from distpool.runtime.interrupts import held_back
 from distpool.runtime.main_view import view_of_main
 from distpool.runtime.native_threads import share_of_processors
 from distpool.runtime.output import can_be_forwarded
 from distpool.runtime.standard_descriptors import left_alone
 from distpool.runtime.template import TemplatePlan, run_template
-from distpool.runtime.worker import WorkerSetup
-from distpool.serialization.pickling import dumps
+from distpool.runtime.worker_setup import WorkerSetup
+from distpool.store.create import own_memory
 from distpool.transport.frames import (
     DONT_WAIT,
     receive_with_descriptors,
@@ -73,8 +76,10 @@ class LaunchPlan(msgspec.Struct, frozen=True):
 class Crew:
     """The template and the workers of one group."""
 
-    def __init__(self, plan: LaunchPlan, pid: int, control: socket.socket, rings: int) -> None:
+    def __init__(self, plan: LaunchPlan, pid: int, control: socket.socket, rings: int, claim: Claim | None) -> None:
         self.plan = plan
+        # What the initializer's arguments need of the store, for as long as a worker may be started.
+        self.claim = claim
         self.pid = pid
         self.control = control
         self.rings = rings
@@ -95,11 +100,13 @@ class Launcher:
         wait: Wait,
         forget: Callable[[int], None],
         open_output: Callable[[LeaseId], list[int]],
+        open_store_lane: Callable[[LeaseId], socket.socket],
     ) -> None:
         self.crews: dict[GroupId, Crew] = {}
         self._settings = settings
         self._lanes = lanes
         self._open_output = open_output
+        self._open_store_lane = open_store_lane
         self._wait = wait
         self._forget = forget
 
@@ -108,8 +115,8 @@ class Launcher:
 
         Raises what pickling the initializer raises, and RuntimeError while `__main__` is being imported by a child.
         """
-        pid, control, rings = self._fork(plan) if plan.start_method == "fork" else self._spawn(plan)
-        crew = self.crews[group] = Crew(plan, pid, control, rings)
+        pid, control, rings, claim = self._fork(plan) if plan.start_method == "fork" else self._spawn(plan)
+        crew = self.crews[group] = Crew(plan, pid, control, rings, claim)
         return crew
 
     def close_after_fork(self) -> None:
@@ -171,15 +178,17 @@ class Launcher:
         ring.clear()
         ours, theirs = socket_pair()
         tokens = make_tokens()
-        self._lanes[lease] = Lane(ours, tokens, ring)
+        self._lanes[lease] = Lane(ours, tokens, ring, partial(_adopt, lease))
+        store_lane = self._open_store_lane(lease)
         writers = self._open_output(lease) if crew.forwards_output else []
         try:
             order = encode(ForkWorker(lease, slot, number))
-            send_with_descriptors(crew.control, order, [theirs.fileno(), tokens, *writers])
+            send_with_descriptors(crew.control, order, [theirs.fileno(), tokens, store_lane.fileno(), *writers])
         except (BrokenPipeError, ConnectionResetError):
             pass  # The template has ended: its end of file tells of all its workers.
         finally:
             theirs.close()
+            store_lane.close()
             for writer in writers:
                 os.close(writer)
         return []
@@ -214,12 +223,14 @@ class Launcher:
 
     # Templates ------------------------------------------------------------------------------------------------------
 
-    def _fork(self, plan: LaunchPlan) -> tuple[int, socket.socket, int]:
+    def _fork(self, plan: LaunchPlan) -> tuple[int, socket.socket, int, None]:
         template = self._template_plan(plan, self._worker_setup(plan, plan.initializer, plan.initargs))
         with ExitStack() as undo, left_alone():
             rings = os.memfd_create("distpool-rings", os.MFD_CLOEXEC)
             undo.callback(os.close, rings)
             os.ftruncate(rings, self._rings_bytes(plan))
+            store = os.dup(own_memory()[1])  # the child's: its hook of `os.fork` closes the other
+            undo.callback(os.close, store)
             ours, theirs = socket_pair()
             undo.callback(ours.close)
             util._flush_std_streams()  # type: ignore[attr-defined]
@@ -228,16 +239,18 @@ class Launcher:
                 if pid == 0:
                     # What else the runtime has open was closed by its own hook of `os.fork` (see `session`).
                     ours.close()
-                    run_template(template, theirs, rings, lets_interrupts_in=lets_interrupts_in)
+                    run_template(template, theirs, rings, store, lets_interrupts_in=lets_interrupts_in)
                 undo.callback(end_child, pid)
             undo.pop_all()
-        return pid, ours, rings
+            os.close(store)
+        return pid, ours, rings, None
 
-    def _spawn(self, plan: LaunchPlan) -> tuple[int, socket.socket, int]:
+    def _spawn(self, plan: LaunchPlan) -> tuple[int, socket.socket, int, Claim | None]:
         with pickling_for_child() as descriptors:
-            pickled = None
+            pickled = claim = None
             if plan.initializer is not None:
-                pickled = dumps((plan.initializer, plan.initargs), view_of_main(plan.start_method))
+                main = view_of_main(plan.start_method)
+                pickled, claim = pickle_initializer(plan.initializer, plan.initargs, main)
         interpreter = take_interpreter(descriptors)
         try:
             os.ftruncate(interpreter.rings, self._rings_bytes(plan))
@@ -246,7 +259,7 @@ class Launcher:
         except BaseException:
             interpreter.discard()
             raise
-        return interpreter.pid, interpreter.control, interpreter.rings
+        return interpreter.pid, interpreter.control, interpreter.rings, claim
 
     def _worker_setup(
         self, plan: LaunchPlan, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
@@ -266,7 +279,21 @@ class Launcher:
         return plan.size * ring_size(self._settings.ring_bytes)
 
     def _template_plan(self, plan: LaunchPlan, setup: WorkerSetup) -> TemplatePlan:
-        return TemplatePlan(plan.start_method, os.getpid(), plan.names, plan.daemon, setup, self._settings.ring_bytes)
+        return TemplatePlan(
+            plan.start_method,
+            os.getpid(),
+            plan.names,
+            plan.daemon,
+            setup,
+            self._settings.ring_bytes,
+            own_memory()[0],
+        )
+
+
+def _adopt(lease: LeaseId, told: bytes) -> Any:
+    from distpool.objects.results import adopt  # what few programs need
+
+    return adopt(lease, told)
 
 
 def _log_levels() -> dict[str, int]:

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from typing import Any
 
-from distpool.runtime.interrupts import Deferral
+from distpool.interrupts import Deferral
 
 _RLock: Any = _thread.RLock
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from distpool.config import Settings
 from distpool.ids import CLIENT, HEAD, LAUNCHER, NODE, Address, GroupId, LeaseId, NodeId
+from distpool.interrupts import deferred
 from distpool.logic.outbox import Completion
 from distpool.protocol.messages import (
     Death,
@@ -38,11 +39,11 @@ from distpool.roles.head import HeadRole
 from distpool.roles.node import NodeRole
 from distpool.roles.role import Role
 from distpool.runtime.handles import Wait
-from distpool.runtime.interrupts import deferred
 from distpool.runtime.launcher import Launcher
 from distpool.runtime.notices import Notice, handle_log_record, log_note
 from distpool.runtime.output import Outputs, show
 from distpool.runtime.peeks import Peeks
+from distpool.runtime.store_lanes import StoreLanes
 from distpool.transport.lanes import Lane
 
 Command = tuple[Callable[..., None], tuple[Any, ...]]
@@ -70,7 +71,8 @@ class Loop:
         self.lanes: dict[LeaseId, Lane] = {}
         self._epoll = select.epoll()
         self._outputs = Outputs(settings.flush_part_after_s, self._epoll, self._show)
-        self.launcher = Launcher(settings, self.lanes, wait, self._forget, self._outputs.open)
+        self._store_lanes = StoreLanes(self._epoll)
+        self.launcher = Launcher(settings, self.lanes, wait, self._forget, self._outputs.open, self._store_lanes.open)
         self.mailbox: deque[Command] = deque()
         self.completions: deque[Completion | Notice] = deque()
         self._settings = settings
@@ -120,6 +122,7 @@ class Loop:
                 self._peek(lease, now)
         if self._outputs.flush_at:
             self._outputs.flush_parts(now)
+        self._store_lanes.cool(now)
         while self.mailbox:
             function, args = self.mailbox.popleft()
             function(*args)
@@ -173,6 +176,7 @@ class Loop:
         for lane in self.lanes.values():
             lane.close()
         self._outputs.close()
+        self._store_lanes.close()
         self.lanes.clear()
         self.launcher.close_after_fork()
 
@@ -188,6 +192,8 @@ class Loop:
         due = [*self._peeks.due.values(), *self._outputs.flush_at.values()]
         if self._wake_at is not None:
             due.append(self._wake_at)
+        if (cool_at := self._store_lanes.cool_at()) is not None:
+            due.append(cool_at)
         if due:
             remaining_s = max(0.0, min(due) - time.monotonic())
             timeout_s = remaining_s if timeout_s is None else min(timeout_s, remaining_s)
@@ -210,6 +216,10 @@ class Loop:
             self._read_template(descriptor, now)
         elif descriptor in self._outputs.pipes:
             self._outputs.read(self._outputs.pipes[descriptor], now)
+        elif descriptor in self._store_lanes.leases:
+            # First what came before by the ring: a result may name what the worker drops now.
+            self._peek(self._store_lanes.leases[descriptor], now)
+            self._store_lanes.read(descriptor)
         elif descriptor in self._readers:
             lease = LeaseId(self._readers[descriptor])
             lane = self.lanes[lease]
@@ -267,6 +277,7 @@ class Loop:
             self._outputs.bury(lease),
         )
         self._peeks.forget(lease)
+        self._store_lanes.bury(lease)
         if lane.sock.fileno() in self._readers:
             self._forget(lane.sock.fileno())
         del self.lanes[lease]

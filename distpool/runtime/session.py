@@ -1,4 +1,4 @@
-"""The door between users' threads and the runtime: opens groups of workers, hands in calls, waits for their outcomes.
+"""The door between users' threads and the runtime: opens groups of workers (see `workers`), and ends with the last.
 
     facade ── pickles arguments ──► Workers.submit ── mailbox ──► loop ──► lanes ──► worker
     facade ◄── sink.deliver ◄── completions ◄──────────────────── loop ◄── ring  ◄── worker
@@ -12,44 +12,24 @@ import os
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from itertools import count
 from multiprocessing import util
-from typing import Any, Protocol
+from typing import Any
 
-from distpool.base_errors import ForeignProcess
 from distpool.config import SETTINGS
 from distpool.ids import GroupId
-from distpool.logic.calls import NO_OPTIONS, SCALAR_BYTES, Bundle, CallOptions, Entry, Outcome
-from distpool.logic.group import Group, GroupPlan, GroupState
-from distpool.protocol.messages import CallMode, OutcomeKind
-from distpool.runtime.arguments import Arguments
+from distpool.logic.group import GroupPlan
+from distpool.objects.stores import made_home
+from distpool.protocol.messages import OutcomeKind
 from distpool.runtime.handles import WorkerHandle
 from distpool.runtime.helm import Helm
-from distpool.runtime.interrupts import deferred
-from distpool.runtime.launcher import Crew, LaunchPlan
-from distpool.runtime.locks import Event
+from distpool.runtime.launcher import LaunchPlan
 from distpool.runtime.loop import Loop
-from distpool.runtime.main_view import MainView, view_of_main
-
-
-class Receiver(Protocol):
-    """A sink: who waits for a bundle's calls. Both methods run on the thread that holds the loop."""
-
-    def begin(self) -> bool:
-        """The calls are about to be sent; False if they were cancelled."""
-        ...
-
-    def put_back(self) -> None:
-        """The call waits again."""
-        ...
-
-    def deliver(self, first: int, outcomes: list[Outcome]) -> None:
-        """Calls `first` and following ended like this."""
-        ...
+from distpool.runtime.main_view import view_of_main
+from distpool.runtime.workers import OPEN_WORKERS, Workers, wait_briefly
 
 
 class Session:
@@ -108,6 +88,9 @@ class Session:
         with _changes:
             _forget(self)
         self.loop.close()
+        store = made_home()
+        if store is not None:
+            store.cool()
 
     def _wait_for_handle(self, is_done: Callable[[], bool], timeout_s: float | None) -> None:
         """What a handle waits for is told by a template, so it needs turns of the loop."""
@@ -116,7 +99,7 @@ class Session:
             remaining_s = None if deadline is None else deadline - time.monotonic()
             if remaining_s is not None and remaining_s <= 0:
                 return
-            self.wait(is_done, remaining_s, _wait_briefly)
+            self.wait(is_done, remaining_s, wait_briefly)
 
     def _crash(self, error: BaseException) -> None:
         for group in self.loop.client.groups.values():
@@ -125,180 +108,11 @@ class Session:
         self.loop.client.outbox.completions.clear()
 
 
-class Workers:
-    """One group of workers, as a facade uses it. Every method may be called from any thread."""
-
-    def __init__(self, session: Session, group: Group, crew: Crew, main: MainView, *, drains_at_exit: bool) -> None:
-        self._session = session
-        self._group = group
-        self._crew = crew
-        self.arguments = Arguments(main, session.functions, session.loop.client.functions)
-        self._incoming: deque[Bundle] = deque()
-        self._is_posted = False
-        self._gone = Event()
-        self.drains_at_exit = drains_at_exit
-        self.poke = session.helm.poke
-        """Send what was handed in, if nobody else is about to."""
-        _open_workers[id(self)] = self
-        group.on_gone = self._note_gone
-
-    # Calls ----------------------------------------------------------------------------------------------------------
-
-    def hand_in(
-        self,
-        function_id: Any,
-        mode: CallMode,
-        entries: list[Entry],
-        sink: Receiver,
-        first: int = 0,
-        options: CallOptions = NO_OPTIONS,
-        name: str = "",
-        chunksize: int = 1,
-    ) -> None:
-        """Hand in calls, whose outcomes go to the sink. `poke` sends them: a facade may hold a lock of its own here."""
-        sizes = [len(entry) for entry in entries if type(entry) is bytes]
-        entry_bytes = max(SCALAR_BYTES, sum(sizes) // len(sizes)) if sizes else SCALAR_BYTES
-        if self._session.is_foreign:
-            self._check_process()
-        self._incoming.append(Bundle(function_id, mode, entries, sink, first, entry_bytes, options, name, chunksize))
-        if not self._is_posted:
-            self._post_take_in()
-
-    def hand_in_call(
-        self, function_id: Any, call: bytes, sink: Receiver, options: CallOptions = NO_OPTIONS, name: str = ""
-    ) -> None:
-        """`hand_in` for one pickled call: the hot path of `submit` and `apply_async`."""
-        if self._session.is_foreign:
-            self._check_process()
-        self._incoming.append(Bundle(function_id, CallMode.CALL, (call,), sink, 0, len(call), options, name))
-        if not self._is_posted:
-            self._post_take_in()
-
-    def _post_take_in(self) -> None:
-        self._is_posted = True
-        try:
-            self._session.loop.post(self.take_in)
-        except BaseException:
-            self._is_posted = False  # an interrupt, perhaps before it was posted: whoever comes next does it
-            raise
-
-    def take_in(self) -> None:
-        """By whoever holds the loop: all that was handed in goes to the client role at once."""
-        self._is_posted = False
-        bundles = []
-        while self._incoming:
-            bundles.append(self._incoming.popleft())
-        if bundles:
-            self._session.loop.client.submit(self._group, bundles)
-
-    def look_again(self) -> None:
-        """See that a turn follows, after which whoever runs the loop looks whether it has what it waits for."""
-        self._post(_do_nothing)
-
-    def post(self, function: Callable[..., None], *args: Any) -> None:
-        """Have something done by whoever holds the loop."""
-        self._post(function, *args)
-
-    def wait(
-        self, is_done: Callable[[], bool], timeout_s: float | None, passively: Callable[[float | None], Any]
-    ) -> bool:
-        """Wait until `is_done()`; this thread runs the loop meanwhile if it can."""
-        self._check_process()
-        return self._session.wait(is_done, timeout_s, passively)
-
-    # Life -----------------------------------------------------------------------------------------------------------
-
-    @property
-    def state(self) -> GroupState:
-        return self._group.state
-
-    @property
-    def breaks(self) -> bool:
-        """The death of a worker ends all of them."""
-        return self._group.plan.breaks
-
-    @property
-    def broken(self) -> str:
-        """Why no call can run any more; empty while they can."""
-        return self._group.reason if self._group.is_broken() else ""
-
-    def is_open(self) -> bool:
-        """Calls can be handed in."""
-        return self._group.state is GroupState.OPEN
-
-    def is_over(self) -> bool:
-        """No call can run any more."""
-        return self._group.state not in (GroupState.OPEN, GroupState.CLOSING)
-
-    def is_owned_here(self) -> bool:
-        """This process made the group, and was not forked from the one that did."""
-        return not self._session.is_foreign
-
-    def handles(self) -> list[WorkerHandle]:
-        """The worker processes that live, oldest first."""
-        return list(self._crew.handles.values()) if self.is_owned_here() else []
-
-    def settle(self) -> None:
-        """Wait until what was handed in has been decided on, so that `handles` shows the workers that it needs."""
-        for _ in range(2):  # what is posted second is done in a turn after that of the first
-            done: list[bool] = []
-            self._post(done.append, True)
-            while not done and not self._session.is_foreign:
-                self._session.wait(lambda: bool(done), None, _wait_briefly)  # noqa: B023
-
-    def close(self) -> None:
-        """No more calls: workers end when all are done."""
-        self._post(self._session.loop.client.close, self._group)
-
-    def cancel_waiting(self) -> None:
-        """Cancel the calls that were not sent to a worker."""
-        self._post(self._session.loop.client.cancel_waiting, self._group)
-
-    def terminate(self, kind: OutcomeKind = OutcomeKind.TERMINATED, text: str = "the pool was terminated") -> None:
-        """End all calls and all workers."""
-        if self.is_owned_here() and not self._gone.is_set():
-            with deferred():  # the garbage collector calls this too, and only once
-                self._post(self._session.loop.client.terminate, self._group, kind, text)
-
-    def break_down(self, text: str) -> None:
-        """By whoever holds the loop, at rest: end all calls before anybody can hear of the reason."""
-        self._session.loop.client.terminate(self._group, OutcomeKind.BROKEN, text)
-        self.look_again()  # A turn tells of it.
-
-    def join(self, timeout_s: float | None = None) -> bool:
-        """Wait until no process of the group is left."""
-        if not self.is_owned_here():
-            return False
-        if not self._session.wait(self._gone.is_set, timeout_s, self._gone.wait):
-            return False
-        self._session.join()
-        return True
-
-    def _note_gone(self) -> None:
-        self._gone.set()
-        # No cycle is left, so that what the initializer's arguments hold is free when its pool is.
-        self._group.on_gone = _do_nothing
-        _open_workers.pop(id(self), None)
-
-    def _post(self, function: Callable[..., None], *args: Any) -> None:
-        self._check_process()
-        self._session.loop.post(function, *args)
-        self._session.helm.poke()
-
-    def _check_process(self) -> None:
-        if self._session.is_foreign:
-            raise ForeignProcess(
-                f"this pool belongs to process {self._session.pid}; process {os.getpid()} was forked from it and "
-                "cannot use it: make a pool in the process that uses it"
-            )
-
-
 Own = Callable[[Workers], object]
 """Takes what was opened; it is called with the helm held."""
 
 # The session of this process ------------------------------------------------------------------------------------------
 
-_open_workers: dict[int, Workers] = {}
 _current: list[Session] = []
 _changes = threading.RLock()
 
@@ -322,7 +136,7 @@ def open_workers(plan: GroupPlan, launch: LaunchPlan, own: Own, *, drains_at_exi
 
 def live_handles() -> list[WorkerHandle]:
     """The workers of all groups of this process."""
-    return [handle for workers in list(_open_workers.values()) for handle in workers.handles()]
+    return [handle for workers in list(OPEN_WORKERS.values()) for handle in workers.handles()]
 
 
 def _forget(session: Session) -> None:
@@ -338,7 +152,7 @@ def _after_fork_in_child() -> None:
         session.is_foreign = True
         session.loop.close_after_fork()
     _current.clear()
-    _open_workers.clear()
+    OPEN_WORKERS.clear()
     ENDING.clear()
 
 
@@ -352,17 +166,17 @@ def _drain_at_exit() -> None:
     ENDING.append(True)
     if issubclass(getattr(sys, "last_type", None) or Exception, KeyboardInterrupt):
         return
-    for workers in list(_open_workers.values()):
+    for workers in list(OPEN_WORKERS.values()):
         if workers.drains_at_exit:
             workers.close()
-    for workers in list(_open_workers.values()):
+    for workers in list(OPEN_WORKERS.values()):
         if workers.drains_at_exit:
             workers.join()
 
 
 def _terminate_at_exit() -> None:
     """Pools that were not closed end here."""
-    remaining = list(_open_workers.values())
+    remaining = list(OPEN_WORKERS.values())
     for workers in remaining:
         workers.terminate()
     for workers in remaining:
@@ -376,15 +190,6 @@ def wait_for_end(native_id: int | None) -> None:
     until = time.monotonic() + 0.05
     while os.path.exists(f"/proc/self/task/{native_id}") and time.monotonic() < until:
         time.sleep(0.0001)
-
-
-def _do_nothing() -> None:
-    pass
-
-
-def _wait_briefly(timeout_s: float | None) -> None:
-    """Another thread runs the loop; what a handle waits for has no event of its own, and takes a few milliseconds."""
-    time.sleep(0.001)
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -21,7 +21,8 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from distpool.ids import LeaseId
+from distpool.ids import LeaseId, StoreId
+from distpool.interrupts import disregard, let_in
 from distpool.protocol.codec import decode_template, encode
 from distpool.protocol.messages import (
     Death,
@@ -34,11 +35,10 @@ from distpool.protocol.messages import (
 )
 from distpool.runtime.descendants import children_of, kill_orphans
 from distpool.runtime.devices import adopt_orphans
-from distpool.runtime.interrupts import disregard, let_in
 from distpool.runtime.native_threads import limit_loaded_libraries
 from distpool.runtime.standard_descriptors import open_missing
-from distpool.runtime.worker import WorkerSetup
 from distpool.runtime.worker_process import WorkerProcess, import_main
+from distpool.runtime.worker_setup import WorkerSetup
 from distpool.transport.frames import receive_with_descriptors, send_frame
 from distpool.transport.ring import ring_size
 
@@ -58,9 +58,12 @@ class TemplatePlan(msgspec.Struct):
     daemon: bool
     setup: WorkerSetup
     ring_bytes: int
+    store_id: StoreId
 
 
-def run_template(plan: TemplatePlan, control: socket.socket, rings: int, *, lets_interrupts_in: bool) -> NoReturn:
+def run_template(
+    plan: TemplatePlan, control: socket.socket, rings: int, store: int, *, lets_interrupts_in: bool
+) -> NoReturn:
     """Serve until the driver says stop or is gone; never returns to the code that forked it.
 
     It was started with Ctrl-C held back, and may have to let it in.
@@ -68,7 +71,7 @@ def run_template(plan: TemplatePlan, control: socket.socket, rings: int, *, lets
     status = 1
     try:
         open_missing()
-        template = Template(plan, control, rings)
+        template = Template(plan, control, rings, store)
         template.leave_signals_to_driver()
         if lets_interrupts_in:
             let_in()
@@ -85,10 +88,11 @@ def run_template(plan: TemplatePlan, control: socket.socket, rings: int, *, lets
 class Template:
     """Starts and watches workers. It runs no user code but the import of `__main__`, and no threads."""
 
-    def __init__(self, plan: TemplatePlan, control: socket.socket, rings: int) -> None:
+    def __init__(self, plan: TemplatePlan, control: socket.socket, rings: int, store: int) -> None:
         self._plan = plan
         self._control = control
         self._rings = rings
+        self._store = store
         self._workers: dict[int, tuple[int, LeaseId]] = {}
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
@@ -153,7 +157,7 @@ class Template:
 
     def _obey(self) -> None:
         try:
-            frame, descriptors = receive_with_descriptors(self._control, 4)
+            frame, descriptors = receive_with_descriptors(self._control, 5)
         except ConnectionResetError:
             frame, descriptors = b"", []
         if not frame:
@@ -182,7 +186,7 @@ class Template:
     def _start(self, order: ForkWorker, *descriptors: int) -> None:
         plan = self._plan
         offset = order.slot * ring_size(plan.ring_bytes)
-        worker = WorkerProcess(plan.setup, descriptors, self._rings, offset)
+        worker = WorkerProcess(plan.setup, descriptors, self._rings, offset, (plan.store_id, self._store))
         name = f"{plan.worker_name}-{order.number}"
         worker.become(
             name, order.number, daemon=plan.daemon, start_method=plan.start_method, parent_pid=plan.driver_pid

@@ -13,11 +13,12 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-import msgspec
-
 from distpool.config import SETTINGS
 from distpool.ids import INLINE_FUNCTION, FunctionId
+from distpool.interrupts import disregard
 from distpool.logic.spinning import SpinPolicy
+from distpool.objects.refs import ObjectRef, noting_refs
+from distpool.objects.stores import Attached, get_value
 from distpool.protocol.codec import decode_lane, encode
 from distpool.protocol.messages import (
     CallMode,
@@ -33,9 +34,9 @@ from distpool.protocol.messages import (
     WorkerUnusable,
 )
 from distpool.roles.worker import ITEM_MODES, WorkerRole
-from distpool.runtime.interrupts import disregard
 from distpool.runtime.main_view import CallersMain
-from distpool.serialization.pickling import dumps, standard_dumps
+from distpool.runtime.worker_setup import WorkerSetup
+from distpool.serialization.buffers import parts_of, standard_parts
 from distpool.serialization.remote_errors import encode_failure, trace_of
 from distpool.transport.frames import DONT_WAIT, receive_frame, send_frame
 from distpool.transport.lanes import take_token
@@ -48,30 +49,10 @@ _CALL = int(CallMode.CALL)
 _PLAIN = frozenset({int, float, bool, type(None), str, bytes})
 
 
-class WorkerSetup(msgspec.Struct, frozen=True):
-    """What a worker needs before its first call. Under `fork` it is inherited; otherwise `pickled` holds (initializer,
-    initargs) and `main` the keys by which `__main__` is imported again under the standard rules."""
-
-    initializer: Callable[..., object] | None
-    initargs: tuple[Any, ...]
-    pickled: bytes | None = None
-    main: dict[str, Any] = {}
-    maybe_encoding_error: bool = False
-    """A result that cannot be pickled raises what it does with the standard Pool."""
-    breaks: bool = False
-    """As the standard Executor's workers do, end when arguments cannot be unpickled."""
-    extended_results: bool = False
-    """Results may be what only cloudpickle can pickle."""
-    interruptible: bool = True
-    """The driver does not ignore Ctrl-C, so its workers do not either."""
-    native_threads: int = 1
-    log_levels: dict[str, int] = {}
-
-
 class Worker:
     """Runs calls. Everything happens on the thread that calls `serve`."""
 
-    def __init__(self, sock: socket.socket, tokens: int, ring: Ring, setup: WorkerSetup) -> None:
+    def __init__(self, sock: socket.socket, tokens: int, ring: Ring, setup: WorkerSetup, attached: Attached) -> None:
         sock.setblocking(True)
         self._sock = sock
         self._tokens = tokens
@@ -83,7 +64,8 @@ class Worker:
         self._busy_ns = 0
         self._in_call = False
         self._is_copy = False
-        self._dump_result = partial(dumps, main=CallersMain()) if setup.extended_results else standard_dumps
+        self._attached = attached
+        self._dump_result = partial(parts_of, main=CallersMain()) if setup.extended_results else standard_parts
         os.register_at_fork(after_in_child=self._note_fork)
 
     def prepare(self, main_failure: BaseException | None) -> None:
@@ -98,9 +80,14 @@ class Worker:
             initializer, initargs = setup.initializer, setup.initargs
             if setup.pickled is not None:
                 initializer, initargs = pickle.loads(setup.pickled)
+            elif ObjectRef in map(type, initargs):
+                initargs = tuple(get_value(arg) if type(arg) is ObjectRef else arg for arg in initargs)
             if initializer is not None:
                 self._ring.items[0] = 1
                 initializer(*initargs)
+            del initializer, initargs
+            if self._attached.news:
+                self._attached.store().settle()
         except BaseException as error:
             self._send(WorkerUnusable(trace_of(error).encode()))
             if setup.breaks:
@@ -215,7 +202,11 @@ class Worker:
             kind, payload = self._run_call(piece, item)
             ended_ns = time.monotonic_ns()
             self._busy_ns += ended_ns - began_ns
+            if self._attached.news:
+                self._attached.store().settle()
             self._write(kind, payload)
+            if self._attached.dropped:
+                self._attached.store().flush()
             # Small results cannot fill half of the ring before it is time to tell anyway.
             if role.finished(ended_ns * 1e-9) or (len(payload) > SMALL_BYTES and self._ring.is_half_full()):
                 self._tell_news()
@@ -224,7 +215,13 @@ class Worker:
         """Claim and run many calls of one function, where each step counts. `load` makes (args, kwargs) of an item;
         without it, the item is the argument."""
         read, dumps, clock = os.read, pickle.dumps, time.monotonic_ns
-        tokens, role, plain = self._tokens, self._role, _PLAIN
+        tokens, role, plain, news, dropped = (
+            self._tokens,
+            self._role,
+            _PLAIN,
+            self._attached.news,
+            self._attached.dropped,
+        )
         write = self._ring.small_writer()
         tell_at = role.tell_at_ns()
         # Added to the clock it gives the time in calls: this worker does nothing else here.
@@ -251,6 +248,9 @@ class Worker:
                     kind = _VALUE
                 else:
                     kind, payload = self._succeeded(value)
+            if news:
+                args = kwargs = value = None
+                self._attached.store().settle()
             now = clock()
             if kind or len(payload) > SMALL_BYTES or not write(payload, now + busy_less_clock):
                 self._busy_ns = now + busy_less_clock
@@ -265,6 +265,8 @@ class Worker:
                 tell_at = role.tell_at_ns()
             else:
                 role.untold = True
+            if dropped:
+                self._attached.store().flush()
         self._busy_ns = clock() + busy_less_clock
 
     def _run_call(self, piece: Slice, item: Any) -> tuple[int, bytes]:
@@ -290,7 +292,12 @@ class Worker:
         if type(value) in _PLAIN:
             return _VALUE, pickle.dumps(value, 5)
         try:
-            return _VALUE, self._dump_result(value)
+            parts, refs = noting_refs(self._dump_result, value)
+            if type(parts) is bytes and not refs:
+                return _VALUE, parts
+            return OutcomeKind.STORED, import_module("distpool.objects.results").store_result(
+                self._attached.store(), parts, refs
+            )
         except Exception as error:
             return OutcomeKind.ERROR, encode_failure(self._encoding_error(error, value))
         except BaseException as error:  # the value's own code wants to exit: it belongs to the call

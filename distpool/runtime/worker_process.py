@@ -11,12 +11,15 @@ from multiprocessing import process, spawn
 from typing import Any
 
 from distpool.config import SETTINGS
+from distpool.ids import StoreId
+from distpool.objects.stores import attach
 from distpool.protocol.codec import encode
 from distpool.protocol.messages import WorkerLogged
 from distpool.runtime.devices import adopt_orphans, die_with_parent
 from distpool.runtime.import_hook import when_imported
 from distpool.runtime.native_threads import limit_native_threads
-from distpool.runtime.worker import Worker, WorkerSetup
+from distpool.runtime.worker import Worker
+from distpool.runtime.worker_setup import WorkerSetup
 from distpool.transport.frames import send_frame
 from distpool.transport.ring import Ring
 
@@ -24,8 +27,11 @@ from distpool.transport.ring import Ring
 class WorkerProcess(process.BaseProcess):
     """One worker, as the standard library's machinery for child processes sees it."""
 
-    def __init__(self, setup: WorkerSetup, descriptors: tuple[int, ...], ring: int, ring_offset: int) -> None:
+    def __init__(
+        self, setup: WorkerSetup, descriptors: tuple[int, ...], ring: int, ring_offset: int, store: tuple[StoreId, int]
+    ) -> None:
         super().__init__()
+        self._store = store
         self._setup = setup
         self._descriptors = descriptors
         self._ring_place = (ring, ring_offset)
@@ -44,8 +50,9 @@ class WorkerProcess(process.BaseProcess):
         """Import `__main__` before this process becomes a pool's worker, as a spawned child does."""
         die_with_parent(self._template_pid)
         adopt_orphans()
-        lane, _, *streams = self._descriptors
+        lane, _, store_lane, *streams = self._descriptors
         self._sock = socket.socket(fileno=lane)
+        self._attached = attach(*self._store, socket.socket(fileno=store_lane), self._parent_pid)
         memory, offset = self._ring_place
         self._ring = Ring(memory, offset, SETTINGS.ring_bytes)
         os.close(memory)
@@ -65,7 +72,7 @@ class WorkerProcess(process.BaseProcess):
     def run(self) -> None:
         """Be ready, then serve until told to end."""
         signal.set_wakeup_fd(-1)
-        worker = Worker(self._sock, self._descriptors[1], self._ring, self._setup)
+        worker = Worker(self._sock, self._descriptors[1], self._ring, self._setup, self._attached)
         worker.prepare(self._main_failure)
         worker.serve()
 

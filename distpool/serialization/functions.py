@@ -13,7 +13,8 @@ from typing import Any
 
 from distpool.ids import INLINE_FUNCTION, FunctionId
 from distpool.protocol.messages import FunctionBlob
-from distpool.serialization.pickling import PICKLE_ERRORS, MainView, blame, extended_dumps, standard_dumps
+from distpool.serialization.buffers import Parts, extended_parts, standard_parts
+from distpool.serialization.pickling import PICKLE_ERRORS, MainView, blame, standard_dumps
 
 
 class FunctionTable:
@@ -44,18 +45,22 @@ class FunctionTable:
         return function_id
 
     def any(self, function: object) -> FunctionId:
-        """The id of any function, for calls whose items travel without it. Raises pickle's error."""
+        """The id of any function, for calls whose items travel without it; INLINE_FUNCTION for one that is large, as it
+        has large values with it, of which not every version is to be kept. Raises pickle's error."""
         function_id = self.named(function)
         if function_id != INLINE_FUNCTION:
             return function_id
         fresh = not isinstance(function, types.FunctionType)
+        blob: bytes | Parts
         try:
-            blob = standard_dumps(function) if fresh and self._main.complete else extended_dumps(function, self._main)
+            blob = standard_parts(function) if fresh and self._main.complete else extended_parts(function, self._main)
         except PICKLE_ERRORS as error:
             try:
-                blob = extended_dumps(function, self._main)
+                blob = extended_parts(function, self._main)
             except PICKLE_ERRORS:
                 raise blame(error, [("the function", function)], self._main) from None
+        if type(blob) is not bytes:
+            return INLINE_FUNCTION
         known = self._by_blob.get(blob)
         if known is None:
             known = self._by_blob[blob] = self._add(blob, name_of(function), fresh=fresh)

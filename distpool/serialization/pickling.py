@@ -7,7 +7,6 @@ value; such functions still use the worker's own module for their globals, so th
 from __future__ import annotations
 
 import copyreg
-import io
 import pickle
 import sys
 import types
@@ -17,12 +16,20 @@ from importlib import import_module
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Protocol
 
+from distpool.serialization.reducers import reducers
+
 SCALARS = frozenset({int, float, bool, type(None), complex})
 """Types whose pickles are small, run no user code and cannot fail."""
 
 SHORT_TEXT = 256
 PICKLE_ERRORS = (pickle.PicklingError, AttributeError, TypeError)
 _PROTOCOL = 5
+
+Write = Callable[[bytes], object]
+"""Takes a pickle, in one piece or several."""
+
+Leave = Callable[[pickle.PickleBuffer], bool]
+"""Told of each buffer; False says that it leaves the pickle."""
 
 
 class MainView(Protocol):
@@ -42,33 +49,50 @@ def is_scalar(value: object) -> bool:
     return kind in SCALARS or (kind is str and len(value) <= SHORT_TEXT)  # type: ignore[arg-type]
 
 
+class _File:
+    """What a pickler writes to."""
+
+    __slots__ = ("write",)
+
+    def __init__(self, write: Write) -> None:
+        self.write = write
+
+
 class StandardPickler(pickle.Pickler):
     """The C pickler with multiprocessing's reducers, as ForkingPickler, but without a ChainMap's slow look-ups."""
 
-    _merged: tuple[int, int, dict[type, Any]] = (0, 0, {})
+    _merged: tuple[int, int, bool, dict[type, Any]] = (0, 0, False, {})
 
-    def __init__(self, file: io.BytesIO) -> None:
-        super().__init__(file, _PROTOCOL)
+    def __init__(self, file: Any, leave: Leave | None = None) -> None:
+        super().__init__(file, _PROTOCOL, buffer_callback=leave)
         extra = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
-        copied, added, table = StandardPickler._merged
-        if copied != len(copyreg.dispatch_table) or added != len(extra):
-            table = {**copyreg.dispatch_table, **extra}
-            StandardPickler._merged = (len(copyreg.dispatch_table), len(extra), table)
+        copied, added, has_arrays, table = StandardPickler._merged
+        if copied != len(copyreg.dispatch_table) or added != len(extra) or has_arrays != ("numpy" in sys.modules):
+            table = {**reducers(), **copyreg.dispatch_table, **extra}
+            StandardPickler._merged = (len(copyreg.dispatch_table), len(extra), "numpy" in sys.modules, table)
         self.dispatch_table = table
+
+
+def standard_pickler(write: Write, leave: Leave | None = None) -> pickle.Pickler:
+    return StandardPickler(_File(write), leave)
 
 
 def standard_dumps(value: object) -> bytes:
     """Pickle as multiprocessing does. Raises what pickle raises."""
-    file = io.BytesIO()
-    StandardPickler(file).dump(value)
-    return file.getvalue()
+    pieces: list[bytes] = []
+    standard_pickler(pieces.append).dump(value)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def extended_pickler(write: Write, main: MainView, leave: Leave | None = None) -> pickle.Pickler:
+    return _by_value_pickler()(_File(write), main, leave)
 
 
 def extended_dumps(value: object, main: MainView) -> bytes:
     """Pickle, by value what the worker could not find. Raises what cloudpickle raises."""
-    file = io.BytesIO()
-    _by_value_pickler()(file, main).dump(value)
-    return file.getvalue()
+    pieces: list[bytes] = []
+    extended_pickler(pieces.append, main).dump(value)
+    return b"".join(pieces)
 
 
 def dumps(value: object, main: MainView) -> bytes:
@@ -158,27 +182,28 @@ def _is_picklable(value: object, main: MainView) -> bool:
 
 # By value -------------------------------------------------------------------------------------------------------------
 
-_pickler_class: list[Callable[[io.BytesIO, MainView], pickle.Pickler]] = []
+_MakePickler = Callable[[Any, MainView, Leave | None], pickle.Pickler]
+_pickler_class: list[_MakePickler] = []
 
 
-def _by_value_pickler() -> Callable[[io.BytesIO, MainView], pickle.Pickler]:
+def _by_value_pickler() -> _MakePickler:
     """The class is made at first use: cloudpickle takes 20 ms to import, and most programs never need it."""
     if not _pickler_class:
         _pickler_class.append(_make_by_value_pickler())
     return _pickler_class[0]
 
 
-def _make_by_value_pickler() -> Callable[[io.BytesIO, MainView], pickle.Pickler]:
+def _make_by_value_pickler() -> _MakePickler:
     cloudpickle = import_module("cloudpickle")
     base: Any = cloudpickle.Pickler
 
     class ByValuePickler(base):  # type: ignore[misc]
         """cloudpickle, but by reference what the worker has, and with the worker's module as a function's globals."""
 
-        dispatch_table: Any = ChainMap(ForkingPickler._extra_reducers, base.dispatch_table)  # type: ignore[attr-defined]  # noqa: RUF012
-
-        def __init__(self, file: io.BytesIO, main: MainView) -> None:
-            super().__init__(file, _PROTOCOL)
+        def __init__(self, file: Any, main: MainView, leave: Leave | None) -> None:
+            # First, as it is looked up there.
+            self.dispatch_table = ChainMap(ForkingPickler._extra_reducers, reducers(), base.dispatch_table)  # type: ignore[attr-defined]
+            super().__init__(file, _PROTOCOL, leave)
             self._main = main
 
         def reducer_override(self, value: Any) -> Any:

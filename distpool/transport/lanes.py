@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import socket
 from collections import deque
+from collections.abc import Callable
+from typing import Any
 
 from distpool.base_errors import ProtocolError
 from distpool.protocol.codec import decode_lane, encode
@@ -26,6 +28,7 @@ from distpool.transport.frames import receive_frame, send_frame
 from distpool.transport.ring import Ring
 
 _TOKEN = 8
+_ERROR = int(OutcomeKind.ERROR)
 
 
 def make_tokens() -> int:
@@ -45,11 +48,13 @@ def take_token(tokens: int) -> bool:
 class Lane:
     """Owned by whoever holds the loop."""
 
-    def __init__(self, sock: socket.socket, tokens: int, ring: Ring) -> None:
+    def __init__(self, sock: socket.socket, tokens: int, ring: Ring, adopt: Callable[[bytes], Any]) -> None:
+        """`adopt` takes what is told of a result in the store, and gives what stands for it from then on."""
         sock.setblocking(False)
         self.sock = sock
         self.tokens = tokens
         self.ring = ring
+        self._adopt = adopt
         self.is_at_end = False
         self._unsent: deque[tuple[Message, int]] = deque()
         self._large: deque[bytes] = deque()
@@ -152,8 +157,12 @@ class Lane:
         if not outcomes and not stopped:
             return None
         for position, (kind, payload) in enumerate(outcomes):
-            if kind == OutcomeKind.FRAME:
-                outcomes[position] = self._large_outcome(payload)
+            if kind > _ERROR:
+                if kind == OutcomeKind.FRAME:
+                    kind, payload = self._large_outcome(payload)
+                if kind == OutcomeKind.STORED:
+                    payload = self._adopt(payload)
+                outcomes[position] = kind, payload
         busy_ns, self._busy_ns = self._busy_ns, self.ring.busy_ns()
         return CallsDone(outcomes, (self._busy_ns - busy_ns) / 1e9, stopped)
 

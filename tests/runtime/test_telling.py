@@ -8,9 +8,11 @@ import time
 
 import pytest
 
-from distpool.ids import INLINE_FUNCTION
+from distpool.ids import INLINE_FUNCTION, StoreId
+from distpool.objects.stores import Attached
 from distpool.protocol.messages import CallMode, CallsFinished, ExitWorker, RunCalls, Slice
-from distpool.runtime.worker import Worker, WorkerSetup
+from distpool.runtime.worker import Worker
+from distpool.runtime.worker_setup import WorkerSetup
 from distpool.transport import lanes
 from distpool.transport.lanes import Lane, make_tokens
 from distpool.transport.pairs import socket_pair
@@ -43,8 +45,10 @@ def working(kind):
     os.close(memory)
     ours, theirs = socket_pair()
     tokens = make_tokens()
-    lane = Lane(ours, tokens, rings[0])
-    worker = Worker(theirs, os.dup(tokens), rings[1], WorkerSetup(None, ()))
+    lane = Lane(ours, tokens, rings[0], bytes)
+    worker = Worker(
+        theirs, os.dup(tokens), rings[1], WorkerSetup(None, ()), Attached(StoreId(1), -1, theirs, os.getpid())
+    )
     thread = threading.Thread(target=worker.serve)
     thread.start()
     try:

@@ -71,7 +71,7 @@ def pair() -> Iterator[tuple[Lane, PlayedWorker]]:
     os.ftruncate(memory, ring_size(RING_BYTES))
     ours, theirs = socket_pair()
     tokens = make_tokens()
-    lane = Lane(ours, tokens, Ring(memory, 0, RING_BYTES))
+    lane = Lane(ours, tokens, Ring(memory, 0, RING_BYTES), bytes)
     worker = PlayedWorker(theirs, os.dup(tokens), Ring(memory, 0, RING_BYTES))
     os.close(memory)
     yield lane, worker
@@ -384,7 +384,7 @@ def test_a_closed_lane_lets_go_of_everything(pair: Any):
     memory = os.memfd_create("ring")
     os.ftruncate(memory, ring_size(RING_BYTES))
     ours, theirs = socket_pair()
-    lane = Lane(ours, make_tokens(), Ring(memory, 0, RING_BYTES))
+    lane = Lane(ours, make_tokens(), Ring(memory, 0, RING_BYTES), bytes)
     os.close(memory)
     lane.close()
     assert theirs.recv(10) == b""

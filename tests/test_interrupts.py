@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from distpool.runtime import interrupts
-from distpool.runtime.interrupts import Deferral, deferred
+from distpool import interrupts
+from distpool.interrupts import Deferral, deferred
 
 
 def patient():

@@ -1,0 +1,131 @@
+"""Arguments that need the store: a small pickle says where the rest of them lies, and a claim keeps that."""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any
+
+from distpool.base_errors import ObjectLost
+from distpool.logic.stock import HolderKind
+from distpool.objects.apart import pickle_apart
+from distpool.objects.home import Hold, Home
+from distpool.objects.known import Key, Known
+from distpool.objects.refs import ObjectRef
+from distpool.objects.segments import Piece
+from distpool.objects.shelf import lost_text
+from distpool.objects.stores import get_value, load_object
+from distpool.serialization.buffers import Parts
+from distpool.store.addresses import address_of
+from distpool.store.memory import Buffer
+
+_RECENT = 16
+
+
+class Claim:
+    """The objects of one call: held while the call waits, and pinned while a worker has it."""
+
+    def __init__(self, home: Home, holds: list[Hold], refs: list[ObjectRef]) -> None:
+        self._home = home
+        self._holds = holds
+        self._refs = refs
+        self._pins: list[Hold | None] = []
+
+    def sent(self) -> None:
+        """A worker gets the call, and may look at them at any time."""
+        self._pins = [self._home.hold(hold.id, HolderKind.CALL) for hold in self._holds]
+
+    def waits(self) -> None:
+        """It was taken back before it began."""
+        self._pins = []
+
+
+class ClaimedPickle:
+    """The pickled arguments of one call, and what they need."""
+
+    __slots__ = ("claim", "pickled")
+
+    def __init__(self, pickled: bytes, claim: Claim) -> None:
+        self.pickled = pickled
+        self.claim = claim
+
+
+class ByValue:
+    """A ref that arrives as its value."""
+
+    def __init__(self, ref: ObjectRef) -> None:
+        self.ref = ref
+
+    def __reduce__(self) -> Any:
+        ref = self.ref
+        return load_object, (ref.store_id, ref.id, ref.offset, ref.home_pid)
+
+
+def by_value(home: Home, values: Iterable[Any], taken: list[ObjectRef]) -> list[Any]:
+    """The values, with a stand-in for each ref; `taken` gets those refs. Raises what getting a value of another store
+    raises."""
+    result = []
+    for value in values:
+        if type(value) is ObjectRef:
+            if value.store_id == home.id:
+                taken.append(value)
+                value = ByValue(value)
+            else:
+                value = get_value(value)
+        result.append(value)
+    return result
+
+
+def claimed(home: Home, parts: Parts | bytes, taken: list[ObjectRef], named: list[ObjectRef], known: Known) -> Any:
+    """Store what is large; the small pickle and the claim. Raises StoreFull and ObjectLost."""
+    holds: list[Hold] = []
+    for ref in {*taken, *named}:
+        if ref.store_id == home.id:
+            hold = home.hold(ref.id) if ref._hold is not None else None
+            if hold is None:
+                raise ObjectLost(lost_text(ref.id, ref.home_pid))
+            holds.append(hold)
+    if type(parts) is bytes:
+        return ClaimedPickle(parts, Claim(home, holds, named))
+    recipe = home.keep(parts, known)  # type: ignore[arg-type]
+    return ClaimedPickle(pickle_apart(recipe, home.id, home.pid), Claim(home, [*holds, *recipe.holds], named))
+
+
+class Recent(Known):
+    """What was stored last of the arguments of other calls and still is there. It may have changed since then, so it is
+    compared: that is quicker than to store it again, and takes no memory."""
+
+    def __init__(self, home: Home) -> None:
+        super().__init__()
+        self._home = home
+        self._recent: OrderedDict[Key, tuple[Piece, weakref.ref[Hold]]] = OrderedDict()
+
+    def find(self, key: Key) -> tuple[Piece, Any] | None:
+        found = self._recent.get(key)
+        if found is None:
+            return None
+        piece, kept = found
+        hold = kept()
+        if hold is None or not self._is_same(key, piece):
+            del self._recent[key]
+            return None
+        self._recent.move_to_end(key)
+        return piece, hold
+
+    def add(self, key: Key, piece: Piece, hold: Any, buffer: Buffer) -> None:
+        self._recent[key] = (piece, weakref.ref(hold))
+        while len(self._recent) > _RECENT:
+            self._recent.popitem(last=False)
+
+    def _is_same(self, key: Key, piece: Piece) -> bool:
+        address, size = key
+        object_id, offset, start, _ = piece
+        pin = self._home.pin(object_id, offset)
+        view = self._home.memory.mappings.view(offset, start + size, pin.end, readonly=True)
+        stored = address_of(view) + start
+        differs: int = ctypes.CDLL(None).memcmp(
+            ctypes.c_void_p(address), ctypes.c_void_p(stored), ctypes.c_size_t(size)
+        )
+        return not differs

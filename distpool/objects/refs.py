@@ -1,0 +1,93 @@
+"""`ObjectRef`, the small handle that names a value in a store, and where the refs of a pickle are noted."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from distpool.ids import ObjectId, StoreId
+from distpool.logic.stock import size_text
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+
+Result = TypeVar("Result")
+
+
+class ObjectRef:
+    """The handle of a value that `distpool.put` has stored. Pass it like any value, or wait for it with `await`.
+
+    An argument of a call that is a ref itself arrives as the value; one inside another value stays a ref. The value is
+    kept for as long as any process has a ref to it, and freed with the last one.
+    """
+
+    __slots__ = ("__weakref__", "_hold", "home_pid", "id", "offset", "size", "store_id")
+
+    def __init__(self, store_id: StoreId, object_id: ObjectId, offset: int, size: int, home_pid: int) -> None:
+        self.store_id = store_id
+        self.id = object_id
+        self.offset = offset
+        self.size = size
+        """Bytes that the value takes in the store."""
+        self.home_pid = home_pid
+        self._hold: Any = None
+
+    def future(self) -> Future[Any]:
+        """A `concurrent.futures.Future` of the value, as `get` gives it."""
+        from concurrent.futures import Future  # not every program that has refs needs it
+
+        future: Future[Any] = Future()
+        try:
+            future.set_result(_stores().get_value(self))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def __await__(self) -> Iterator[Any]:
+        from asyncio import wrap_future
+
+        return wrap_future(self.future()).__await__()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ObjectRef) and (self.store_id, self.id) == (other.store_id, other.id)
+
+    def __hash__(self) -> int:
+        return hash((self.store_id, self.id))
+
+    def __repr__(self) -> str:
+        return f"<ObjectRef {self.id} of process {self.home_pid}, {size_text(self.size)}>"
+
+    def __reduce__(self) -> Any:
+        noted = getattr(_noted, "refs", None)
+        if noted is not None:
+            noted.append(self)
+        return restore_ref, (self.store_id, self.id, self.offset, self.size, self.home_pid)
+
+
+def restore_ref(store_id: StoreId, object_id: ObjectId, offset: int, size: int, home_pid: int) -> ObjectRef:
+    """Where a ref arrives: it holds its object, if the store can be reached from here and still has it."""
+    ref = ObjectRef(store_id, object_id, offset, size, home_pid)
+    ref._hold = _stores().hold(ref)
+    return ref
+
+
+def noting_refs(dump: Callable[..., Result], *args: Any) -> tuple[Result, list[ObjectRef]]:
+    """`dump(*args)`, which pickles, and the refs that are in its pickle."""
+    before = getattr(_noted, "refs", None)
+    refs: list[ObjectRef] = []
+    _noted.refs = refs
+    try:
+        return dump(*args), refs
+    finally:
+        _noted.refs = before
+
+
+_noted = threading.local()
+
+
+def _stores() -> Any:
+    """What this process can reach; the module imports this one."""
+    return import_module("distpool.objects.stores")

@@ -1,0 +1,43 @@
+"""Results that are not all in their pickle, from the worker that makes them to the caller that opens them."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import msgspec
+
+from distpool.ids import LeaseId
+from distpool.objects.apart import pickle_apart
+from distpool.objects.lending import Lending
+from distpool.objects.refs import ObjectRef
+from distpool.objects.stores import home
+from distpool.protocol.messages import StoredResult
+from distpool.serialization.buffers import Parts
+
+
+def store_result(store: Any, parts: Parts | bytes, refs: list[ObjectRef]) -> bytes:
+    """In the worker: what is told of a result, which is in its store from now on. Raises StoreFull."""
+    named = [ref.id for ref in refs if ref.store_id == store.id]
+    if type(parts) is bytes:
+        return msgspec.msgpack.encode(StoredResult(parts, [], named))
+    recipe = store.keep(parts)
+    made = [store.give_away(hold) for hold in recipe.holds]
+    return msgspec.msgpack.encode(StoredResult(pickle_apart(recipe, store.id, store.home_pid), made, named))
+
+
+class StoredValue:
+    """At the caller: a result that nobody has opened yet. Its objects are freed if nobody ever does."""
+
+    def __init__(self, pickled: bytes, holds: list[Any]) -> None:
+        self._pickled = pickled
+        self._holds = holds
+
+    def load(self) -> Any:
+        return pickle.loads(self._pickled)
+
+
+def adopt(lease: LeaseId, told: Any) -> StoredValue:
+    """A result was told of: its objects are this process's from now on."""
+    result = msgspec.msgpack.decode(told, type=StoredResult)
+    return StoredValue(result.pickled, Lending(home(), lease).adopt(result.made, result.named))

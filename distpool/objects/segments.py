@@ -1,0 +1,262 @@
+"""How one object lies in a store's memory: a header, and then what is large of a value, each part aligned.
+
+A value is a recipe: the stream of its pickle, in which a large `bytes` is a piece of a segment, and the pieces that are
+its buffers. A value that was put has its recipe in its own segment; that of a call travels with the call.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from distpool.ids import ObjectId
+from distpool.objects.known import Known
+from distpool.serialization.buffers import LARGE_BYTES, Parts
+from distpool.store.addresses import address_of
+from distpool.store.memory import Buffer, Memory
+
+_MAGIC = b"distpool"
+_HEADER = struct.Struct("<8sQQQ")
+"""Magic, the object's id, where its own recipe begins, and how long that is (0: it has none)."""
+
+_ALIGNED = 64
+
+
+class Piece(NamedTuple):
+    """`size` bytes from `start` in the segment of an object, which lies at `offset` in the memory."""
+
+    object: ObjectId
+    offset: int
+    start: int
+    size: int
+
+
+class Room(NamedTuple):
+    """Memory for a new object; `hold` keeps it."""
+
+    object: ObjectId
+    offset: int
+    warm: int
+    hold: Any
+
+
+Allocate = Callable[[int], Room]
+
+
+class Recipe(NamedTuple):
+    """A value whose large parts lie in the store; `holds` keep them."""
+
+    stream: list[bytes | Piece]
+    buffers: list[Piece]
+    holds: list[Any]
+
+
+def write_value(parts: Parts, memory: Memory, allocate: Allocate, known: Known) -> Recipe:
+    """Store what is large of a value, as one object, but for what is known; the recipe."""
+    stream: list[Any] = []
+    buffers: list[Any] = []
+    holds: list[Any] = []
+    new: list[tuple[list[Any], int, tuple[int, int], Buffer]] = []
+    planned: dict[tuple[int, int], int] = {}
+    same: list[tuple[list[Any], int, int]] = []
+    for into, part, is_large in _all_parts(parts, stream, buffers):
+        if not is_large:
+            into.append(part)
+            continue
+        key = (address_of(part), len(part))
+        found = known.find(key)
+        if found is not None:
+            into.append(found[0])
+            holds.append(found[1])
+        elif key in planned:
+            same.append((into, len(into), planned[key]))
+            into.append(None)
+        else:
+            planned[key] = len(new)
+            new.append((into, len(into), key, part))
+            into.append(None)
+    if new:
+        starts, size = _lay_out([part for *_, part in new])
+        room = allocate(size)
+        _write(memory, room, 0, 0, starts, [part for *_, part in new])
+        holds.append(room.hold)
+        for start, (into, position, key, part) in zip(starts, new, strict=True):
+            into[position] = piece = Piece(room.object, room.offset, start, len(part))
+            known.add(key, piece, room.hold, part)
+        for into, position, number in same:
+            first, at, *_ = new[number]
+            into[position] = first[at]
+    return Recipe(stream, buffers, list(dict.fromkeys(holds)))
+
+
+def write_object(parts: Parts | bytes, memory: Memory, allocate: Allocate) -> tuple[Room, int]:
+    """Store a value with its recipe, as one object: where, and its size."""
+    stream: list[Any] = []
+    buffers: list[Any] = []
+    contents: list[Buffer] = []
+    places: list[tuple[list[Any], int]] = []
+    for into, part, is_large in _all_parts(parts, stream, buffers):
+        if is_large:
+            places.append((into, len(into)))
+            contents.append(part)
+        into.append(part)
+    starts, end = _lay_out(contents)
+    for (into, position), start, content in zip(places, starts, contents, strict=True):
+        into[position] = (start, len(content))
+    recipe = pickle.dumps((stream, buffers), 5)
+    size = end + len(recipe)
+    room = allocate(size)
+    _write(memory, room, end, len(recipe), [*starts, end], [*contents, recipe])
+    return room, size
+
+
+def read_recipe(memory: Memory, object_id: ObjectId, offset: int) -> Recipe | None:
+    """That of an object that was put; None when it does not lie there."""
+    magic, found, start, size = _HEADER.unpack(memory.read(offset, _HEADER.size))
+    if magic != _MAGIC or found != object_id or not size:
+        return None
+    stream, buffers = pickle.loads(memory.read(offset + start, size))
+    return Recipe(
+        [part if type(part) is bytes else Piece(object_id, offset, *part) for part in stream],
+        [Piece(object_id, offset, *part) for part in buffers],
+        [],
+    )
+
+
+def lies_there(memory: Memory, object_id: ObjectId, offset: int) -> bool:
+    """Whether the memory there is this object's."""
+    magic, found, _, _ = _HEADER.unpack(memory.read(offset, _HEADER.size))
+    return bool(magic == _MAGIC and found == object_id)
+
+
+class Pin(Protocol):
+    """Keeps an object where it is."""
+
+    def end(self) -> None:
+        """Not any more."""
+        ...
+
+
+class Store(Protocol):
+    """What a value is loaded from."""
+
+    @property
+    def memory(self) -> Memory: ...
+
+    def pin(self, object_id: ObjectId, offset: int) -> Pin:
+        """See that the object is in memory, and stays. Raises ObjectLost when it is gone."""
+        ...
+
+
+def load(recipe: Recipe, store: Store, *, readonly: bool = False) -> Any:
+    """The value. Its buffers are the segments' memory; `bytes` and what else has memory of its own are copied."""
+    ends: dict[tuple[ObjectId, int], int] = {}
+    for object_id, offset, start, size in recipe.buffers:
+        ends[object_id, offset] = max(start + size, ends.get((object_id, offset), 0))
+    segments = {}
+    for (object_id, offset), end in ends.items():
+        pin = store.pin(object_id, offset)
+        try:
+            segments[object_id] = store.memory.mappings.view(offset, end, pin.end, readonly=readonly)
+        except BaseException:
+            pin.end()
+            raise
+    buffers = [segments[object_id][start : start + size] for object_id, _, start, size in recipe.buffers]
+    del segments
+    if len(recipe.stream) == 1 and type(recipe.stream[0]) is bytes:
+        return pickle.loads(recipe.stream[0], buffers=buffers)
+    pins: list[Pin] = []
+    places = {(part.object, part.offset) for part in recipe.stream if not isinstance(part, bytes)}
+    try:
+        pins += [store.pin(object_id, offset) for object_id, offset in places]
+        return pickle.Unpickler(_StreamReader(recipe.stream, store.memory), buffers=buffers).load()
+    finally:
+        for pin in pins:
+            pin.end()
+
+
+class _StreamReader:
+    """A pickle's stream as a file: its small parts are here, the large ones are read from the memory into place."""
+
+    def __init__(self, stream: Sequence[bytes | Piece], memory: Memory) -> None:
+        self._rest = list(reversed(stream))
+        self._part: Any = b""
+        self._at = 0
+        self._memory = memory
+
+    def read(self, size: int) -> bytes:
+        target = bytearray(size)
+        return bytes(target[: self.readinto(target)])
+
+    def readline(self) -> bytes:
+        """Only opcodes of old protocols ask for it, and they are not written."""
+        line = bytearray()
+        while not line.endswith(b"\n") and (byte := self.read(1)):
+            line += byte
+        return bytes(line)
+
+    def readinto(self, target: bytearray | memoryview) -> int:
+        view = memoryview(target)
+        done = 0
+        while done < len(view):
+            size = len(self._part) if type(self._part) is bytes else self._part.size
+            count = min(len(view) - done, size - self._at)
+            if not count:
+                if not self._rest:
+                    break
+                self._part, self._at = self._rest.pop(), 0
+                continue
+            into = view[done : done + count]
+            if type(self._part) is bytes:
+                into[:] = self._part[self._at : self._at + count]
+            else:
+                self._memory.read_into(self._part.offset + self._part.start + self._at, into)
+            self._at += count
+            done += count
+        return done
+
+
+def _all_parts(parts: Parts | bytes, stream: list[Any], buffers: list[Any]) -> Any:
+    """(the list where it belongs, the part, whether it leaves the pickle)"""
+    if type(parts) is bytes:
+        yield stream, parts, False
+        return
+    small: list[bytes] = []
+    for part in parts.stream:  # type: ignore[union-attr]
+        if len(part) < LARGE_BYTES:
+            small.append(part)
+            continue
+        if small:
+            yield stream, b"".join(small), False
+            small = []
+        yield stream, part, True
+    if small:
+        yield stream, b"".join(small), False
+    for buffer in parts.buffers:  # type: ignore[union-attr]
+        yield buffers, buffer, True
+
+
+def _lay_out(contents: Sequence[Buffer]) -> tuple[list[int], int]:
+    """Where each begins in the segment, and where the last one ends."""
+    starts = []
+    end = _HEADER.size
+    for content in contents:
+        start = -(-end // _ALIGNED) * _ALIGNED
+        starts.append(start)
+        end = start + len(content)
+    return starts, end
+
+
+def _write(
+    memory: Memory, room: Room, recipe_at: int, recipe_bytes: int, starts: Sequence[int], contents: Sequence[Buffer]
+) -> None:
+    run: list[Buffer] = [_HEADER.pack(_MAGIC, room.object, recipe_at, recipe_bytes)]
+    end = _HEADER.size
+    for start, content in zip(starts, contents, strict=True):
+        if start > end:
+            run.append(bytes(start - end))
+        run.append(content)
+        end = start + len(content)
+    memory.write(room.offset, run, room.warm)

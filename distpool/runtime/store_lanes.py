@@ -1,0 +1,143 @@
+"""The workers' lanes to the store of this process: they ask for memory, and tell what they keep."""
+
+from __future__ import annotations
+
+import select
+import socket
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from distpool.base_errors import StoreFull
+from distpool.ids import LeaseId
+from distpool.objects.stores import home, made_home
+from distpool.protocol.codec import decode_store, encode
+from distpool.protocol.messages import (
+    AskStoreStats,
+    DropObjects,
+    HoldObjects,
+    MemoryReserved,
+    Message,
+    NameObjects,
+    ObjectsHeld,
+    ReserveMemory,
+    StoreRefused,
+    StoreStatsTold,
+)
+from distpool.transport.frames import DONT_WAIT, receive_frame, send_frame
+from distpool.transport.pairs import socket_pair
+
+if TYPE_CHECKING:
+    from distpool.objects.home import Home
+    from distpool.objects.lending import Lending
+
+
+class StoreLanes:
+    """Owned by whoever holds the loop."""
+
+    def __init__(self, epoll: select.epoll) -> None:
+        self.leases: dict[int, LeaseId] = {}
+        """By descriptor."""
+        self._socks: dict[LeaseId, socket.socket] = {}
+        self._epoll = epoll
+
+    def open(self, lease: LeaseId) -> socket.socket:
+        """The worker's end; it is the caller's to close."""
+        ours, theirs = socket_pair()
+        ours.setblocking(False)
+        self._socks[lease] = ours
+        self.leases[ours.fileno()] = lease
+        self._epoll.register(ours, select.EPOLLIN)
+        return theirs
+
+    def read(self, descriptor: int) -> None:
+        """Answer what was asked. What the worker told by its ring before was read."""
+        lease = self.leases[descriptor]
+        sock = self._socks[lease]
+        while True:
+            try:
+                frame = receive_frame(sock, DONT_WAIT)
+            except BlockingIOError:
+                return
+            except ConnectionResetError:
+                frame = b""
+            if not frame:
+                self._forget(lease)
+                return
+            answer = _answer(lease, decode_store(frame))
+            if answer is not None:
+                try:
+                    send_frame(sock, encode(answer))
+                except (BrokenPipeError, ConnectionResetError):
+                    continue  # It has ended, which is told elsewhere.
+
+    def bury(self, lease: LeaseId) -> None:
+        """The worker has ended, and all that it told was read."""
+        self._forget(lease)
+        store = made_home()
+        if store is not None:
+            _lending(store, lease).end()
+
+    def cool_at(self) -> float | None:
+        """When memory that is kept for the next objects is to be given back."""
+        store = made_home()
+        return None if store is None else store.cool_at()
+
+    def cool(self, now: float) -> None:
+        """Give it back if it is time."""
+        cool_at = self.cool_at()
+        if cool_at is not None and now >= cool_at:
+            store = made_home()
+            if store is not None:
+                store.cool()
+
+    def close(self) -> None:
+        """In a forked child: let go of the descriptors."""
+        for sock in self._socks.values():
+            sock.close()
+        self._socks.clear()
+        self.leases.clear()
+
+    def _forget(self, lease: LeaseId) -> None:
+        sock = self._socks.pop(lease, None)
+        if sock is not None:
+            self._epoll.unregister(sock)
+            del self.leases[sock.fileno()]
+            sock.close()
+
+
+def _answer(lease: LeaseId, message: Any) -> Message | None:
+    try:
+        return _serve(lease, message)
+    except (StoreFull, ValueError, TypeError, OSError) as error:  # the store's settings make no sense, say
+        number = getattr(message, "number", None)
+        if number is None:
+            raise
+        return StoreRefused(number, str(error))
+
+
+def _serve(lease: LeaseId, message: Any) -> Message | None:
+    store = home()
+    worker = _lending(store, lease)
+    match message:
+        case ReserveMemory(number, size):
+            room = worker.reserve(size)
+            return MemoryReserved(number, room.object, room.offset, room.warm)
+        case HoldObjects(number, objects):
+            return ObjectsHeld(number, worker.hold(objects))
+        case NameObjects(number, object_id, named):
+            worker.name(object_id, named)
+            return ObjectsHeld(number, [])
+        case DropObjects(objects, unwritten):
+            worker.drop(objects, unwritten=unwritten)
+            return None
+        case AskStoreStats(number):
+            return StoreStatsTold(number, list(msgspec.structs.astuple(store.stats())))
+        case other:
+            raise TypeError(f"a worker cannot tell the store {other!r}")
+
+
+def _lending(store: Home, lease: LeaseId) -> Lending:
+    lending: Lending = import_module("distpool.objects.lending").Lending(store, lease)
+    return lending

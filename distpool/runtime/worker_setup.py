@@ -1,0 +1,28 @@
+"""What a pool's workers need to know before their first call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+
+class WorkerSetup(msgspec.Struct, frozen=True):
+    """What a worker needs before its first call. Under `fork` it is inherited; otherwise `pickled` holds (initializer,
+    initargs) and `main` the keys by which `__main__` is imported again under the standard rules."""
+
+    initializer: Callable[..., object] | None
+    initargs: tuple[Any, ...]
+    pickled: bytes | None = None
+    main: dict[str, Any] = {}
+    maybe_encoding_error: bool = False
+    """A result that cannot be pickled raises what it does with the standard Pool."""
+    breaks: bool = False
+    """As the standard Executor's workers do, end when arguments cannot be unpickled."""
+    extended_results: bool = False
+    """Results may be what only cloudpickle can pickle."""
+    interruptible: bool = True
+    """The driver does not ignore Ctrl-C, so its workers do not either."""
+    native_threads: int = 1
+    log_levels: dict[str, int] = {}

@@ -1,0 +1,62 @@
+"""How values of a few types are pickled here, in addition to the standard library's ways."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+def reducers() -> dict[type, Callable[[Any], Any]]:
+    """By type, for those types whose libraries are imported."""
+    table: dict[type, Callable[[Any], Any]] = {memoryview: _reduce_view}
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and hasattr(numpy, "ndarray"):
+        table[numpy.ndarray] = _reduce_array
+    return table
+
+
+def _reduce_view(view: memoryview) -> Any:
+    """A memoryview arrives as one, of memory of its own."""
+    if len(view.format.lstrip("@")) != 1:
+        raise TypeError(f"cannot pickle a memoryview of the format {view.format!r}")
+    buffer = pickle.PickleBuffer(view if view.c_contiguous else view.tobytes())
+    return _rebuild_view, (buffer, view.format, view.shape)
+
+
+def _rebuild_view(buffer: Any, form: str, shape: tuple[int, ...]) -> memoryview:
+    flat = memoryview(buffer).cast("B")
+    if len(shape) == 1 or 0 in shape:
+        return flat.cast(form)  # type: ignore[call-overload,no-any-return]
+    return flat.cast(form, shape)  # type: ignore[call-overload,no-any-return]
+
+
+class _Exposed:
+    """Another array's memory as one that may be written to; nobody does."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+        self.__array_interface__ = {
+            "data": (array.__array_interface__["data"][0], False),
+            "shape": (array.nbytes,),
+            "typestr": "|u1",
+            "version": 3,
+        }
+
+
+def _reduce_array(array: Any) -> Any:
+    """An array that is read only arrives writable, as by pickle's default protocol; protocol 5 alone keeps it so."""
+    flags = array.flags
+    if flags.writeable or not flags.forc or array.dtype.hasobject or not array.nbytes:
+        return array.__reduce_ex__(5)
+    numpy = sys.modules["numpy"]
+    order = "C" if flags.c_contiguous else "F"
+    buffer = pickle.PickleBuffer(numpy.asarray(_Exposed(array)))
+    return _rebuild_array, (buffer, array.dtype, array.shape, order)
+
+
+def _rebuild_array(buffer: Any, dtype: Any, shape: tuple[int, ...], order: Any) -> Any:
+    from numpy import ndarray  # where an array is rebuilt it is imported anyway
+
+    return ndarray(shape, dtype, buffer, order=order)

@@ -1,0 +1,1 @@
+"""Shared memory for large values: where their bytes are written, mapped, and put on disk."""
