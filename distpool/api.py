@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from concurrent import futures as standard
+from functools import partial
 from typing import Any
 
 from distpool.objects.refs import ObjectRef, noting_refs
@@ -33,7 +34,7 @@ def put(value: object) -> ObjectRef:
     store = current()
     main = CallersMain() if hasattr(store, "home_pid") else view_of_main(_start_method())
     try:
-        parts, named = noting_refs(parts_of, value, main)
+        parts, named = noting_refs(partial(parts_of, main=main), value)
     except Exception as error:
         raise blame(error, [("the value", value)], main) from None
     return store.put(parts, named)

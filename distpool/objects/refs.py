@@ -61,9 +61,8 @@ class ObjectRef:
         return f"<ObjectRef {self.id} of process {self.home_pid}, {size_text(self.size)}>"
 
     def __reduce__(self) -> Any:
-        noted = getattr(_noted, "refs", None)
-        if noted is not None:
-            noted.append(self)
+        if _noted.refs is not None:
+            _noted.refs.append(self)
         return restore_ref, (self.store_id, self.id, self.offset, self.size, self.home_pid)
 
 
@@ -74,18 +73,23 @@ def restore_ref(store_id: StoreId, object_id: ObjectId, offset: int, size: int, 
     return ref
 
 
-def noting_refs(dump: Callable[..., Result], *args: Any) -> tuple[Result, list[ObjectRef]]:
-    """`dump(*args)`, which pickles, and the refs that are in its pickle."""
-    before = getattr(_noted, "refs", None)
+def noting_refs(dump: Callable[[Any], Result], value: Any) -> tuple[Result, list[ObjectRef]]:
+    """`dump(value)`, which pickles, and the refs that are in its pickle."""
+    noted = _noted
+    before = noted.refs
     refs: list[ObjectRef] = []
-    _noted.refs = refs
+    noted.refs = refs
     try:
-        return dump(*args), refs
+        return dump(value), refs
     finally:
-        _noted.refs = before
+        noted.refs = before
 
 
-_noted = threading.local()
+class _Noted(threading.local):
+    refs: list[ObjectRef] | None = None
+
+
+_noted = _Noted()
 
 
 def _stores() -> Any:

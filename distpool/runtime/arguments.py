@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from distpool.objects.refs import ObjectRef, noting_refs
 from distpool.objects.stores import home
 from distpool.protocol.messages import FunctionBlob
 from distpool.runtime.main_view import MainView
-from distpool.serialization.buffers import parts_of
+from distpool.serialization.buffers import Parts, parts_of
 from distpool.serialization.functions import FunctionTable
 from distpool.serialization.pickling import SCALARS, blame, is_scalar
 
@@ -36,6 +37,7 @@ class Arguments:
         self._main = main
         self._published = published
         self._functions = FunctionTable(main, ids, self._publish)
+        self._dump: Dump = partial(parts_of, main=main)
         self._recent: Known | None = None
 
     def pickle_call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Pickled]:
@@ -102,7 +104,7 @@ class Arguments:
         return self._functions.any(function)
 
     def _pickle(self, value: Any, with_values: Callable[[Replace], Any], known: Known | None) -> Pickled:
-        return _pickle(value, with_values, self._main, known or self._what_is_recent)
+        return _pickle(value, with_values, self._dump, known or self._what_is_recent)
 
     def _what_is_recent(self, store: Home) -> Known:
         if self._recent is None:
@@ -123,7 +125,7 @@ def pickle_initializer(
     def with_values(replace: Replace) -> Any:
         return initializer, tuple(replace(initargs))
 
-    pickled = _pickle((initializer, initargs), with_values, main, Known())
+    pickled = _pickle((initializer, initargs), with_values, partial(parts_of, main=main), Known())
     if type(pickled) is bytes:
         return pickled, None
     pickled.claim.sent()  # type: ignore[union-attr]
@@ -131,10 +133,10 @@ def pickle_initializer(
 
 
 def _pickle(
-    value: Any, with_values: Callable[[Replace], Any], main: MainView, known: Known | Callable[[Home], Known]
+    value: Any, with_values: Callable[[Replace], Any], dump: Dump, known: Known | Callable[[Home], Known]
 ) -> Pickled:
     """`with_values` makes the value again, with refs replaced; `known` has what was stored before."""
-    parts, refs = noting_refs(parts_of, value, main)
+    parts, refs = noting_refs(dump, value)
     if type(parts) is bytes and not refs:
         return parts
     claims = import_module("distpool.objects.claims")
@@ -142,11 +144,13 @@ def _pickle(
     taken: list[ObjectRef] = []
     if refs:
         value = with_values(lambda values: claims.by_value(store, values, taken))
-        parts, refs = noting_refs(parts_of, value, main)
+        parts, refs = noting_refs(dump, value)
     if not isinstance(known, Known):
         known = known(store)
     return claims.claimed(store, parts, taken, refs, known)  # type: ignore[no-any-return]
 
+
+Dump = Callable[[Any], bytes | Parts]
 
 Replace = Callable[[Iterable[Any]], list[Any]]
 """Gives values with stand-ins for those that are refs."""

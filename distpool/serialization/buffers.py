@@ -6,12 +6,24 @@ Buffers leave by pickle's protocol 5. Large `bytes` have no such way, but the pi
 from __future__ import annotations
 
 import pickle
+import threading
 from collections.abc import Callable
 
-from distpool.serialization.pickling import PICKLE_ERRORS, Leave, MainView, Write, extended_pickler, standard_pickler
+from distpool.serialization.pickling import (
+    PICKLE_ERRORS,
+    Leave,
+    MainView,
+    Write,
+    extended_pickler,
+    standard_pickler,
+    update_reducers,
+)
 
 LARGE_BYTES = 64 * 1024
-"""From this size on a buffer leaves the pickle."""
+"""From this size on a buffer leaves the pickle. What is made of many small values stays in it, whatever its size."""
+
+
+_FRAME = pickle.FRAME[0]
 
 
 class Parts:
@@ -24,9 +36,62 @@ class Parts:
         self.buffers = buffers
 
 
+class _Collector(threading.local):
+    """One pickler of each thread, which is used again and again: to make one takes longer than to pickle little."""
+
+    def __init__(self) -> None:
+        self.stream: list[bytes] = []
+        self.buffers: list[memoryview] = []
+        self.pickler = standard_pickler(self.stream.append, self.stays)
+        self.is_busy = False
+
+    def stays(self, buffer: pickle.PickleBuffer) -> bool:
+        """Whether a buffer stays in the pickle."""
+        try:
+            view = buffer.raw()
+        except BufferError:
+            return True  # not contiguous: pickle says so
+        if view.nbytes < LARGE_BYTES:
+            return True
+        self.buffers.append(view)
+        return False
+
+    def take(self) -> bytes | Parts:
+        """What was pickled."""
+        stream, buffers = self.stream, self.buffers
+        if len(stream) == 1 and not buffers:
+            return stream[0]
+        if buffers or any(len(part) >= LARGE_BYTES and not _is_frame(part) for part in stream):
+            return Parts(list(stream), list(buffers))
+        return b"".join(stream)
+
+
+def _is_frame(part: bytes) -> bool:
+    """A part that the pickler has made, of many small values, and not a large value itself."""
+    start = 2 if part.startswith(b"\x80\x05") else 0
+    return part[start] == _FRAME and int.from_bytes(part[start + 1 : start + 9], "little") == len(part) - start - 9
+
+
+_collector = _Collector()
+
+
 def standard_parts(value: object) -> bytes | Parts:
     """A pickle by the standard pickler, or its parts when it is large. Raises what pickle raises."""
-    return _collect(standard_pickler, value)
+    collector = _collector
+    if collector.is_busy:  # by code of the value's own
+        return _collect(standard_pickler, value)
+    collector.is_busy = True
+    pickler = collector.pickler
+    try:
+        update_reducers(pickler)
+        pickler.dump(value)
+        return collector.take()
+    finally:
+        pickler.clear_memo()
+        collector.stream.clear()
+        if collector.buffers:
+            collector.buffers.clear()
+        collector.is_busy = False
 
 
 def parts_of(value: object, main: MainView) -> bytes | Parts:
@@ -35,7 +100,7 @@ def parts_of(value: object, main: MainView) -> bytes | Parts:
     first_error: Exception | None = None
     if main.complete:
         try:
-            return _collect(standard_pickler, value)
+            return standard_parts(value)
         except PICKLE_ERRORS as error:
             first_error = error
     try:
@@ -51,24 +116,6 @@ def extended_parts(value: object, main: MainView) -> bytes | Parts:
 
 
 def _collect(make: Callable[[Write, Leave], pickle.Pickler], value: object) -> bytes | Parts:
-    stream: list[bytes] = []
-    buffers: list[memoryview] = []
-
-    def stays(buffer: pickle.PickleBuffer) -> bool:
-        try:
-            view = buffer.raw()
-        except BufferError:
-            return True  # not contiguous: pickle says so
-        if view.nbytes < LARGE_BYTES:
-            return True
-        buffers.append(view)
-        return False
-
-    make(stream.append, stays).dump(value)
-    if not buffers:
-        if len(stream) == 1:
-            if len(stream[0]) < LARGE_BYTES:
-                return stream[0]
-        elif sum(map(len, stream)) < LARGE_BYTES:
-            return b"".join(stream)
-    return Parts(stream, buffers)
+    collector = _Collector()
+    make(collector.stream.append, collector.stays).dump(value)
+    return collector.take()

@@ -61,16 +61,23 @@ class _File:
 class StandardPickler(pickle.Pickler):
     """The C pickler with multiprocessing's reducers, as ForkingPickler, but without a ChainMap's slow look-ups."""
 
-    _merged: tuple[int, int, bool, dict[type, Any]] = (0, 0, False, {})
-
     def __init__(self, file: Any, leave: Leave | None = None) -> None:
         super().__init__(file, _PROTOCOL, buffer_callback=leave)
-        extra = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
-        copied, added, has_arrays, table = StandardPickler._merged
-        if copied != len(copyreg.dispatch_table) or added != len(extra) or has_arrays != ("numpy" in sys.modules):
-            table = {**reducers(), **copyreg.dispatch_table, **extra}
-            StandardPickler._merged = (len(copyreg.dispatch_table), len(extra), "numpy" in sys.modules, table)
-        self.dispatch_table = table
+        update_reducers(self)
+
+
+_merged: tuple[int, int, bool, dict[type, Any]] = (0, 0, False, {})
+
+
+def update_reducers(pickler: pickle.Pickler) -> None:
+    """Give it the reducers that are registered by now."""
+    global _merged
+    extra = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
+    copied, added, has_arrays, table = _merged
+    if copied != len(copyreg.dispatch_table) or added != len(extra) or has_arrays != ("numpy" in sys.modules):
+        table = {**reducers(), **copyreg.dispatch_table, **extra}
+        _merged = (len(copyreg.dispatch_table), len(extra), "numpy" in sys.modules, table)
+    pickler.dispatch_table = table
 
 
 def standard_pickler(write: Write, leave: Leave | None = None) -> pickle.Pickler:
