@@ -45,7 +45,9 @@ class Sink(Protocol):
 
 
 class Claim(Protocol):
-    """What one call needs of the store. It is given up by being dropped."""
+    """What one call needs of the store: `bytes` of memory while it runs. It is given up by being dropped."""
+
+    bytes: int
 
     def sent(self) -> None:
         """A worker gets the call."""

@@ -327,7 +327,8 @@ class Group:
         for position, lease in enumerate(open_leases):
             share = -(-self.queue.waiting // (len(open_leases) - position))
             bytes_room = self._settings.bytes_ahead_limit - lease.holding.bytes
-            if bytes_room <= 0 and lease.holding.calls > 1:
+            # What is stored is pinned for a call that was sent: of large ones none is sent ahead.
+            if bytes_room <= 0 and (lease.holding.calls > 1 or lease.holding.claims):
                 continue
             spans, cancelled = self.queue.take(min(lease.room(limit), share), bytes_room)
             self._end(cancelled, OutcomeKind.CANCELLED, "", outbox)

@@ -32,6 +32,8 @@ class Claim:
         self._holds = holds
         self._refs = refs
         self._pins: list[Hold | None] = []
+        self.bytes = home.bytes_of(hold.id for hold in holds)
+        """Of the store's memory, which they take while the call runs."""
 
     def sent(self) -> None:
         """A worker gets the call, and may look at them at any time."""
@@ -59,8 +61,7 @@ class ByValue:
         self.ref = ref
 
     def __reduce__(self) -> Any:
-        ref = self.ref
-        return load_object, (ref.store_id, ref.id, ref.offset, ref.home_pid)
+        return load_object, (self.ref,)
 
 
 def by_value(home: Home, values: Iterable[Any], taken: list[ObjectRef]) -> list[Any]:
@@ -122,8 +123,7 @@ class Recent(Known):
     def _is_same(self, key: Key, piece: Piece) -> bool:
         address, size = key
         object_id, offset, start, _ = piece
-        pin = self._home.pin(object_id, offset)
-        view = self._home.memory.mappings.view(offset, start + size, pin.end, readonly=True)
+        view = self._home.view(object_id, offset, start + size, readonly=True)
         stored = address_of(view) + start
         differs: int = ctypes.CDLL(None).memcmp(
             ctypes.c_void_p(address), ctypes.c_void_p(stored), ctypes.c_size_t(size)

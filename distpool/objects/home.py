@@ -68,6 +68,7 @@ class Home:
         stock = Stock(limit, int(limit * SETTINGS.warm_share))
         self._shelf = Shelf(stock, self.memory, Spill(folder), self.pid, self._note_ends)
         self._lock = threading.Lock()
+        self._locked_by = 0
         self._ended: deque[tuple[ObjectId | None, Holder]] = deque()
         self._numbers = count(1)
         self._forks = ForkGuards()
@@ -75,10 +76,16 @@ class Home:
     @contextmanager
     def locked(self) -> Iterator[Shelf]:
         """What lies in the store, for this thread alone."""
+        if self._locked_by == threading.get_ident():
+            raise RuntimeError("a finalizer or signal handler used the store while this thread changed it: do so later")
         with deferred():
             with self._lock:
-                yield self._shelf
-                self._drain()
+                self._locked_by = threading.get_ident()
+                try:
+                    yield self._shelf
+                    self._drain()
+                finally:
+                    self._locked_by = 0
             self._settle()
 
     # Values ---------------------------------------------------------------------------------------------------------
@@ -102,8 +109,9 @@ class Home:
             hold.become(HolderKind.REFERENCE)
         return recipe
 
-    def pin(self, object_id: ObjectId, offset: int) -> Hold:
-        """See that the object is in memory, and stays. Raises ObjectLost, and StoreFull when it has no room there."""
+    def view(self, object_id: ObjectId, offset: int, size: int, *, readonly: bool) -> memoryview:
+        """The beginning of an object's segment: a private copy, or else the shared memory itself, while there is a view
+        of it. What is on disk and has no room in memory is read into this process's own. Raises ObjectLost."""
 
         def bring_in() -> Hold:
             holder = self.new_holder(HolderKind.VALUE)
@@ -111,10 +119,16 @@ class Home:
                 shelf.bring_in(object_id, holder)
                 return Hold(self, object_id, holder)
 
-        return self._retried(bring_in)
+        try:
+            hold = self._retried(bring_in)
+        except StoreFull:
+            with self.locked() as shelf:
+                copy = shelf.read_from_disk(object_id, size)
+            return memoryview(copy).toreadonly() if readonly else memoryview(copy)
+        return self.memory.mappings.view(offset, size, hold.end, readonly=readonly)
 
     def have(self, object_id: ObjectId) -> None:
-        """Whoever pins it has it."""
+        """Whoever views it has it."""
 
     def allocate(self, size: int, holder: Holder) -> Room:
         """Memory for a new object; for a writer of this process with what holds it. Raises StoreFull."""
@@ -125,7 +139,18 @@ class Home:
                 hold = Hold(self, stored.id, holder) if holder.kind is HolderKind.WRITER else None
                 return Room(stored.id, stored.extent.offset, warm, hold)
 
-        return self._retried(take)
+        # A worker's request waits for others instead, see `StoreLanes`.
+        return self._retried(take) if holder.kind is HolderKind.WRITER else take()
+
+    def tell_of_ends(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called whenever a holder has ended; it may be called at any place."""
+        with self.locked() as shelf:
+            shelf.on_end = tell
+
+    def bytes_of(self, objects: Iterable[ObjectId]) -> int:
+        """The size of these objects in all."""
+        with self.locked() as shelf:
+            return sum(map(shelf.size_of, objects))
 
     def stats(self) -> StoreStats:
         with self.locked() as shelf:
@@ -235,3 +260,7 @@ class Home:
         except StoreFull:
             gc.collect()
             return function()
+
+    def close(self) -> None:
+        """Nobody uses it any more."""
+        self._shelf.close()

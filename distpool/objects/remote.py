@@ -115,12 +115,13 @@ class RemoteStore:
         """For a ref: what it names is held by whoever sent it, for now."""
         return self._use(object_id)
 
-    def pin(self, object_id: ObjectId, offset: int) -> Loan:
-        """An object of the arguments, or one that `have` was asked for. Raises ObjectLost."""
+    def view(self, object_id: ObjectId, offset: int, size: int, *, readonly: bool) -> memoryview:
+        """The beginning of the segment of an object of the arguments, or of one that `have` was asked for: a private
+        copy, or else the shared memory itself. Raises ObjectLost and StoreFull."""
         loan = self._use(object_id)
         if not lies_there(self.memory, object_id, offset):
             self.have(object_id)  # it is on disk
-        return loan
+        return self.memory.mappings.view(offset, size, loan.end, readonly=readonly)
 
     def have(self, object_id: ObjectId) -> None:
         """See that it is in memory and stays there until nobody here uses it. Raises ObjectLost and StoreFull."""

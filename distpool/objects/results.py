@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from distpool.base_errors import StoreFull
 from distpool.ids import LeaseId
 from distpool.objects.apart import pickle_apart
 from distpool.objects.lending import Lending
@@ -17,13 +18,34 @@ from distpool.serialization.buffers import Parts
 
 
 def store_result(store: Any, parts: Parts | bytes, refs: list[ObjectRef]) -> bytes:
-    """In the worker: what is told of a result, which is in its store from now on. Raises StoreFull."""
+    """In the worker: what is told of a result. Its large parts are in the store from now on, or travel with it when the
+    store is full: it was made, and must not be lost."""
     named = [ref.id for ref in refs if ref.store_id == store.id]
     if type(parts) is bytes:
         return msgspec.msgpack.encode(StoredResult(parts, [], named))
-    recipe = store.keep(parts)
+    try:
+        recipe = store.keep(parts)
+    except StoreFull:
+        whole = pickle.dumps(_Together(parts), 5)  # type: ignore[arg-type]
+        return msgspec.msgpack.encode(StoredResult(whole, [], named))
     made = [store.give_away(hold) for hold in recipe.holds]
     return msgspec.msgpack.encode(StoredResult(pickle_apart(recipe, store.id, store.home_pid), made, named))
+
+
+class _Together:
+    """A value whose large parts travel in its pickle."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def __reduce__(self) -> Any:
+        buffers = [bytearray(buffer) for buffer in self._parts.buffers]  # writable, where they arrive
+        return load_together, (b"".join(self._parts.stream), buffers)
+
+
+def load_together(stream: bytes, buffers: list[bytearray]) -> Any:
+    """Where such a pickle is opened."""
+    return pickle.loads(stream, buffers=buffers)
 
 
 class StoredValue:

@@ -112,12 +112,12 @@ def write_object(parts: Parts | bytes, memory: Memory, allocate: Allocate) -> tu
     return room, size
 
 
-def read_recipe(memory: Memory, object_id: ObjectId, offset: int) -> Recipe | None:
-    """That of an object that was put; None when it does not lie there."""
-    magic, found, start, size = _HEADER.unpack(memory.read(offset, _HEADER.size))
+def read_recipe(segment: memoryview, object_id: ObjectId, offset: int) -> Recipe | None:
+    """That of an object that was put, from its segment; None when it does not lie there."""
+    magic, found, start, size = _HEADER.unpack(segment[: _HEADER.size])
     if magic != _MAGIC or found != object_id or not size:
         return None
-    stream, buffers = pickle.loads(memory.read(offset + start, size))
+    stream, buffers = pickle.loads(segment[start : start + size])
     return Recipe(
         [part if type(part) is bytes else Piece(object_id, offset, *part) for part in stream],
         [Piece(object_id, offset, *part) for part in buffers],
@@ -131,60 +131,50 @@ def lies_there(memory: Memory, object_id: ObjectId, offset: int) -> bool:
     return bool(magic == _MAGIC and found == object_id)
 
 
-class Pin(Protocol):
-    """Keeps an object where it is."""
-
-    def end(self) -> None:
-        """Not any more."""
-        ...
-
-
 class Store(Protocol):
     """What a value is loaded from."""
 
-    @property
-    def memory(self) -> Memory: ...
+    def view(self, object_id: ObjectId, offset: int, size: int, *, readonly: bool) -> memoryview:
+        """The beginning of an object's segment: a private copy, or else the shared memory itself.
 
-    def pin(self, object_id: ObjectId, offset: int) -> Pin:
-        """See that the object is in memory, and stays. Raises ObjectLost when it is gone."""
+        Raises ObjectLost when it is gone, and StoreFull when it is on disk and has no room in memory.
+        """
         ...
 
 
-def load(recipe: Recipe, store: Store, *, readonly: bool = False) -> Any:
-    """The value. Its buffers are the segments' memory; `bytes` and what else has memory of its own are copied."""
+Segments = dict[ObjectId, memoryview]
+
+
+def load(recipe: Recipe, store: Store, segments: Segments, *, readonly: bool = False) -> Any:
+    """The value. Its buffers are the segments' memory; `bytes` and what else has memory of its own are copied.
+
+    `segments`: those that are there already; the others are looked for in the store.
+    """
+    pieces = [*recipe.buffers, *(part for part in recipe.stream if not isinstance(part, bytes))]
     ends: dict[tuple[ObjectId, int], int] = {}
-    for object_id, offset, start, size in recipe.buffers:
-        ends[object_id, offset] = max(start + size, ends.get((object_id, offset), 0))
-    segments = {}
+    for object_id, offset, start, size in pieces:
+        if object_id not in segments:
+            ends[object_id, offset] = max(start + size, ends.get((object_id, offset), 0))
     for (object_id, offset), end in ends.items():
-        pin = store.pin(object_id, offset)
-        try:
-            segments[object_id] = store.memory.mappings.view(offset, end, pin.end, readonly=readonly)
-        except BaseException:
-            pin.end()
-            raise
-    buffers = [segments[object_id][start : start + size] for object_id, _, start, size in recipe.buffers]
-    del segments
-    if len(recipe.stream) == 1 and type(recipe.stream[0]) is bytes:
-        return pickle.loads(recipe.stream[0], buffers=buffers)
-    pins: list[Pin] = []
-    places = {(part.object, part.offset) for part in recipe.stream if not isinstance(part, bytes)}
-    try:
-        pins += [store.pin(object_id, offset) for object_id, offset in places]
-        return pickle.Unpickler(_StreamReader(recipe.stream, store.memory), buffers=buffers).load()
-    finally:
-        for pin in pins:
-            pin.end()
+        segments[object_id] = store.view(object_id, offset, end, readonly=readonly)
+    buffers = [_part_of(segments, piece) for piece in recipe.buffers]
+    stream = [part if isinstance(part, bytes) else _part_of(segments, part) for part in recipe.stream]
+    segments.clear()
+    if len(stream) == 1:
+        return pickle.loads(stream[0], buffers=buffers)
+    return pickle.Unpickler(_StreamReader(stream), buffers=buffers).load()
+
+
+def _part_of(segments: Segments, piece: Piece) -> memoryview:
+    return segments[piece.object][piece.start : piece.start + piece.size]
 
 
 class _StreamReader:
-    """A pickle's stream as a file: its small parts are here, the large ones are read from the memory into place."""
+    """A pickle's stream as a file."""
 
-    def __init__(self, stream: Sequence[bytes | Piece], memory: Memory) -> None:
+    def __init__(self, stream: Sequence[bytes | memoryview]) -> None:
         self._rest = list(reversed(stream))
-        self._part: Any = b""
-        self._at = 0
-        self._memory = memory
+        self._part = memoryview(b"")
 
     def read(self, size: int) -> bytes:
         target = bytearray(size)
@@ -201,19 +191,14 @@ class _StreamReader:
         view = memoryview(target)
         done = 0
         while done < len(view):
-            size = len(self._part) if type(self._part) is bytes else self._part.size
-            count = min(len(view) - done, size - self._at)
-            if not count:
+            if not self._part:
                 if not self._rest:
                     break
-                self._part, self._at = self._rest.pop(), 0
+                self._part = memoryview(self._rest.pop())
                 continue
-            into = view[done : done + count]
-            if type(self._part) is bytes:
-                into[:] = self._part[self._at : self._at + count]
-            else:
-                self._memory.read_into(self._part.offset + self._part.start + self._at, into)
-            self._at += count
+            count = min(len(view) - done, len(self._part))
+            view[done : done + count] = self._part[:count]
+            self._part = self._part[count:]
             done += count
         return done
 

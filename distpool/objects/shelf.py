@@ -31,10 +31,17 @@ class Shelf:
         self._note_ends = note_ends
         # When something was last made or freed.
         self._used_at = 0.0
+        self.on_end: Callable[[], None] = _do_nothing
+        """Called when a holder has ended."""
 
     def hold(self, object_id: ObjectId, holder: Holder) -> bool:
         """False when there is no such object any more."""
         return self._stock.hold(object_id, holder)
+
+    def size_of(self, object_id: ObjectId) -> int:
+        """0 when there is no such object any more."""
+        stored = self._stock.find(object_id)
+        return 0 if stored is None else stored.size
 
     def held_by(self, kind: HolderKind) -> list[ObjectId]:
         """The objects that have a holder of this kind."""
@@ -43,10 +50,12 @@ class Shelf:
     def release(self, object_id: ObjectId, holder: Holder) -> None:
         """The holder has ended for this object; free what nobody holds."""
         self._remove(self._stock.release(object_id, holder))
+        self.on_end()
 
     def drop(self, holder: Holder) -> None:
         """The holder has ended; free what nobody holds."""
         self._remove(self._stock.drop(holder))
+        self.on_end()
 
     def take(self, size: int, holder: Holder) -> tuple[Stored, int]:
         """Memory for a new object, and how many bytes of it are warm. Raises StoreFull."""
@@ -78,6 +87,16 @@ class Shelf:
         self._stock.touch(stored)
         self._stock.hold(object_id, holder)
 
+    def read_from_disk(self, object_id: ObjectId, size: int) -> bytearray:
+        """A copy of the first `size` bytes of an object that has no room in memory. Raises ObjectLost."""
+        stored = self._stock.find(object_id)
+        if stored is None:
+            raise ObjectLost(lost_text(object_id, self._pid))
+        try:
+            return self._spill.copy(stored.extent.offset, size)
+        except OSError as error:
+            raise self._unreadable(stored, error) from error
+
     def cool_at(self) -> float | None:
         """When memory of no object is to be given back, if none is made or freed until then."""
         return self._used_at + SETTINGS.warm_after_s if self._stock.warm else None
@@ -98,6 +117,11 @@ class Shelf:
             stock.spilled_objects,
             max(sizes, default=0),
         )
+
+    def close(self) -> None:
+        """Nobody uses it any more."""
+        self._spill.close()
+        self._memory.close()
 
     def _remove(self, freed: list[Stored]) -> None:
         for stored in freed:
@@ -121,7 +145,7 @@ class Shelf:
         except OSError as error:
             self._stock.spill(stored)
             self._memory.give_back(offset, stored.extent.room)
-            raise ObjectLost(f"object {stored.id} cannot be read back from {self._spill.folder}: {error}") from error
+            raise self._unreadable(stored, error) from error
         self._spill.remove(offset)
         if not is_whole:
             stored.is_damaged = True
@@ -139,6 +163,9 @@ class Shelf:
         self._stock.spill(victim)
         self._memory.give_back(victim.extent.offset, victim.extent.room)
 
+    def _unreadable(self, stored: Stored, error: OSError) -> ObjectLost:
+        return ObjectLost(f"object {stored.id} cannot be read back from {self._spill.folder}: {error}")
+
     def _full_text(self, size: int) -> str:
         stock = self._stock
         try:
@@ -151,6 +178,10 @@ class Shelf:
             f"{self._spill.folder} ({size_text(stock.spilled)} are there, {free} are free). Drop values and refs that "
             f"are not needed, or set DISTPOOL_STORE_SIZE. The largest objects:\n{stock.table()}"
         )
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def lost_text(object_id: ObjectId, home_pid: int) -> str:

@@ -118,12 +118,12 @@ def get_value(ref: ObjectRef, *, readonly: bool = False) -> Any:
             "the ref arrived"
         )
     store.have(ref.id)
-    return _load_object(store, ref.id, ref.offset, ref.home_pid, readonly=readonly)
+    return _load_object(store, ref, readonly=readonly)
 
 
-def load_object(store_id: StoreId, object_id: ObjectId, offset: int, home_pid: int) -> Any:
+def load_object(ref: ObjectRef) -> Any:
     """Where the pickle of an argument that was a ref is opened: the value."""
-    return _load_object(reach(store_id, object_id, home_pid), object_id, offset, home_pid)
+    return _load_object(reach(ref.store_id, ref.id, ref.home_pid), ref)
 
 
 def load_value(store_id: StoreId, stream: Any, buffers: Any, home_pid: int) -> Any:
@@ -134,7 +134,7 @@ def load_value(store_id: StoreId, stream: Any, buffers: Any, home_pid: int) -> A
         [part if type(part) is bytes else Piece(*part) for part in stream], [Piece(*part) for part in buffers], []
     )
     first = next(part.object for part in (*recipe.buffers, *recipe.stream) if not isinstance(part, bytes))
-    return load(recipe, reach(store_id, first, home_pid))
+    return load(recipe, reach(store_id, first, home_pid), {})
 
 
 def reach(store_id: StoreId, object_id: ObjectId, home_pid: int) -> Any:
@@ -148,17 +148,14 @@ def reach(store_id: StoreId, object_id: ObjectId, home_pid: int) -> Any:
     return store
 
 
-def _load_object(store: Any, object_id: ObjectId, offset: int, home_pid: int, *, readonly: bool = False) -> Any:
+def _load_object(store: Any, ref: ObjectRef, *, readonly: bool = False) -> Any:
     from distpool.objects.segments import load, read_recipe
 
-    pin = store.pin(object_id, offset)
-    try:
-        recipe = read_recipe(store.memory, object_id, offset)
-        if recipe is None:
-            raise ObjectLost(f"object {object_id} of process {home_pid} does not lie where its ref says")
-        return load(recipe, store, readonly=readonly)
-    finally:
-        pin.end()
+    segment = store.view(ref.id, ref.offset, ref.size, readonly=readonly)
+    recipe = read_recipe(segment, ref.id, ref.offset)
+    if recipe is None:
+        raise ObjectLost(f"object {ref.id} of process {ref.home_pid} does not lie where its ref says")
+    return load(recipe, store, {ref.id: segment}, readonly=readonly)
 
 
 def _find(store_id: StoreId) -> Any:

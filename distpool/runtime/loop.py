@@ -71,7 +71,7 @@ class Loop:
         self.lanes: dict[LeaseId, Lane] = {}
         self._epoll = select.epoll()
         self._outputs = Outputs(settings.flush_part_after_s, self._epoll, self._show)
-        self._store_lanes = StoreLanes(self._epoll)
+        self._store_lanes = StoreLanes(self._epoll, self.wake, lambda lease: self.client.held_by(lease) > 0)
         self.launcher = Launcher(settings, self.lanes, wait, self._forget, self._outputs.open, self._store_lanes.open)
         self.mailbox: deque[Command] = deque()
         self.completions: deque[Completion | Notice] = deque()
@@ -127,6 +127,7 @@ class Loop:
             function, args = self.mailbox.popleft()
             function(*args)
         self._decide(now)
+        self._store_lanes.retry()
 
     def run_completions(self) -> None:
         """Tell sinks what became of their calls. Each is removed before it is told, as it may run turns itself."""

@@ -1,9 +1,13 @@
-"""The workers' lanes to the store of this process: they ask for memory, and tell what they keep."""
+"""The workers' lanes to the store of this process: they ask for memory, and tell what they keep.
+
+A request for which the store is full waits for as long as some other worker runs a call, whose end may make room.
+"""
 
 from __future__ import annotations
 
 import select
 import socket
+from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -36,11 +40,15 @@ if TYPE_CHECKING:
 class StoreLanes:
     """Owned by whoever holds the loop."""
 
-    def __init__(self, epoll: select.epoll) -> None:
+    def __init__(self, epoll: select.epoll, wake: Callable[[], None], runs: Callable[[LeaseId], bool]) -> None:
+        """`wake`: have a turn run; `runs`: whether the worker of this lease has calls."""
         self.leases: dict[int, LeaseId] = {}
         """By descriptor."""
         self._socks: dict[LeaseId, socket.socket] = {}
+        self._waiting: dict[LeaseId, Message] = {}
         self._epoll = epoll
+        self._wake = wake
+        self._runs = runs
 
     def open(self, lease: LeaseId) -> socket.socket:
         """The worker's end; it is the caller's to close."""
@@ -65,12 +73,34 @@ class StoreLanes:
             if not frame:
                 self._forget(lease)
                 return
-            answer = _answer(lease, decode_store(frame))
-            if answer is not None:
-                try:
-                    send_frame(sock, encode(answer))
-                except (BrokenPipeError, ConnectionResetError):
-                    continue  # It has ended, which is told elsewhere.
+            message = decode_store(frame)
+            try:
+                answer = _answer(lease, message)
+            except StoreFull:
+                home().tell_of_ends(self._wake)
+                self._waiting[lease] = message
+                continue
+            self._tell(lease, answer)
+
+    def retry(self) -> None:
+        """At the end of a turn: look again at the requests for which the store was full."""
+        if not self._waiting:
+            return
+        text = ""
+        for lease, message in list(self._waiting.items()):
+            try:
+                answer = _answer(lease, message)
+            except StoreFull as error:
+                text = str(error)
+                continue
+            del self._waiting[lease]
+            self._tell(lease, answer)
+        if self._waiting and not any(self._runs(lease) for lease in self._socks if lease not in self._waiting):
+            # They wait for each other, or for this program: one has to give up, and may make room for the others.
+            lease, message = self._waiting.popitem()
+            self._tell(lease, StoreRefused(message.number, text))  # type: ignore[attr-defined]
+        if not self._waiting:
+            home().tell_of_ends(_do_nothing)
 
     def bury(self, lease: LeaseId) -> None:
         """The worker has ended, and all that it told was read."""
@@ -99,7 +129,15 @@ class StoreLanes:
         self._socks.clear()
         self.leases.clear()
 
+    def _tell(self, lease: LeaseId, answer: Message | None) -> None:
+        if answer is not None:
+            try:
+                send_frame(self._socks[lease], encode(answer))
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # The worker has ended, which is told elsewhere.
+
     def _forget(self, lease: LeaseId) -> None:
+        self._waiting.pop(lease, None)
         sock = self._socks.pop(lease, None)
         if sock is not None:
             self._epoll.unregister(sock)
@@ -108,9 +146,10 @@ class StoreLanes:
 
 
 def _answer(lease: LeaseId, message: Any) -> Message | None:
+    """Raises StoreFull when there is no room in this moment."""
     try:
         return _serve(lease, message)
-    except (StoreFull, ValueError, TypeError, OSError) as error:  # the store's settings make no sense, say
+    except (ValueError, TypeError) as error:  # the store's settings make no sense
         number = getattr(message, "number", None)
         if number is None:
             raise
@@ -122,7 +161,12 @@ def _serve(lease: LeaseId, message: Any) -> Message | None:
     worker = _lending(store, lease)
     match message:
         case ReserveMemory(number, size):
-            room = worker.reserve(size)
+            try:
+                room = worker.reserve(size)
+            except StoreFull as error:
+                if size > store.stats().limit_bytes:
+                    return StoreRefused(number, str(error))
+                raise
             return MemoryReserved(number, room.object, room.offset, room.warm)
         case HoldObjects(number, objects):
             return ObjectsHeld(number, worker.hold(objects))
@@ -136,6 +180,10 @@ def _serve(lease: LeaseId, message: Any) -> Message | None:
             return StoreStatsTold(number, list(msgspec.structs.astuple(store.stats())))
         case other:
             raise TypeError(f"a worker cannot tell the store {other!r}")
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def _lending(store: Home, lease: LeaseId) -> Lending:

@@ -295,9 +295,8 @@ class Worker:
             parts, refs = noting_refs(self._dump_result, value)
             if type(parts) is bytes and not refs:
                 return _VALUE, parts
-            return OutcomeKind.STORED, import_module("distpool.objects.results").store_result(
-                self._attached.store(), parts, refs
-            )
+            store_result = import_module("distpool.objects.results").store_result
+            return OutcomeKind.STORED, store_result(self._attached.store(), parts, refs)
         except Exception as error:
             return OutcomeKind.ERROR, encode_failure(self._encoding_error(error, value))
         except BaseException as error:  # the value's own code wants to exit: it belongs to the call

@@ -78,7 +78,8 @@ class Workers:
             if not kinds <= _UNCLAIMED:
                 entries, claims = _take_claims(entries)
             sizes = [len(entry) for entry in entries if type(entry) is bytes]
-            entry_bytes = max(SCALAR_BYTES, sum(sizes) // len(sizes)) if sizes else SCALAR_BYTES
+            size = sum(sizes) + sum(claim.bytes for claim in claims.values()) if claims else sum(sizes)
+            entry_bytes = max(SCALAR_BYTES, size // len(sizes)) if sizes else SCALAR_BYTES
         if self._session.is_foreign:
             self._check_process()
         bundle = Bundle(function_id, mode, entries, sink, first, entry_bytes, options, name, chunksize, claims=claims)

@@ -33,7 +33,7 @@ def _rebuild_view(buffer: Any, form: str, shape: tuple[int, ...]) -> memoryview:
 
 
 class _Exposed:
-    """Another array's memory as one that may be written to; nobody does."""
+    """The memory of a contiguous array as bytes that may be written to; nobody does."""
 
     def __init__(self, array: Any) -> None:
         self.array = array
@@ -46,14 +46,20 @@ class _Exposed:
 
 
 def _reduce_array(array: Any) -> Any:
-    """An array that is read only arrives writable, as by pickle's default protocol; protocol 5 alone keeps it so."""
-    flags = array.flags
-    if flags.writeable or not flags.forc or array.dtype.hasobject or not array.nbytes:
+    """Every array arrives as it was, and writable, and every large one leaves the pickle.
+
+    NumPy's own way does that for most. But by protocol 5 what is read only stays so, which it does not by pickle's
+    default; what is not contiguous is copied into the pickle, and loses its byte order; and so are dates.
+    """
+    flags, dtype = array.flags, array.dtype
+    if dtype.hasobject or (flags.forc and flags.writeable and dtype.kind not in "mM"):
         return array.__reduce_ex__(5)
+    if not array.nbytes:
+        return array.copy().__reduce_ex__(5)
     numpy = sys.modules["numpy"]
-    order = "C" if flags.c_contiguous else "F"
-    buffer = pickle.PickleBuffer(numpy.asarray(_Exposed(array)))
-    return _rebuild_array, (buffer, array.dtype, array.shape, order)
+    order = "F" if flags.fnc else "C"
+    whole = array if flags.forc else numpy.ascontiguousarray(array)
+    return _rebuild_array, (pickle.PickleBuffer(numpy.asarray(_Exposed(whole))), dtype, array.shape, order)
 
 
 def _rebuild_array(buffer: Any, dtype: Any, shape: tuple[int, ...], order: Any) -> Any:

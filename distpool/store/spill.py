@@ -71,6 +71,19 @@ class Spill:
             write_all(memory.descriptor, offset + start, [piece])
         return found == checksum
 
+    def copy(self, offset: int, size: int) -> bytearray:
+        """The first `size` bytes of what lies there. Raises OSError, also when it is not what was written."""
+        file, at, whole, checksum = self._places[offset]
+        copy = bytearray(whole)
+        view = memoryview(copy)
+        for start, length in _pieces(whole):
+            view[start : start + length] = os.pread(file.descriptor, length, at + start)
+        if zlib.crc32(copy) != checksum:
+            raise OSError("it was damaged on disk")
+        view.release()
+        del copy[size:]
+        return copy
+
     def remove(self, offset: int) -> None:
         """It was freed, or lies in memory again."""
         file, at, size, _ = self._places.pop(offset)
