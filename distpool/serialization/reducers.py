@@ -54,10 +54,10 @@ def _reduce_array(array: Any) -> Any:
     flags, dtype = array.flags, array.dtype
     if dtype.hasobject or (flags.forc and flags.writeable and dtype.kind not in "mM"):
         return array.__reduce_ex__(5)
-    if not array.nbytes:
-        return array.copy().__reduce_ex__(5)
     numpy = sys.modules["numpy"]
     order = "F" if flags.fnc else "C"
+    if not array.nbytes:
+        return numpy.empty, (array.shape, dtype, order)
     whole = array if flags.forc else numpy.ascontiguousarray(array)
     return _rebuild_array, (pickle.PickleBuffer(numpy.asarray(_Exposed(whole))), dtype, array.shape, order)
 
