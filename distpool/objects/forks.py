@@ -39,6 +39,9 @@ class ForkGuards:
                 os.close(reader)
             self._open.clear()
 
+    def has_open(self) -> bool:
+        return bool(self._open)
+
     def look(self) -> None:
         """Tell of children that have ended."""
         if not self._open:

@@ -6,6 +6,7 @@ holds itself, and says so before it tells the result; mostly there is nothing to
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import threading
@@ -135,16 +136,19 @@ class RemoteStore:
 
     def settle(self) -> None:
         """At the end of a call, before its result is told: hold what is still in use."""
-        with self._counting:
-            kept = [object_id for object_id in self._news if self._uses.get(object_id)]
-            self._news.clear()
+        if not self._in_use():
+            return
+        # A call leaves cycles behind, of closures for instance; they are young, so this is quick.
+        gc.collect(1)
+        kept = self._in_use()
+        self._news.clear()
         if kept:
             # Nothing that was dropped may be told of before the result, which may name it.
             self._ask(HoldObjects(next(self._numbers), kept), ObjectsHeld)
             self._note_held(kept)
 
     def flush(self) -> None:
-        """After the result was told: say what was dropped."""
+        """After the result was told: say what was dropped, also by children that have ended."""
         self._forks.look()
         dropped = []
         while self._dropped:
@@ -162,6 +166,10 @@ class RemoteStore:
         loans = [self._use(object_id) for object_id in list(self._uses)]
         if loans:
             self._forks.open(loans.clear)
+
+    def has_children(self) -> bool:
+        """Children of this process may still use what they were forked with."""
+        return self._forks.has_open()
 
     def fork_done(self, *, is_child: bool) -> None:
         """After the fork, on both sides."""
@@ -188,6 +196,14 @@ class RemoteStore:
             self._dropped.append(object_id)
         else:
             self._send(DropObjects([object_id]))
+
+    def _in_use(self) -> list[ObjectId]:
+        """Of the news; without any, they are forgotten."""
+        with self._counting:
+            kept = [object_id for object_id in self._news if object_id in self._uses]
+            if not kept:
+                self._news.clear()
+            return kept
 
     def _use(self, object_id: ObjectId) -> Loan:
         with self._counting:

@@ -46,6 +46,11 @@ class Attached:
             self._made = RemoteStore(self.id, *self._parts, self.news, self.dropped)
         return self._made
 
+    def look_after_children(self) -> None:
+        """Before the worker waits: let go of what children have used that have ended."""
+        if self._made is not None and self._made.has_children():
+            self._made.flush()
+
     def note_fork(self) -> None:
         if self._made is not None:
             self._made.note_fork()

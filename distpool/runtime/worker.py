@@ -123,6 +123,7 @@ class Worker:
         try:
             return self._decode(receive_frame(self._sock, DONT_WAIT, mapped=True))
         except BlockingIOError:
+            self._attached.look_after_children()
             role = self._role
             just_ran = role.untold
             if just_ran or role.has_stopped:

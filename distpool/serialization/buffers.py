@@ -36,14 +36,12 @@ class Parts:
         self.buffers = buffers
 
 
-class _Collector(threading.local):
-    """One pickler of each thread, which is used again and again: to make one takes longer than to pickle little."""
+class _Collector:
+    """What a pickler writes, and the buffers that leave it."""
 
     def __init__(self) -> None:
         self.stream: list[bytes] = []
         self.buffers: list[memoryview] = []
-        self.pickler = standard_pickler(self.stream.append, self.stays)
-        self.is_busy = False
 
     def stays(self, buffer: pickle.PickleBuffer) -> bool:
         """Whether a buffer stays in the pickle."""
@@ -72,16 +70,25 @@ def _is_frame(part: bytes) -> bool:
     return part[start] == _FRAME and int.from_bytes(part[start + 1 : start + 9], "little") == len(part) - start - 9
 
 
-_collector = _Collector()
+class _Reused(threading.local):
+    """One pickler of each thread, which is used again and again: to make one takes longer than to pickle little."""
+
+    def __init__(self) -> None:
+        self.collector = _Collector()
+        self.pickler = standard_pickler(self.collector.stream.append, self.collector.stays)
+        self.is_busy = False
+
+
+_reused = _Reused()
 
 
 def standard_parts(value: object) -> bytes | Parts:
     """A pickle by the standard pickler, or its parts when it is large. Raises what pickle raises."""
-    collector = _collector
-    if collector.is_busy:  # by code of the value's own
+    reused = _reused
+    if reused.is_busy:  # by code of the value's own
         return _collect(standard_pickler, value)
-    collector.is_busy = True
-    pickler = collector.pickler
+    reused.is_busy = True
+    pickler, collector = reused.pickler, reused.collector
     try:
         update_reducers(pickler)
         pickler.dump(value)
@@ -91,7 +98,7 @@ def standard_parts(value: object) -> bytes | Parts:
         collector.stream.clear()
         if collector.buffers:
             collector.buffers.clear()
-        collector.is_busy = False
+        reused.is_busy = False
 
 
 def parts_of(value: object, main: MainView) -> bytes | Parts:
@@ -107,6 +114,9 @@ def parts_of(value: object, main: MainView) -> bytes | Parts:
         return extended_parts(value, main)
     except PICKLE_ERRORS as error:
         raise first_error or error from None
+    finally:
+        # It refers to this frame, and so to whoever pickles: a cycle that would keep what was stored.
+        first_error = None
 
 
 def extended_parts(value: object, main: MainView) -> bytes | Parts:

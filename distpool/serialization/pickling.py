@@ -102,20 +102,6 @@ def extended_dumps(value: object, main: MainView) -> bytes:
     return b"".join(pieces)
 
 
-def dumps(value: object, main: MainView) -> bytes:
-    """Pickle by reference first; by value only what cannot be imported. Raises what the standard pickler raises."""
-    first_error: Exception | None = None
-    if main.complete:
-        try:
-            return standard_dumps(value)
-        except PICKLE_ERRORS as error:
-            first_error = error
-    try:
-        return extended_dumps(value, main)
-    except PICKLE_ERRORS as error:
-        raise first_error or error from None
-
-
 def blame(error: Exception, parts: Iterable[tuple[str, object]], main: MainView) -> Exception:
     """The same kind of error, whose message names which of `parts` (name, value) cannot be pickled, and what in it."""
     if type(error) not in PICKLE_ERRORS:
