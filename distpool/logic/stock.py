@@ -114,6 +114,15 @@ class Stock:
                 return self._objects[object_id]
         return None
 
+    def in_values(self) -> list[Stored]:
+        """Those that would be victims if no value lay in them, the one left unused longest first."""
+        found = []
+        for object_id in self._in_memory:
+            pins = {holder.kind for holder in self._holders_of(object_id)} & _PINNING
+            if pins == {HolderKind.VALUE}:
+                found.append(self._objects[object_id])
+        return found
+
     def spill(self, stored: Stored) -> None:
         """It lies on disk now, and its memory is given back."""
         stored.is_spilled = True

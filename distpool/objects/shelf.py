@@ -151,10 +151,12 @@ class Shelf:
             stored.is_damaged = True
 
     def _make_room(self, size: int) -> None:
-        """Put something on disk. Raises StoreFull."""
+        """Put something on disk, or out of the store. Raises StoreFull."""
         self._note_ends()
         victim = self._stock.victim() if size <= self._stock.limit else None
         if victim is None:
+            if size <= self._stock.limit and self._unshare():
+                return
             raise StoreFull(self._full_text(size))
         try:
             self._spill.write(self._memory, victim.extent.offset, victim.size)
@@ -165,6 +167,14 @@ class Shelf:
 
     def _unreadable(self, stored: Stored, error: OSError) -> ObjectLost:
         return ObjectLost(f"object {stored.id} cannot be read back from {self._spill.folder}: {error}")
+
+    def _unshare(self) -> bool:
+        """Let a value of this process have memory of its own, as it has with the standard library."""
+        for stored in self._stock.in_values():
+            if self._memory.mappings.unshare(stored.extent.offset):
+                self._note_ends()
+                return True
+        return False
 
     def _full_text(self, size: int) -> str:
         stock = self._stock

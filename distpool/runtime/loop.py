@@ -71,7 +71,12 @@ class Loop:
         self.lanes: dict[LeaseId, Lane] = {}
         self._epoll = select.epoll()
         self._outputs = Outputs(settings.flush_part_after_s, self._epoll, self._show)
-        self._store_lanes = StoreLanes(self._epoll, self.wake, lambda lease: self.client.held_by(lease) > 0)
+        self._store_lanes = StoreLanes(
+            self._epoll,
+            self.wake,
+            lambda lease: self.client.held_by(lease) > 0,
+            lambda lease: self._peek(lease, time.monotonic()),
+        )
         self.launcher = Launcher(settings, self.lanes, wait, self._forget, self._outputs.open, self._store_lanes.open)
         self.mailbox: deque[Command] = deque()
         self.completions: deque[Completion | Notice] = deque()
@@ -218,8 +223,6 @@ class Loop:
         elif descriptor in self._outputs.pipes:
             self._outputs.read(self._outputs.pipes[descriptor], now)
         elif descriptor in self._store_lanes.leases:
-            # First what came before by the ring: a result may name what the worker drops now.
-            self._peek(self._store_lanes.leases[descriptor], now)
             self._store_lanes.read(descriptor)
         elif descriptor in self._readers:
             lease = LeaseId(self._readers[descriptor])

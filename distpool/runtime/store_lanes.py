@@ -40,8 +40,15 @@ if TYPE_CHECKING:
 class StoreLanes:
     """Owned by whoever holds the loop."""
 
-    def __init__(self, epoll: select.epoll, wake: Callable[[], None], runs: Callable[[LeaseId], bool]) -> None:
-        """`wake`: have a turn run; `runs`: whether the worker of this lease has calls."""
+    def __init__(
+        self,
+        epoll: select.epoll,
+        wake: Callable[[], None],
+        runs: Callable[[LeaseId], bool],
+        read_ring: Callable[[LeaseId], None],
+    ) -> None:
+        """`wake`: have a turn run; `runs`: whether the worker of this lease has calls; `read_ring`: take in what it told
+        by its ring."""
         self.leases: dict[int, LeaseId] = {}
         """By descriptor."""
         self._socks: dict[LeaseId, socket.socket] = {}
@@ -49,6 +56,7 @@ class StoreLanes:
         self._epoll = epoll
         self._wake = wake
         self._runs = runs
+        self._read_ring = read_ring
 
     def open(self, lease: LeaseId) -> socket.socket:
         """The worker's end; it is the caller's to close."""
@@ -60,7 +68,7 @@ class StoreLanes:
         return theirs
 
     def read(self, descriptor: int) -> None:
-        """Answer what was asked. What the worker told by its ring before was read."""
+        """Answer what was asked."""
         lease = self.leases[descriptor]
         sock = self._socks[lease]
         while True:
@@ -74,6 +82,9 @@ class StoreLanes:
                 self._forget(lease)
                 return
             message = decode_store(frame)
+            if type(message) is DropObjects:
+                # First the results that were told before it: they may name what is dropped now.
+                self._read_ring(lease)
             try:
                 answer = _answer(lease, message)
             except StoreFull:

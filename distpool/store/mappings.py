@@ -21,6 +21,7 @@ _KEPT_MAPPINGS = 256
 _MADV_DONTNEED = 4
 _MADV_DONTFORK = 10
 _MADV_DOFORK = 11
+_MADV_POPULATE_WRITE = 23  # since Linux 5.14
 
 # Of a page's entry in /proc/self/pagemap the highest byte: present or swapped, and not the file's own page.
 _IS_OWN_PAGE = bytes(bool(byte & 0xC0 and not byte & 0x20) for byte in range(256))
@@ -62,6 +63,8 @@ class Mappings:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._kept: dict[tuple[tuple[int, int], int], tuple[int, int]] = {}
+        # Private views in use, by their address: offset, length, and what is called at their end.
+        self._in_use: dict[int, tuple[int, int, Callable[[], object]]] = {}
         self._kept_bytes = 0
         self._pid = os.getpid()
         self._is_closed = False
@@ -74,14 +77,29 @@ class Mappings:
         _madvise(address, length, _MADV_DOFORK)
         mapped = _Mapped.from_address(address)
 
+        if not readonly:
+            self._in_use[address] = (offset, length, on_end)
+
         def end() -> None:
             if os.getpid() == self._pid:
+                self._in_use.pop(address, None)
                 self._keep(how, offset, address, length)
                 on_end()
 
         mapped.on_end = end
         view = memoryview(mapped)[:size].cast("B")
         return view.toreadonly() if readonly else view
+
+    def unshare(self, offset: int) -> bool:
+        """Give the private views of what lies there pages of their own, as if all of them had been written to, and call
+        their `on_end`: they need what lies there no more. False when there are none, or the kernel cannot do that."""
+        views = [(address, view) for address, view in list(self._in_use.items()) if view[0] == offset]
+        done = [address for address, view in views if not _madvise(address, view[1], _MADV_POPULATE_WRITE)]
+        for address in done:
+            view = self._in_use.pop(address, None)
+            if view is not None:
+                view[2]()
+        return bool(done)
 
     @contextmanager
     def writer(self, offset: int, size: int) -> Iterator[memoryview]:

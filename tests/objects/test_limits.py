@@ -85,7 +85,7 @@ def test_the_disk_is_given_back(home):
 
 def test_values_and_calls_keep_objects_in_memory(home):
     refs = [distpool.put(filled(16, float(number))) for number in range(3)]
-    values = distpool.get(refs)
+    values = distpool.get(refs, readonly=True)
     with pytest.raises(distpool.StoreFull) as raised:
         distpool.put(filled(20))
     text = str(raised.value)
@@ -110,11 +110,30 @@ def test_what_is_larger_than_the_store_is_refused_without_putting_others_on_disk
 
 def test_a_value_on_disk_that_has_no_room_is_read_into_own_memory(home):
     refs = [distpool.put(filled(16, float(number))) for number in range(5)]
+    shared = distpool.get(refs[:3], readonly=True)
     values = [distpool.get(ref) for ref in refs]
     assert [value.sum() for value in values] == [value[0] * len(value) for value in values]
     assert [value[0] for value in values] == [0.0, 1.0, 2.0, 3.0, 4.0]
     assert all(value.flags.writeable for value in values)
+    del values, shared
+
+
+def test_values_get_memory_of_their_own_when_the_store_needs_theirs(home):
+    values = [distpool.get(distpool.put(filled(16, float(number)))) for number in range(3)]
+    values[0][::1000] = 7.0
+    ref = distpool.put(filled(50, 9.0))
+    assert home.stats().objects == 1
+    assert [value[1] for value in values] == [0.0, 1.0, 2.0]
+    assert values[0][1000] == 7.0
+    values[1][:] = 5.0
+    assert (distpool.get(ref) == 9.0).all()
+    assert [value.sum() for value in values[1:]] == [5.0 * 2 * MIB, 2.0 * 2 * MIB]
+    del ref
     del values
+    assert home.stats().objects == 0
+    # The mapping that was kept shows what lies there now.
+    again = [distpool.get(distpool.put(filled(16, 3.0))) for _ in range(3)]
+    assert all((value == 3.0).all() for value in again)
 
 
 def test_a_full_disk_is_an_error_at_the_call_and_nothing_is_lost(home, monkeypatch):

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 import distpool
+from distpool.serialization.buffers import parts_of
 from distpool.serialization.pickling import (
     PICKLE_ERRORS,
     blame,
-    dumps,
     extended_dumps,
     find_unpicklable,
     is_scalar,
@@ -79,7 +79,7 @@ def double(value: int) -> int:
 
 
 def sent(value: object, main: View = IMPORTABLE) -> Any:
-    return pickle.loads(dumps(value, main))
+    return pickle.loads(parts_of(value, main))
 
 
 def names_in(data: bytes) -> set[str]:
@@ -94,7 +94,7 @@ def names_in(data: bytes) -> set[str]:
 )
 @pytest.mark.parametrize("main", [IMPORTABLE, NOTHING_OF_MAIN], ids=["importable", "nothing of main"])
 def test_what_can_be_imported_travels_by_reference(value, main):
-    data = dumps(value, main)
+    data = parts_of(value, main)
     assert pickle.loads(data) is value
     assert len(data) < 100
 
@@ -316,7 +316,7 @@ def in_a_worker(data: bytes, monkeypatch: pytest.MonkeyPatch, source: str) -> tu
 
 
 def test_a_function_sees_what_the_initializer_has_set(module, monkeypatch):
-    data = dumps(module.make(), IMPORTABLE)
+    data = parts_of(module.make(), IMPORTABLE)
     source = "setting = 'the worker\\'s'\ndef importable(): return 'its own'"
     function, worker = in_a_worker(data, monkeypatch, source)
     assert function() == ("the worker's", "its own")
@@ -326,7 +326,7 @@ def test_a_function_sees_what_the_initializer_has_set(module, monkeypatch):
 
 
 def test_globals_that_the_worker_lacks_travel(module, monkeypatch):
-    data = dumps(module.make(), IMPORTABLE)
+    data = parts_of(module.make(), IMPORTABLE)
     function, worker = in_a_worker(data, monkeypatch, "def importable(): return 'its own'")
     assert function() == ("the caller's", "its own")
     assert worker.setting == "the caller's"
@@ -334,7 +334,7 @@ def test_globals_that_the_worker_lacks_travel(module, monkeypatch):
 
 def test_a_global_that_cannot_be_pickled_is_left_to_the_worker(module, monkeypatch):
     module.setting = threading.Lock()
-    data = dumps(module.make(), IMPORTABLE)
+    data = parts_of(module.make(), IMPORTABLE)
     function, _ = in_a_worker(data, monkeypatch, "setting = 'its own lock'\ndef importable(): pass")
     assert function()[0] == "its own lock"
 
@@ -344,7 +344,7 @@ def test_a_function_may_change_the_workers_globals(module, monkeypatch):
         "def make_setter():\n    def f(value):\n        global setting\n        setting = value\n    return f",
         module.__dict__,
     )
-    data = dumps(module.make_setter(), IMPORTABLE)
+    data = parts_of(module.make_setter(), IMPORTABLE)
     function, worker = in_a_worker(data, monkeypatch, "setting = 1")
     function(2)
     assert worker.setting == 2
@@ -353,7 +353,7 @@ def test_a_function_may_change_the_workers_globals(module, monkeypatch):
 
 def test_isinstance_holds_for_a_function_that_was_sent_by_value(module, monkeypatch):
     exec("class Kind: pass\ndef make_check():\n    return lambda value: isinstance(value, Kind)", module.__dict__)
-    data = dumps(module.make_check(), IMPORTABLE)
+    data = parts_of(module.make_check(), IMPORTABLE)
     function, worker = in_a_worker(data, monkeypatch, "class Kind: pass")
     assert function(worker.Kind())
 
@@ -379,7 +379,7 @@ def test_what_the_workers_main_has_travels_by_reference(monkeypatch):
 
 def test_what_the_workers_main_lacks_travels_by_value(monkeypatch):
     main = main_module(monkeypatch)
-    data = dumps((main.Kind(), main.function), NOTHING_OF_MAIN)
+    data = parts_of((main.Kind(), main.function), NOTHING_OF_MAIN)
     main.__dict__.pop("Kind")
     main.__dict__.pop("function")
     instance, function = pickle.loads(data)
@@ -527,7 +527,7 @@ def test_the_part_that_cannot_be_pickled_is_named(case):
 def blamed(value: object) -> Exception:
     """The error for the second of two items."""
     try:
-        dumps([double, value], IMPORTABLE)
+        parts_of([double, value], IMPORTABLE)
     except Exception as error:
         return blame(error, [("item 6", double), ("item 7", value)], IMPORTABLE)
     pytest.fail("it can be pickled")
@@ -560,7 +560,7 @@ def test_an_error_of_the_users_own_reducer_passes_unchanged():
             raise ZeroDivisionError("by the user")
 
     with pytest.raises(ZeroDivisionError, match=r"^by the user$"):
-        dumps([Refuses()], IMPORTABLE)
+        parts_of([Refuses()], IMPORTABLE)
 
 
 def test_the_search_for_the_part_looks_at_a_bounded_number_of_parts():
