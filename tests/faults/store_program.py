@@ -49,7 +49,8 @@ def work(array, ref):
 
 def main() -> None:
     folder, method, point, when, who = sys.argv[1:]
-    distpool.configure_store(size="16MiB", spill_folder=folder)
+    # So small that the driver comes to each point of putting on disk; a worker finds most in memory.
+    distpool.configure_store(size="16MiB" if who == "driver" else "128MiB", spill_folder=folder)
     if who == "driver":
         pool = distpool.get_context(method).Pool(2)
         pool.map(abs, range(4))
