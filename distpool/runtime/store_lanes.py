@@ -47,8 +47,8 @@ class StoreLanes:
         runs: Callable[[LeaseId], bool],
         read_ring: Callable[[LeaseId], None],
     ) -> None:
-        """`wake`: have a turn run; `runs`: whether the worker of this lease has calls; `read_ring`: hear what it told by
-        its ring."""
+        """`wake`: have a turn run; `runs`: whether the worker of this lease has calls; `read_ring`: hear what it has
+        told by its ring."""
         self.leases: dict[int, LeaseId] = {}
         """By descriptor."""
         self._socks: dict[LeaseId, socket.socket] = {}
