@@ -42,6 +42,9 @@ QUESTIONS = [
     "many_workers",
     "outstanding",
     "worker_killed",
+    "array_to_many",
+    "array_results",
+    "store",
 ]
 QUIET_LOAD = 0.7
 
