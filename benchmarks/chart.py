@@ -122,7 +122,7 @@ def with_unit(figure, value):
     larger = {"µs": "ms", "ms": "s"}.get(unit)
     if larger and value >= 1000:
         value, unit, digits = value / 1000, larger, 1
-    elif unit.endswith("/s"):
+    elif unit.endswith("/s") and unit != "GB/s":
         value, unit, digits = per_second(value)
     elif value >= 100:
         digits = 0

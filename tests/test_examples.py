@@ -81,3 +81,12 @@ def test_drop_in_gives_the_same_results_with_either_pools(by: tuple[str, ...], p
     assert lines[3].startswith("the same from 10,000 on: [106, 103, 109,")
     assert lines[4] == f"in a child, executor from {executor}: 97 is prime: True"
     assert lines[5] == "the child's exit code: 0"
+
+
+def test_shared_matrix_agrees_and_keeps_one_object() -> None:
+    printed = run_example("shared_matrix", "--megabytes=8", "--columns=16")
+    assert "62,500 × 16 numbers, 8 MB, 16 calls" in printed
+    for label in ("multiprocessing: an argument", "distpool: an argument", "distpool: put once"):
+        assert re.search(rf"^{label} +[\d.]+ s$", printed, re.MULTILINE)
+    assert "nobody's change is seen by another: True" in printed
+    assert "the store holds 1 object of 8 MB" in printed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
@@ -101,24 +100,24 @@ class Recent(Known):
     def __init__(self, home: Home) -> None:
         super().__init__()
         self._home = home
-        self._recent: OrderedDict[Key, tuple[Piece, weakref.ref[Hold]]] = OrderedDict()
+        # Several threads may use it: each step is one operation of the dictionary.
+        self._recent: dict[Key, tuple[Piece, weakref.ref[Hold]]] = {}
 
     def find(self, key: Key) -> tuple[Piece, Any] | None:
-        found = self._recent.get(key)
+        found = self._recent.pop(key, None)
         if found is None:
             return None
         piece, kept = found
         hold = kept()
         if hold is None or not self._is_same(key, piece):
-            del self._recent[key]
             return None
-        self._recent.move_to_end(key)
+        self._recent[key] = found
         return piece, hold
 
     def add(self, key: Key, piece: Piece, hold: Any, buffer: Buffer) -> None:
         self._recent[key] = (piece, weakref.ref(hold))
         while len(self._recent) > _RECENT:
-            self._recent.popitem(last=False)
+            self._recent.pop(next(iter(self._recent)), None)
 
     def _is_same(self, key: Key, piece: Piece) -> bool:
         address, size = key

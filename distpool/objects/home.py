@@ -125,7 +125,7 @@ class Home:
             with self.locked() as shelf:
                 copy = shelf.read_from_disk(object_id, size)
             return memoryview(copy).toreadonly() if readonly else memoryview(copy)
-        return self.memory.mappings.view(offset, size, hold.end, readonly=readonly)
+        return self.memory.view(offset, size, hold.end, readonly=readonly)
 
     def have(self, object_id: ObjectId) -> None:
         """Whoever views it has it."""

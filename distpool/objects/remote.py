@@ -122,7 +122,7 @@ class RemoteStore:
         loan = self._use(object_id)
         if not lies_there(self.memory, object_id, offset):
             self.have(object_id)  # it is on disk
-        return self.memory.mappings.view(offset, size, loan.end, readonly=readonly)
+        return self.memory.view(offset, size, loan.end, readonly=readonly)
 
     def have(self, object_id: ObjectId) -> None:
         """See that it is in memory and stays there until nobody here uses it. Raises ObjectLost and StoreFull."""

@@ -148,7 +148,8 @@ class StoreLanes:
                 pass  # The worker has ended, which is told elsewhere.
 
     def _forget(self, lease: LeaseId) -> None:
-        self._waiting.pop(lease, None)
+        if self._waiting.pop(lease, None) is not None and not self._waiting:
+            home().tell_of_ends(_do_nothing)
         sock = self._socks.pop(lease, None)
         if sock is not None:
             self._epoll.unregister(sock)

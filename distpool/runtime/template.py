@@ -93,6 +93,9 @@ class Template:
         self._control = control
         self._rings = rings
         self._store = store
+        # They came through an exec, and programs that workers start must not keep the memory.
+        for descriptor in (rings, store, control.fileno()):
+            os.set_inheritable(descriptor, False)
         self._workers: dict[int, tuple[int, LeaseId]] = {}
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from distpool.store.mappings import Mappings
 
@@ -61,6 +61,15 @@ class Memory:
             count = os.preadv(self.descriptor, [target], offset)
             target = target[count:]
             offset += count
+
+    def view(self, offset: int, size: int, on_end: Callable[[], object], *, readonly: bool) -> memoryview:
+        """What lies there, mapped (see `Mappings.view`), or a copy when this process can have no more mappings."""
+        try:
+            return self.mappings.view(offset, size, on_end, readonly=readonly)
+        except OSError:
+            copy = memoryview(bytearray(self.read(offset, size)))
+            on_end()
+            return copy.toreadonly() if readonly else copy
 
     def give_back(self, offset: int, size: int) -> None:
         """Free the pages there."""

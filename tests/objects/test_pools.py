@@ -261,3 +261,8 @@ def test_a_child_that_outlives_its_call_keeps_what_it_sees(pool):
         assert one.apply(tasks.word_of_child, (0,)) == b"+"
         one.apply(tasks.total, (np.ones(COUNT),))
         until(lambda: objects() == 0 or one.apply(tasks.total, (np.ones(COUNT),)) is None)
+
+
+def test_programs_that_workers_start_do_not_have_the_memory(pool):
+    assert pool.apply(tasks.total, (np.ones(COUNT),)) == COUNT
+    assert "distpool" not in pool.apply(tasks.descriptors_of_a_program)

@@ -130,6 +130,19 @@ def test_only_so_many_mappings_are_kept(memory, monkeypatch):
     assert mappings_of_process() == 0
 
 
+def test_without_another_mapping_it_is_a_copy(memory, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError("no more mappings")
+
+    monkeypatch.setattr(memory.mappings, "view", refuse)
+    ends = []
+    view = memory.view(0, SIZE, lambda: ends.append(1), readonly=False)
+    view[0] = ord("x")
+    assert bytes(view) == b"x" + b"a" * (SIZE - 1)
+    assert ends == [1]
+    assert memory.view(0, SIZE, lambda: ends.append(1), readonly=True).readonly
+
+
 def test_a_mapping_that_the_system_refuses_is_an_error():
     mappings = Mappings(0)
     with pytest.raises(OSError, match="bytes of the store cannot be mapped"):
