@@ -1,8 +1,8 @@
 """How fast does one array of 100 MB reach 64 calls?
 
 Measured: 64 calls that each read one number in each page of the same array, median of 5 repetitions after the first;
-64 × 100 MB by the time, in GB/s. Each library gets the array as it recommends: an argument of each call, or (Ray, Dask) put or
-scattered once in each repetition.
+64 × 100 MB by the time, in GB/s. Each library gets the array as it recommends: an argument of each call, or (Ray, Dask)
+put or scattered once in each repetition.
 Against: the standard Pool's `starmap`.
 Goal: at least 15 times its rate. Ray's and joblib's rates are to be exceeded by a fifth.
 """
