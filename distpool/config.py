@@ -62,6 +62,12 @@ class Settings(msgspec.Struct, frozen=True):
     warm_share: float = 0.25
     """Of the store: how much may be kept for the next objects when it is free."""
 
+    short_share: float = 0.05
+    """Of the machine's memory: when less is available, no free memory of the store is kept."""
+
+    ask_memory_s: float = 0.25
+    """How often the system is asked how much that is."""
+
     warm_after_s: float = 10.0
     """How long free memory is kept for the next objects when no object is made or freed."""
 

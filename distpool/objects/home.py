@@ -18,7 +18,7 @@ from typing import TypeVar
 from distpool.base_errors import StoreFull
 from distpool.config import SETTINGS
 from distpool.ids import ObjectId, StoreId
-from distpool.interrupts import deferred
+from distpool.interrupts import Deferral
 from distpool.logic.stock import Holder, HolderKind, Stock, as_holder
 from distpool.objects.forks import ForkGuards
 from distpool.objects.known import Known
@@ -69,6 +69,8 @@ class Home:
         self._shelf = Shelf(stock, self.memory, Spill(folder), self.pid, self._note_ends)
         self._lock = threading.Lock()
         self._locked_by = 0
+        # Ctrl-C waits while the lock is held, however long that takes: nothing of a user's runs meanwhile.
+        self._deferral = Deferral(lambda: None, lambda: False)
         self._ended: deque[tuple[ObjectId | None, Holder]] = deque()
         self._numbers = count(1)
         self._forks = ForkGuards()
@@ -78,7 +80,8 @@ class Home:
         """What lies in the store, for this thread alone."""
         if self._locked_by == threading.get_ident():
             raise RuntimeError("a finalizer or signal handler used the store while this thread changed it: do so later")
-        with deferred():
+        handler = self._deferral.begin()
+        try:
             with self._lock:
                 self._locked_by = threading.get_ident()
                 try:
@@ -87,6 +90,8 @@ class Home:
                 finally:
                     self._locked_by = 0
             self._settle()
+        finally:
+            self._deferral.end(handler)
 
     # Values ---------------------------------------------------------------------------------------------------------
 
@@ -229,13 +234,17 @@ class Home:
 
     def _settle(self) -> None:
         """Do what has ended, unless somebody has the lock, who does it then."""
-        while self._ended:
-            if not self._lock.acquire(blocking=False):
-                return
-            try:
-                self._drain()
-            finally:
-                self._lock.release()
+        handler = self._deferral.begin()
+        try:
+            while self._ended:
+                if not self._lock.acquire(blocking=False):
+                    return
+                try:
+                    self._drain()
+                finally:
+                    self._lock.release()
+        finally:
+            self._deferral.end(handler)
 
     def _writing(self, write: Callable[[Allocate], Result]) -> Result:
         """Write with memory from here; what cannot be written whole is given back."""

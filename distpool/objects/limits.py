@@ -52,6 +52,16 @@ def memory_bytes() -> int:
     return min([machine, *_group_limits()])
 
 
+def memory_is_short() -> bool:
+    """The machine has so little memory left that none is to be kept for later."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return False
+    sizes = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
+    return sizes.get("MemAvailable", sizes["MemTotal"]) < sizes["MemTotal"] * SETTINGS.short_share
+
+
 def _group_limits() -> list[int]:
     """Of the control groups of both versions that this process is in, and those around them."""
     limits = []

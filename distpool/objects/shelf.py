@@ -14,6 +14,7 @@ from distpool.config import SETTINGS
 from distpool.ids import ObjectId
 from distpool.logic.arena import Extent
 from distpool.logic.stock import Holder, HolderKind, Stock, Stored, size_text
+from distpool.objects.limits import memory_is_short
 from distpool.objects.stats import StoreStats
 from distpool.store.memory import Memory
 from distpool.store.spill import Spill
@@ -31,6 +32,7 @@ class Shelf:
         self._note_ends = note_ends
         # When something was last made or freed.
         self._used_at = 0.0
+        self._ask_at = 0.0
         self.on_end: Callable[[], None] = _do_nothing
         """Called when a holder has ended."""
 
@@ -129,7 +131,15 @@ class Shelf:
                 self._spill.remove(stored.extent.offset)
         if freed:
             self._used_at = time.monotonic()
-            self._give_back(self._stock.surplus())
+            self._give_back(self._stock.surplus(self._warm_limit()))
+
+    def _warm_limit(self) -> int | None:
+        """How much memory of no object may be kept; None leaves it to the stock. The system is asked now and then."""
+        now = time.monotonic()
+        if now < self._ask_at:
+            return None
+        self._ask_at = now + SETTINGS.ask_memory_s
+        return 0 if memory_is_short() else None
 
     def _give_back(self, extents: list[Extent]) -> None:
         for extent in extents:

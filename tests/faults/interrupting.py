@@ -206,6 +206,47 @@ def interrupt_calls(context: Any, kind: str, name: str, stride: int) -> int:
         return interrupt_at_each_point(lambda: of_calls(pool, executor, operation), stride)
 
 
+# The store ----------------------------------------------------------------------------------------------------------
+
+LARGE = bytes(300_000)
+STORE_BYTES = 2 << 20
+
+
+def fill() -> list[Any]:
+    """More than the store has room for, so that some of it goes to disk."""
+    return [distpool.put(bytearray([number]) * 300_000) for number in range(9)]
+
+
+def uses_of_the_store(pool: Any, refs: list[Any]) -> dict[str, Callable[[], object]]:
+    return {
+        "put": lambda: distpool.put(LARGE),
+        "get": lambda: distpool.get(refs[0]),
+        "put on disk": fill,
+        "get from disk": lambda: distpool.get(refs),
+        "release": lambda: distpool.release([distpool.put(LARGE), distpool.put(LARGE)]),
+        "map of arrays": lambda: pool.map(same, [memoryview(LARGE)] * 4, chunksize=1),
+        "map of refs": lambda: pool.map(len, refs[:3], chunksize=1),
+    }
+
+
+@contextlib.contextmanager
+def of_the_store(pool: Any, refs: list[Any], operation: Callable[[], object]) -> Iterator[Callable[[], object]]:
+    yield operation
+    gc.collect()
+    assert [distpool.get(ref)[-1] for ref in refs] == list(range(9))
+    assert distpool.get(distpool.put(LARGE)) == LARGE
+    assert pool.map_async(same, [LARGE] * 3, chunksize=1).get(AT_ONCE_S) == [LARGE] * 3
+
+
+def interrupt_store(context: Any, name: str, stride: int) -> int:
+    distpool.configure_store(size=STORE_BYTES)
+    with context.Pool(2) as pool:
+        refs = fill()
+        operation = uses_of_the_store(pool, refs)[name]
+        operation()
+        return interrupt_at_each_point(lambda: of_the_store(pool, refs, operation), stride)
+
+
 # The life of a pool and an executor ---------------------------------------------------------------------------------
 
 
@@ -297,6 +338,8 @@ def main(method: str, kind: str, name: str, stride: str) -> None:
     context = distpool.get_context(method)
     if kind == "life":
         print(interrupt_lives(context, name, int(stride)))
+    elif kind == "store":
+        print(interrupt_store(context, name, int(stride)))
     else:
         print(interrupt_calls(context, kind, name, int(stride)))
 

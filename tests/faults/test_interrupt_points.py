@@ -80,3 +80,9 @@ def test_a_call_while_other_threads_make_calls(name):
 )
 def test_a_pool_or_executor_that_begins_or_ends(method, name):
     assert points_of(method, "life", name, 97) > 100
+
+
+@pytest.mark.parametrize("name", interrupting.uses_of_the_store(None, []))
+def test_a_use_of_the_store(name):
+    stride = {"put on disk": 61, "get from disk": 41, "map of arrays": 37}.get(name, 11)
+    assert points_of("fork", "store", name, stride) > 50

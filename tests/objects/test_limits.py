@@ -3,10 +3,12 @@
 import errno
 import os
 
+import msgspec
 import numpy as np
 import pytest
 
 import distpool
+from distpool.config import SETTINGS
 from distpool.objects import limits, stores
 
 MIB = 1 << 20
@@ -45,6 +47,13 @@ def test_no_more_is_kept_warm_than_the_limit_allows(home):
     del refs
     assert home.stats().warm_bytes <= 16 * MIB
     assert pages_of(home) <= 16 * MIB
+
+
+def test_nothing_is_kept_warm_when_the_machines_memory_is_short(home, monkeypatch):
+    ref = distpool.put(filled(10))
+    monkeypatch.setattr("distpool.objects.limits.SETTINGS", msgspec.structs.replace(SETTINGS, short_share=1.0))
+    del ref
+    assert pages_of(home) == 0
 
 
 def test_cooling_gives_everything_back(home):

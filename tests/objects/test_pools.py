@@ -1,5 +1,7 @@
 """Large values through pools and executors: stored once, writable, held for as long as they are used."""
 
+import os
+import signal
 import time
 
 import numpy as np
@@ -218,6 +220,17 @@ def test_a_pool_that_is_terminated_leaves_nothing(pool):
     for result in results:
         with pytest.raises(distpool.PoolTerminated):
             result.get(PATIENCE_S)
+    until(lambda: objects() == 0)
+
+
+def test_a_template_that_is_killed_leaves_nothing(pool):
+    with distpool.get_context(pool._ctx.get_start_method()).Pool(2) as other:
+        results = [other.apply_async(tasks.total_slowly, (np.full(COUNT, float(n)), 5)) for n in range(4)]
+        until(lambda: objects() == 4)
+        os.kill(other._workers._crew.pid, signal.SIGKILL)
+        for result in results:
+            with pytest.raises((distpool.PoolBroken, distpool.WorkerDied)):
+                result.get(PATIENCE_S)
     until(lambda: objects() == 0)
 
 
