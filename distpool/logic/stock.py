@@ -14,10 +14,9 @@ import msgspec
 from distpool.ids import ObjectId
 from distpool.logic.arena import Arena, Extent
 from distpool.logic.holders import Holders
+from distpool.logic.sizes import size_text
 
 _LISTED = 5
-_KIB = 1024
-_UNITS = ("KiB", "MiB", "GiB", "TiB")
 
 
 class HolderKind(Enum):
@@ -214,14 +213,6 @@ class Stock:
     def _uncount_spilled(self, stored: Stored) -> None:
         self.spilled -= stored.size
         self.spilled_objects -= 1
-
-
-def size_text(size: int) -> str:
-    """A size in words: '640 B', '64.0 KiB', '1.5 GiB'."""
-    if size < _KIB:
-        return f"{size} B"
-    power = min((size.bit_length() - 1) // 10, len(_UNITS))
-    return f"{size / _KIB**power:.1f} {_UNITS[power - 1]}"
 
 
 def as_holder(object_id: ObjectId) -> Holder:

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from distpool.ids import ObjectId, StoreId
-from distpool.logic.stock import size_text
+from distpool.logic.sizes import size_text
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

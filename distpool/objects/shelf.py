@@ -13,7 +13,8 @@ from distpool.base_errors import ObjectLost, StoreFull
 from distpool.config import SETTINGS
 from distpool.ids import ObjectId
 from distpool.logic.arena import Extent
-from distpool.logic.stock import Holder, HolderKind, Stock, Stored, size_text
+from distpool.logic.sizes import size_text
+from distpool.logic.stock import Holder, HolderKind, Stock, Stored
 from distpool.objects.limits import memory_is_short
 from distpool.objects.stats import StoreStats
 from distpool.store.memory import Memory

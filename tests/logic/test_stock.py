@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from distpool.logic.arena import PAGE, whole_pages
-from distpool.logic.stock import Holder, HolderKind, Stock, as_holder, size_text
+from distpool.logic.sizes import size_text
+from distpool.logic.stock import Holder, HolderKind, Stock, as_holder
 from tests.logic.machines import tries
 
 REFERENCES = [Holder(HolderKind.REFERENCE, number) for number in range(3)]
