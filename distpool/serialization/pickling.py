@@ -16,7 +16,7 @@ from importlib import import_module
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Protocol
 
-from distpool.serialization.reducers import reducers
+from distpool.serialization.reducers import merged_reducers
 
 SCALARS = frozenset({int, float, bool, type(None), complex})
 """Types whose pickles are small, run no user code and cannot fail."""
@@ -66,18 +66,17 @@ class StandardPickler(pickle.Pickler):
         update_reducers(self)
 
 
-_merged: tuple[int, int, bool, dict[type, Any]] = (0, 0, False, {})
+_merged: tuple[tuple[int, int, bool, bool], dict[type, Any]] = ((0, 0, False, False), {})
 
 
 def update_reducers(pickler: pickle.Pickler) -> None:
     """Give it the reducers that are registered by now."""
     global _merged
     extra = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
-    copied, added, has_arrays, table = _merged
-    if copied != len(copyreg.dispatch_table) or added != len(extra) or has_arrays != ("numpy" in sys.modules):
-        table = {**reducers(), **copyreg.dispatch_table, **extra}
-        _merged = (len(copyreg.dispatch_table), len(extra), "numpy" in sys.modules, table)
-    pickler.dispatch_table = table
+    registered = (len(copyreg.dispatch_table), len(extra), "numpy" in sys.modules, "torch" in sys.modules)
+    if registered != _merged[0]:
+        _merged = registered, merged_reducers()
+    pickler.dispatch_table = _merged[1]
 
 
 def standard_pickler(write: Write, leave: Leave | None = None) -> pickle.Pickler:
@@ -195,7 +194,7 @@ def _make_by_value_pickler() -> _MakePickler:
 
         def __init__(self, file: Any, main: MainView, leave: Leave | None) -> None:
             # First, as it is looked up there.
-            self.dispatch_table = ChainMap(ForkingPickler._extra_reducers, reducers(), base.dispatch_table)  # type: ignore[attr-defined]
+            self.dispatch_table = ChainMap(merged_reducers(), base.dispatch_table)
             super().__init__(file, _PROTOCOL, leave)
             self._main = main
 
