@@ -39,8 +39,8 @@ APART = [
     "tests/test_drop_in.py",
 ]
 
-# On the further Python versions `forkserver` is left out: it is `spawn` with another moment for the import of `__main__`,
-# and CPython's own suites use it there.
+# On the further Python versions `forkserver` is left out: it is `spawn` with another moment for the import of
+# `__main__`, and CPython's own suites use it there.
 FURTHER = ["-k", "not forkserver"]
 
 
