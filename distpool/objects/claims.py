@@ -63,22 +63,21 @@ class ByValue:
         return load_object, (self.ref,)
 
 
-def by_value(home: Home, values: Iterable[Any], taken: list[ObjectRef]) -> list[Any]:
-    """The values, with a stand-in for each ref; `taken` gets those refs. Raises what getting a value of another store
-    raises."""
+def by_value(home: Home, values: Iterable[Any], taken: dict[ObjectRef, ByValue]) -> list[Any]:
+    """The values, with a stand-in for each ref, which `taken` gets too: one ref is one value within one pickle, like any
+    object. Raises what getting a value of another store raises."""
     result = []
     for value in values:
         if type(value) is ObjectRef:
-            if value.store_id == home.id:
-                taken.append(value)
-                value = ByValue(value)
-            else:
-                value = get_value(value)
+            is_here = value.store_id == home.id
+            value = taken.setdefault(value, ByValue(value)) if is_here else get_value(value)
         result.append(value)
     return result
 
 
-def claimed(home: Home, parts: Parts | bytes, taken: list[ObjectRef], named: list[ObjectRef], known: Known) -> Any:
+def claimed(
+    home: Home, parts: Parts | bytes, taken: Iterable[ObjectRef], named: list[ObjectRef], known: Known
+) -> ClaimedPickle:
     """Store what is large; the small pickle and the claim. Raises StoreFull and ObjectLost."""
     holds: list[Hold] = []
     for ref in {*taken, *named}:

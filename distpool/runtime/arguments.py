@@ -141,7 +141,7 @@ def _pickle(
         return parts
     claims = import_module("distpool.objects.claims")
     store = home()
-    taken: list[ObjectRef] = []
+    taken: dict[ObjectRef, Any] = {}
     if refs:
         value = with_values(lambda values: claims.by_value(store, values, taken))
         parts, refs = noting_refs(dump, value)

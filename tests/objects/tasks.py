@@ -33,6 +33,15 @@ def add_one(array):
     return array
 
 
+def are_one(one, other):
+    return one is other
+
+
+def first_after_adding_one(array):
+    array[0] += 1
+    return float(array[0])
+
+
 def keep(name, value):
     kept[name] = value
 

@@ -133,6 +133,15 @@ def test_a_ref_among_the_arguments_arrives_as_its_value_and_inside_them_as_a_ref
     assert pool.map(tasks.get_total, [{"ref": ref}] * 5) == [COUNT] * 5
 
 
+def test_one_ref_is_one_value_within_a_chunk_like_any_object(pool):
+    ref = distpool.put(np.zeros(COUNT))
+    assert pool.apply(tasks.are_one, (ref, ref))
+    assert pool.map(tasks.first_after_adding_one, [ref] * 4, chunksize=2) == [1.0, 2.0, 1.0, 2.0]
+    array = distpool.get(ref)
+    assert pool.map(tasks.first_after_adding_one, [array] * 4, chunksize=2) == [1.0, 2.0, 1.0, 2.0]
+    assert array[0] == 0.0
+
+
 def test_a_ref_that_is_dropped_while_its_call_waits_is_held_by_the_call(pool):
     results = [pool.apply_async(tasks.total_slowly, (distpool.put(np.ones(COUNT)), 0.05)) for _ in range(6)]
     assert [result.get(PATIENCE_S) for result in results] == [COUNT] * 6
