@@ -64,7 +64,7 @@ class ByValue:
 
 
 def by_value(home: Home, values: Iterable[Any], taken: dict[ObjectRef, ByValue]) -> list[Any]:
-    """The values, with a stand-in for each ref, which `taken` gets too: one ref is one value within one pickle, like any
+    """The values, with a stand-in for each ref, which `taken` gets too: one ref is one value within a pickle, like any
     object. Raises what getting a value of another store raises."""
     result = []
     for value in values:
