@@ -37,6 +37,7 @@ APART = [
     "tests/test_architecture.py",
     "tests/test_compat_tests.py",
     "tests/test_drop_in.py",
+    "tests/test_examples.py",
 ]
 
 # On the further Python versions `forkserver` is left out: it is `spawn` with another moment for the import of
