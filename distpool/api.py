@@ -68,13 +68,14 @@ def wait(
         raise ValueError(f"num_returns is {num_returns}; it must be from 1 to {len(refs)}, the number of refs")
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
-        ready = [ref for ref in refs if _is_ready(ref)][:num_returns]
-        pending = {ref for ref in refs if not _is_ready(ref)}
+        ready: list[Waitable] = []
+        others: list[Waitable] = []
+        for ref in refs:
+            (ready if len(ready) < num_returns and _is_ready(ref) else others).append(ref)
         remaining_s = None if deadline is None else deadline - time.monotonic()
         if len(ready) == num_returns or (remaining_s is not None and remaining_s <= 0):
-            taken = {id(ref) for ref in ready}
-            return ready, [ref for ref in refs if id(ref) not in taken]
-        standard.wait(pending, remaining_s, standard.FIRST_COMPLETED)  # type: ignore[arg-type]
+            return ready, others
+        standard.wait(set(others), remaining_s, standard.FIRST_COMPLETED)  # type: ignore[arg-type]
 
 
 def release(refs: ObjectRef | Iterable[ObjectRef]) -> None:

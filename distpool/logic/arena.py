@@ -71,16 +71,14 @@ class Arena:
         self._freed[extent] = None
 
     def forget(self, extent: Extent) -> None:
-        """Its pages could not be had, and were given back."""
+        """Its pages were given back: they could not all be had, or what lay there was put elsewhere. Its addresses stay
+        its own."""
         self.used -= extent.resident
         extent.resident = 0
 
-    def evict(self, extent: Extent) -> None:
-        """What lies there was put elsewhere: its pages are given back, its addresses stay its own."""
-        self.forget(extent)
-
     def revive(self, extent: Extent, size: int) -> bool:
-        """Pages again for an evicted extent; False when they do not fit beside what is taken. `surplus` comes first."""
+        """Pages again for an extent that has none; False when they do not fit beside what is taken. `surplus` comes
+        first."""
         pages = whole_pages(size)
         if self.used + pages > self._limit:
             return False

@@ -126,7 +126,7 @@ class Stock:
         """It lies on disk now, and its memory is given back."""
         stored.is_spilled = True
         del self._in_memory[stored.id]
-        self._arena.evict(stored.extent)
+        self._arena.forget(stored.extent)
         self.spilled += stored.size
         self.spilled_objects += 1
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import weakref
 from collections.abc import Iterable
 from typing import Any
@@ -18,6 +17,7 @@ from distpool.objects.shelf import lost_text
 from distpool.objects.stores import get_value, load_object
 from distpool.serialization.buffers import Parts
 from distpool.store.addresses import address_of
+from distpool.store.libc import LIBC
 from distpool.store.memory import Buffer
 
 _RECENT = 16
@@ -123,7 +123,4 @@ class Recent(Known):
         object_id, offset, start, _ = piece
         view = self._home.view(object_id, offset, start + size, readonly=True)
         stored = address_of(view) + start
-        differs: int = ctypes.CDLL(None).memcmp(
-            ctypes.c_void_p(address), ctypes.c_void_p(stored), ctypes.c_size_t(size)
-        )
-        return not differs
+        return not LIBC.memcmp(address, stored, size)

@@ -23,7 +23,7 @@ from distpool.logic.stock import Holder, HolderKind, Stock, as_holder
 from distpool.objects.forks import ForkGuards
 from distpool.objects.known import Known
 from distpool.objects.refs import ObjectRef
-from distpool.objects.segments import Allocate, Recipe, Room, write_object, write_value
+from distpool.objects.segments import Allocate, Recipe, Room, write_object, write_value, write_whole
 from distpool.objects.shelf import Shelf
 from distpool.objects.stats import StoreStats
 from distpool.serialization.buffers import Parts
@@ -97,7 +97,7 @@ class Home:
 
     def put(self, parts: Parts | bytes, named: Iterable[ObjectRef]) -> ObjectRef:
         """Store a value as an object, which holds those that it names. Raises StoreFull."""
-        room, size = self._writing(lambda allocate: write_object(parts, self.memory, allocate))
+        room, size = self._write(lambda allocate: write_object(parts, self.memory, allocate))
         room.hold.become(HolderKind.REFERENCE)
         with self.locked() as shelf:
             for ref in named:
@@ -109,7 +109,7 @@ class Home:
 
     def keep(self, parts: Parts, known: Known) -> Recipe:
         """Store what is large of the arguments of a call. Raises StoreFull."""
-        recipe: Recipe = self._writing(lambda allocate: write_value(parts, self.memory, allocate, known))
+        recipe: Recipe = self._write(lambda allocate: write_value(parts, self.memory, allocate, known))
         for hold in recipe.holds:
             hold.become(HolderKind.REFERENCE)
         return recipe
@@ -246,21 +246,13 @@ class Home:
         finally:
             self._deferral.end(handler)
 
-    def _writing(self, write: Callable[[Allocate], Result]) -> Result:
-        """Write with memory from here; what cannot be written whole is given back."""
-        rooms: list[Room] = []
+    def _write(self, write: Callable[[Allocate], Result]) -> Result:
+        return write_whole(write, lambda size: self.allocate(size, self.new_holder(HolderKind.WRITER)), self._give_up)
 
-        def allocate(size: int) -> Room:
-            rooms.append(self.allocate(size, self.new_holder(HolderKind.WRITER)))
-            return rooms[-1]
-
-        try:
-            return write(allocate)
-        except OSError as error:
-            with self.locked() as shelf:
-                for room in rooms:
-                    shelf.forget_memory(room.object)
-            raise StoreFull(f"the system has no memory for the store: {error}") from error
+    def _give_up(self, rooms: list[Room]) -> None:
+        with self.locked() as shelf:
+            for room in rooms:
+                shelf.forget_memory(room.object)
 
     def _retried(self, function: Callable[[], Result]) -> Result:
         """Once more after the garbage collector has run, if the store is full: cycles may hold values."""

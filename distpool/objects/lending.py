@@ -22,11 +22,16 @@ class Lending:
         """Memory for an object that the worker writes. Raises StoreFull."""
         return self._home.allocate(size, self._worker)
 
-    def hold(self, objects: Iterable[ObjectId]) -> list[ObjectId]:
-        """The worker keeps these; those that are gone. Raises StoreFull when one that is on disk has no room."""
+    def hold(self, objects: Iterable[ObjectId], *, in_memory: bool) -> list[ObjectId]:
+        """The worker keeps these; those that are gone. With `in_memory` they are fetched from disk, which raises
+        StoreFull when there is no room."""
         gone = []
         with self._home.locked() as shelf:
             for object_id in objects:
+                if not in_memory:
+                    if not shelf.hold(object_id, self._worker):
+                        gone.append(object_id)
+                    continue
                 try:
                     shelf.bring_in(object_id, self._worker)
                 except ObjectLost:

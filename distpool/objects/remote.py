@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ from distpool.ids import ObjectId, StoreId
 from distpool.objects.forks import ForkGuards
 from distpool.objects.known import Known
 from distpool.objects.refs import ObjectRef
-from distpool.objects.segments import Recipe, Room, lies_there, write_object, write_value
+from distpool.objects.segments import Allocate, Recipe, Result, Room, lies_there, write_object, write_value, write_whole
 from distpool.objects.stats import StoreStats
 from distpool.protocol.codec import decode_store, encode
 from distpool.protocol.messages import (
@@ -93,7 +93,7 @@ class RemoteStore:
 
     def put(self, parts: Parts | bytes, named: Iterable[ObjectRef]) -> ObjectRef:
         """Store a value as an object, which holds those that it names. Raises StoreFull."""
-        room, size = self._writing(lambda allocate: write_object(parts, self.memory, allocate))
+        room, size = self._write(lambda allocate: write_object(parts, self.memory, allocate))
         inner = [ref.id for ref in named if ref.store_id == self.id]
         if inner:
             self._ask(NameObjects(next(self._numbers), room.object, inner), ObjectsHeld)
@@ -103,7 +103,7 @@ class RemoteStore:
 
     def keep(self, parts: Parts) -> Recipe:
         """Store what is large of a result. Raises StoreFull."""
-        recipe: Recipe = self._writing(lambda allocate: write_value(parts, self.memory, allocate, Known()))
+        recipe: Recipe = self._write(lambda allocate: write_value(parts, self.memory, allocate, Known()))
         return recipe
 
     def give_away(self, hold: Loan) -> ObjectId:
@@ -121,15 +121,18 @@ class RemoteStore:
         copy, or else the shared memory itself. Raises ObjectLost and StoreFull."""
         loan = self._use(object_id)
         if not lies_there(self.memory, object_id, offset):
-            self.have(object_id)  # it is on disk
+            self._fetch(object_id)  # it is on disk
         return self.memory.view(offset, size, loan.end, readonly=readonly)
 
     def have(self, object_id: ObjectId) -> None:
+        """Hold it, so that it stays in memory if it is there. Raises ObjectLost and StoreFull."""
+        if not (self.is_foreign or object_id in self._held):
+            self._fetch(object_id)
+
+    def _fetch(self, object_id: ObjectId) -> None:
         """See that it is in memory and stays there until nobody here uses it. Raises ObjectLost and StoreFull."""
-        if self.is_foreign or object_id in self._held:
-            return
         loan = self._use(object_id)
-        if self._ask(HoldObjects(next(self._numbers), [object_id]), ObjectsHeld).gone:
+        if self._ask(HoldObjects(next(self._numbers), [object_id], True), ObjectsHeld).gone:
             raise ObjectLost(f"object {object_id} of process {self.home_pid} is gone: no ref to it was left")
         self._note_held([object_id])
         loan.end()
@@ -144,7 +147,7 @@ class RemoteStore:
         self._news.clear()
         if kept:
             # Nothing that was dropped may be told of before the result, which may name it.
-            self._ask(HoldObjects(next(self._numbers), kept), ObjectsHeld)
+            self._ask(HoldObjects(next(self._numbers), kept, False), ObjectsHeld)
             self._note_held(kept)
 
     def flush(self) -> None:
@@ -231,18 +234,11 @@ class RemoteStore:
             self._held.add(told.object)
         return Room(told.object, told.offset, told.warm, self._use(told.object))
 
-    def _writing(self, write: Any) -> Any:
-        rooms: list[Room] = []
+    def _write(self, write: Callable[[Allocate], Result]) -> Result:
+        return write_whole(write, self._allocate, self._give_up)
 
-        def allocate(size: int) -> Room:
-            rooms.append(self._allocate(size))
-            return rooms[-1]
-
-        try:
-            return write(allocate)
-        except OSError as error:
-            self._send(DropObjects([self.give_away(room.hold) for room in rooms], True))
-            raise StoreFull(f"the system has no memory for the store: {error}") from error
+    def _give_up(self, rooms: list[Room]) -> None:
+        self._send(DropObjects([self.give_away(room.hold) for room in rooms], True))
 
     def _ask(self, request: Any, kind: type[Answer]) -> Answer:
         """Raises StoreFull when the store says so."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 import pickle
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
+from distpool.base_errors import StoreFull
 from distpool.ids import ObjectId
 from distpool.objects.known import Known
 from distpool.serialization.buffers import LARGE_BYTES, Parts
@@ -43,6 +44,7 @@ class Room(NamedTuple):
 
 
 Allocate = Callable[[int], Room]
+Result = TypeVar("Result")
 
 
 class Recipe(NamedTuple):
@@ -51,6 +53,23 @@ class Recipe(NamedTuple):
     stream: list[bytes | Piece]
     buffers: list[Piece]
     holds: list[Any]
+
+
+def write_whole(
+    write: Callable[[Allocate], Result], allocate: Allocate, give_up: Callable[[list[Room]], None]
+) -> Result:
+    """Have something written with memory from `allocate`. What cannot be written whole is given up, with StoreFull."""
+    rooms: list[Room] = []
+
+    def noted(size: int) -> Room:
+        rooms.append(allocate(size))
+        return rooms[-1]
+
+    try:
+        return write(noted)
+    except OSError as error:
+        give_up(rooms)
+        raise StoreFull(f"the system has no memory for the store: {error}") from error
 
 
 def write_value(parts: Parts, memory: Memory, allocate: Allocate, known: Known) -> Recipe:

@@ -186,10 +186,11 @@ class MemoryReserved(Message, tag=51, frozen=True):
 
 
 class HoldObjects(Message, tag=52, frozen=True):
-    """Worker to store: I keep these, or want to look at them; have them in memory."""
+    """Worker to store: I keep these. `in_memory`: and want to look at them now; fetch those that are on disk."""
 
     number: int
     objects: list[ObjectId]
+    in_memory: bool
 
 
 class ObjectsHeld(Message, tag=53, frozen=True):

@@ -127,7 +127,6 @@ class Loop:
                 self._peek(lease, now)
         if self._outputs.flush_at:
             self._outputs.flush_parts(now)
-        self._store_lanes.cool(now)
         while self.mailbox:
             function, args = self.mailbox.popleft()
             function(*args)
@@ -198,7 +197,7 @@ class Loop:
         due = [*self._peeks.due.values(), *self._outputs.flush_at.values()]
         if self._wake_at is not None:
             due.append(self._wake_at)
-        if (cool_at := self._store_lanes.cool_at()) is not None:
+        if (cool_at := self._store_lanes.cool()) is not None:
             due.append(cool_at)
         if due:
             remaining_s = max(0.0, min(due) - time.monotonic())

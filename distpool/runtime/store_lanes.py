@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import select
 import socket
+import time
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -120,18 +121,14 @@ class StoreLanes:
         if store is not None:
             _lending(store, lease).end()
 
-    def cool_at(self) -> float | None:
-        """When memory that is kept for the next objects is to be given back."""
+    def cool(self) -> float | None:
+        """Before the loop sleeps: give back the memory that was kept for the next objects, or say when it is time."""
         store = made_home()
-        return None if store is None else store.cool_at()
-
-    def cool(self, now: float) -> None:
-        """Give it back if it is time."""
-        cool_at = self.cool_at()
-        if cool_at is not None and now >= cool_at:
-            store = made_home()
-            if store is not None:
-                store.cool()
+        cool_at = None if store is None else store.cool_at()
+        if store is None or cool_at is None or time.monotonic() < cool_at:
+            return cool_at
+        store.cool()
+        return None
 
     def close(self) -> None:
         """In a forked child: let go of the descriptors."""
@@ -180,8 +177,8 @@ def _serve(lease: LeaseId, message: Any) -> Message | None:
                     return StoreRefused(number, str(error))
                 raise
             return MemoryReserved(number, room.object, room.offset, room.warm)
-        case HoldObjects(number, objects):
-            return ObjectsHeld(number, worker.hold(objects))
+        case HoldObjects(number, objects, in_memory):
+            return ObjectsHeld(number, worker.hold(objects, in_memory=in_memory))
         case NameObjects(number, object_id, named):
             worker.name(object_id, named)
             return ObjectsHeld(number, [])

@@ -13,7 +13,8 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+
+from distpool.store.libc import LIBC
 
 PAGE = mmap.PAGESIZE
 _KEPT_BYTES = 4 << 30
@@ -27,14 +28,7 @@ _MADV_POPULATE_WRITE = 23  # since Linux 5.14
 _IS_OWN_PAGE = bytes(bool(byte & 0xC0 and not byte & 0x20) for byte in range(256))
 _OWN_PAGES = re.compile(b"\x01+")
 
-_libc: Any = ctypes.CDLL(None, use_errno=True)
-_mmap = _libc.mmap
-_mmap.restype = ctypes.c_void_p
-_mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
-_munmap = _libc.munmap
-_munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-_madvise = _libc.madvise
-_madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_mmap, _munmap, _madvise = LIBC.mmap, LIBC.munmap, LIBC.madvise
 _FAILED = ctypes.c_void_p(-1).value
 
 _PRIVATE = (mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE)

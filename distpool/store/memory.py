@@ -11,6 +11,7 @@ import ctypes
 import os
 from collections.abc import Callable, Sequence
 
+from distpool.store.libc import LIBC
 from distpool.store.mappings import Mappings
 
 Buffer = bytes | bytearray | memoryview
@@ -96,6 +97,5 @@ def write_all(descriptor: int, offset: int, buffers: Sequence[Buffer]) -> None:
 
 def punch_hole(descriptor: int, offset: int, size: int) -> None:
     """Give back the space of a part of a file, which is zeros then. Raises OSError."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.fallocate(descriptor, _PUNCH_HOLE, ctypes.c_long(offset), ctypes.c_long(size)):
+    if LIBC.fallocate(descriptor, _PUNCH_HOLE, offset, size):
         raise OSError(ctypes.get_errno(), f"fallocate of {size} bytes at {offset} failed")

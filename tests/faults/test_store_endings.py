@@ -1,6 +1,5 @@
 """Killed at any step of put, get, map and spill: no process, memory or file is left, and no other call is harmed."""
 
-import os
 import subprocess
 import sys
 import time
@@ -8,6 +7,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from ..runtime.programs import left_of, shared_memory_files, until
 
 PROGRAM = Path(__file__).with_name("store_program.py")
 LIMIT_S = 60
@@ -65,34 +66,20 @@ def run(tmp_path, method, point, when, who):
     return started.returncode, output.split("\n"), errors, children, folder
 
 
-def users_of_stores(children):
-    """Processes of the run that are left, or still map its memory."""
-    left = []
-    for child in children:
-        try:
-            if child.status() != psutil.STATUS_ZOMBIE:
-                left.append((child.pid, [m.path for m in child.memory_maps() if "distpool" in m.path]))
-        except psutil.NoSuchProcess:
-            continue
-    return left
-
-
 def assert_all_gone(children, folder):
-    deadline = time.monotonic() + GONE_LIMIT_S
-    while users_of_stores(children):
-        assert time.monotonic() < deadline, users_of_stores(children)
-        time.sleep(0.01)
+    """No process of the run is left, and so nothing maps its memory; and no file."""
+    assert until(lambda: not left_of(children), GONE_LIMIT_S), left_of(children)
     assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(("point", "when"), DRIVER_POINTS, ids=[" ".join(point) for point in DRIVER_POINTS])
 def test_a_driver_that_is_killed_leaves_nothing(tmp_path, point, when):
-    before = set(os.listdir("/dev/shm"))
+    before = shared_memory_files()
     status, output, errors, children, folder = run(tmp_path, "fork", point, when, "driver")
     assert "killed" in output, errors
     assert status == -9
     assert_all_gone(children, folder)
-    assert {name for name in os.listdir("/dev/shm") if "distpool" in name} <= before
+    assert shared_memory_files() <= before
 
 
 @pytest.mark.parametrize(("point", "when"), WORKER_POINTS, ids=[" ".join(point) for point in WORKER_POINTS])

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 
 import numpy as np
 import pytest
@@ -10,20 +9,18 @@ import pytest
 import distpool
 from distpool.objects.stores import home as own_home
 from tests.objects import tasks
+from tests.runtime.programs import output_of, until
 
 COUNT = 200_000
 PATIENCE_S = 60
 
 
-def until(holds):
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline, own_home()._shelf._stock.table()
-        time.sleep(0.01)
-
-
 def objects():
     return distpool.store_stats().objects
+
+
+def table():
+    return own_home()._shelf._stock.table()
 
 
 def test_one_array_for_many_calls_is_stored_once(pool):
@@ -115,7 +112,7 @@ def test_initial_arguments(pool):
             distpool.store_stats()
             assert other.map(tasks.total_of, ["initial"] * 4) == [array.sum()] * 4
     del ref, given, other
-    until(lambda: objects() == 0)
+    assert until(lambda: objects() == 0), table()
 
 
 # Refs -----------------------------------------------------------------------------------------------------------------
@@ -162,7 +159,7 @@ def test_a_worker_puts_and_its_caller_gets(pool):
     outer = pool.apply(tasks.put_named, (COUNT,))
     assert distpool.get(distpool.get(outer)["inner"])[0] == 2.0
     del refs, outer
-    until(lambda: objects() == 0)
+    assert until(lambda: objects() == 0), table()
 
 
 def test_what_a_worker_keeps_stays_until_it_drops_it(pool):
@@ -176,14 +173,14 @@ def test_what_a_worker_keeps_stays_until_it_drops_it(pool):
             one.apply(tasks.give_back, (np.zeros(COUNT),))
         assert one.apply(tasks.total_of, (name,)) == array.sum()
         one.apply(tasks.forget, (name,))
-        until(lambda: objects() == 1)
+        assert until(lambda: objects() == 1), table()
         one.apply(tasks.forget, ("ref",))
-        until(lambda: objects() == 0)
+        assert until(lambda: objects() == 0), table()
         ref = one.apply(tasks.put_and_keep, ("own", COUNT))
         assert distpool.get(ref).sum() == COUNT
         del ref
         assert objects() == 1
-    until(lambda: objects() == 0)
+    assert until(lambda: objects() == 0), table()
 
 
 # Ends -----------------------------------------------------------------------------------------------------------------
@@ -197,7 +194,7 @@ def test_a_worker_that_dies_lets_go_of_everything(pool):
     with pytest.raises(distpool.WorkerDied):
         pool.apply(tasks.die_with, (array,))
     pool.map(tasks.forget, ["array"] * 8, chunksize=1)
-    until(lambda: objects() == 0)
+    assert until(lambda: objects() == 0), table()
 
 
 def test_a_call_that_is_run_again_has_its_arguments_again(pool, tmp_path):
@@ -205,7 +202,7 @@ def test_a_call_that_is_run_again_has_its_arguments_again(pool, tmp_path):
     repeated = pool.with_options(retries=2)
     with pytest.raises(distpool.WorkerDied, match="begun 3 times"):
         repeated.apply(tasks.die_with, (array,))
-    until(lambda: objects() == 0)
+    assert until(lambda: objects() == 0), table()
 
 
 def test_an_error_with_an_array_frees_the_arguments(pool):
@@ -218,36 +215,36 @@ def test_results_that_nobody_takes_are_freed(pool):
     results = [pool.apply_async(tasks.filled, (COUNT, 1.0)) for _ in range(10)]
     del results
     pool.map(tasks.forget, ["x"] * 20, chunksize=1)
-    until(lambda: objects() == 0)
+    assert until(lambda: objects() == 0), table()
 
 
 def test_a_pool_that_is_terminated_leaves_nothing(pool):
     other = distpool.get_context(pool._ctx.get_start_method()).Pool(2)
     results = [other.apply_async(tasks.total_slowly, (np.full(COUNT, float(n)), 5)) for n in range(6)]
-    until(lambda: objects() == 6)
+    assert until(lambda: objects() == 6), table()
     other.terminate()
     for result in results:
         with pytest.raises(distpool.PoolTerminated):
             result.get(PATIENCE_S)
-    until(lambda: objects() == 0)
+    assert until(lambda: objects() == 0), table()
 
 
 def test_a_template_that_is_killed_leaves_nothing(pool):
     with distpool.get_context(pool._ctx.get_start_method()).Pool(2) as other:
         results = [other.apply_async(tasks.total_slowly, (np.full(COUNT, float(n)), 5)) for n in range(4)]
-        until(lambda: objects() == 4)
+        assert until(lambda: objects() == 4), table()
         os.kill(other._workers._crew.pid, signal.SIGKILL)
         for result in results:
             with pytest.raises((distpool.PoolBroken, distpool.WorkerDied)):
                 result.get(PATIENCE_S)
-    until(lambda: objects() == 0)
+    assert until(lambda: objects() == 0), table()
 
 
 def test_a_call_over_its_time_keeps_its_arguments_until_its_worker_is_dead(pool):
     array = np.ones(COUNT)
     with pytest.raises(distpool.CallTimeout):
         pool.with_options(timeout=0.1).apply(tasks.total_slowly, (array, 30))
-    until(lambda: objects() == 0)
+    assert until(lambda: objects() == 0), table()
     assert pool.apply(tasks.total, (array,)) == COUNT
 
 
@@ -258,13 +255,13 @@ def test_calls_of_an_executor_can_be_cancelled(pool):
         assert cancelled
         done = [future.result(PATIENCE_S) for future in futures if future not in cancelled]
         assert len(done) + len(cancelled) == 8
-        until(lambda: objects() == 0)
+        assert until(lambda: objects() == 0), table()
 
 
 def test_a_pool_within_a_worker(pool):
     assert pool.apply(tasks.in_a_pool_of_its_own, (np.ones(COUNT),)) == 2 * COUNT
     assert pool.apply(tasks.ref_in_a_pool_of_its_own, ({"ref": distpool.put(np.ones(COUNT))},)) == COUNT
-    until(lambda: objects() == 0)
+    assert until(lambda: objects() == 0), table()
 
 
 def test_a_worker_sees_how_full_its_nodes_store_is(pool):
@@ -282,9 +279,37 @@ def test_a_child_that_outlives_its_call_keeps_what_it_sees(pool):
             one.apply(tasks.total, (np.arange(COUNT, dtype=float),))
         assert one.apply(tasks.word_of_child, (0,)) == b"+"
         one.apply(tasks.total, (np.ones(COUNT),))
-        until(lambda: objects() == 0 or one.apply(tasks.total, (np.ones(COUNT),)) is None)
+        assert until(lambda: objects() == 0 or one.apply(tasks.total, (np.ones(COUNT),)) is None), table()
 
 
 def test_programs_that_workers_start_do_not_have_the_memory(pool):
     assert pool.apply(tasks.total, (np.ones(COUNT),)) == COUNT
     assert "distpool" not in pool.apply(tasks.descriptors_of_a_program)
+
+
+KEPT_REF = """
+    import numpy as np
+    import distpool
+
+    def keep(refs):
+        global kept
+        kept = refs
+
+    def total(_):
+        return float(distpool.get(kept[0]).sum())
+
+    if __name__ == "__main__":
+        distpool.configure_store(size="64MiB")
+        with distpool.get_context("fork").Pool(1) as pool:
+            refs = [distpool.put(np.full(25 * 2**20 // 8, float(number))) for number in range(3)]
+            looked_at = distpool.get(refs[1:], readonly=True)
+            print(distpool.store_stats().spilled_objects)
+            pool.apply(keep, ([refs[0]],))
+            print(distpool.store_stats().spilled_objects)
+            del looked_at, refs
+            print(pool.apply(total, (0,)))
+"""
+
+
+def test_a_ref_that_a_worker_keeps_needs_no_memory_until_it_is_looked_at(tmp_path):
+    assert output_of(tmp_path, KEPT_REF).split() == ["1", "1", "0.0"]
