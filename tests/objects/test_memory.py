@@ -30,9 +30,16 @@ READERS = """
     import distpool
 
     def proportional_bytes():
-        # PSS of this process and all below it: pages that several share are counted once.
-        me = psutil.Process()
-        return sum(process.memory_full_info().pss for process in [me, *me.children(recursive=True)])
+        # PSS of this process and all below it: pages that several share are counted once. They stand still meanwhile:
+        # one that maps the array between two readings would be counted on top of those that were read before it.
+        below = psutil.Process().children(recursive=True)
+        try:
+            for process in below:
+                process.suspend()
+            return sum(process.memory_full_info().pss for process in [psutil.Process(), *below])
+        finally:
+            for process in below:
+                process.resume()
 
     def total_slowly(array, seconds):
         time.sleep(seconds)
