@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent import futures as standard
+from concurrent.futures import Future
+from contextlib import closing
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from distpool.objects.refs import ObjectRef, noting_refs
@@ -16,7 +19,7 @@ from distpool.runtime.main_view import CallersMain, view_of_main
 from distpool.serialization.buffers import parts_of
 from distpool.serialization.pickling import blame
 
-Waitable = ObjectRef | standard.Future[Any]
+Waitable = ObjectRef | Future[Any]
 
 
 def put(value: object) -> ObjectRef:
@@ -49,7 +52,7 @@ def get(refs: Any, *, timeout: float | None = None, readonly: bool = False) -> A
     `timeout`: seconds in all; then TimeoutError says which are not ready. Raises ObjectLost for an object that was
     freed, InvalidRef for a ref of a store that this process cannot reach, and what the call of a future raised.
     """
-    if isinstance(refs, (ObjectRef, standard.Future)):
+    if isinstance(refs, (ObjectRef, Future)):
         return _get_all([refs], timeout, readonly=readonly)[0]
     _check(refs, "get")
     return _get_all(refs, timeout, readonly=readonly)
@@ -66,16 +69,22 @@ def wait(
         raise TypeError(f"num_returns is {num_returns!r}, a {type(num_returns).__name__}; it must be an int")
     if not 0 < num_returns <= len(refs):
         raise ValueError(f"num_returns is {num_returns}; it must be from 1 to {len(refs)}, the number of refs")
-    deadline = None if timeout is None else time.monotonic() + timeout
-    while True:
-        ready: list[Waitable] = []
-        others: list[Waitable] = []
-        for ref in refs:
-            (ready if len(ready) < num_returns and _is_ready(ref) else others).append(ref)
-        remaining_s = None if deadline is None else deadline - time.monotonic()
-        if len(ready) == num_returns or (remaining_s is not None and remaining_s <= 0):
-            return ready, others
-        standard.wait(set(others), remaining_s, standard.FIRST_COMPLETED)  # type: ignore[arg-type]
+    pending = Counter(ref for ref in refs if not _is_ready(ref))
+    missing = num_returns - (len(refs) - pending.total())
+    if missing > 0:
+        ends_at = None if timeout is None else time.monotonic() + timeout
+        try:
+            with closing(_completion().as_completed(pending, timeout)) as completed:
+                while missing > 0:
+                    missing -= pending[next(completed)]
+        except TimeoutError:
+            if ends_at is None or time.monotonic() < ends_at:
+                raise  # it is a signal handler's
+    ready: list[Waitable] = []
+    others: list[Waitable] = []
+    for ref in refs:
+        (ready if len(ready) < num_returns and _is_ready(ref) else others).append(ref)
+    return ready, others
 
 
 def release(refs: ObjectRef | Iterable[ObjectRef]) -> None:
@@ -113,11 +122,16 @@ def _get_all(refs: Iterable[Waitable], timeout: float | None, *, readonly: bool)
     refs = list(refs)
     futures = {ref for ref in refs if not isinstance(ref, ObjectRef)}
     if futures:
-        late = standard.wait(futures, timeout).not_done
+        late = _completion().wait(futures, timeout).not_done
         if late:
             names = ", ".join(f"{position} ({ref!r})" for position, ref in enumerate(refs) if ref in late)
             raise TimeoutError(f"after {timeout} s {len(late)} of {len(refs)} are not ready: {names}")
     return [get_value(ref, readonly=readonly) if isinstance(ref, ObjectRef) else ref.result() for ref in refs]
+
+
+def _completion() -> Any:
+    """Not every program that has refs waits for futures."""
+    return import_module("distpool.futures.completion")
 
 
 def _is_ready(ref: Waitable) -> bool:
@@ -128,7 +142,7 @@ def _check(refs: Any, name: str) -> None:
     if not isinstance(refs, (list, tuple)):
         raise TypeError(f"{name} takes a list of refs or futures, not {refs!r}, a {type(refs).__name__}")
     for position, ref in enumerate(refs):
-        if not isinstance(ref, (ObjectRef, standard.Future)):
+        if not isinstance(ref, (ObjectRef, Future)):
             raise TypeError(f"{name} takes refs or futures; number {position} is {ref!r}, a {type(ref).__name__}")
 
 

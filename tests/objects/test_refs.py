@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import pickle
+import signal
 import threading
 from concurrent.futures import Future
 
@@ -109,6 +110,30 @@ def test_wait_returns_as_many_as_asked_for_in_their_order(home):
     threading.Timer(0.05, late.set_result, [2]).start()
     assert distpool.wait([late, ref, later], num_returns=2) == ([late, ref], [later])
     assert distpool.wait([ref, ref], num_returns=2) == ([ref, ref], [])
+    threading.Timer(0.05, later.set_result, [3]).start()
+    assert distpool.wait([later, ref, later], num_returns=3) == ([later, ref, later], [])
+
+
+def test_wait_leaves_nothing_in_the_futures_that_are_not_ready(home):
+    late, ready = Future(), Future()
+    threading.Timer(0.05, ready.set_result, [1]).start()
+    assert distpool.wait([late, ready]) == ([ready], [late])
+    assert distpool.wait([late], timeout=0) == ([], [late])
+    assert not late._waiters
+
+
+def test_a_time_out_of_the_programs_own_is_not_taken_for_that_of_wait(home):
+    def interrupt(*_):
+        raise TimeoutError("the program's own")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(TimeoutError, match="the program's own"):
+            distpool.wait([Future()], timeout=60)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.parametrize(
