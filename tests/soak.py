@@ -1,8 +1,9 @@
 """Kill a random worker again and again while several threads call: every result right, each call run at most once.
 
-    python tests/soak.py [--seconds 600] [--kill-every 1] [--kinds map imap apply submit retries] [--method fork]
+    python tests/soak.py [--seconds 600] [--kill-every 1] [--kinds map imap apply submit retries arrays] [--method fork]
 
-Each call writes a line into a side file when it begins, with O_APPEND, so a call that runs twice is seen. Memory and
+Each call writes a line into a side file as it begins (O_APPEND), so that one that runs twice is seen. `arrays` sends
+arrays and refs, which a worker keeps, writes to and puts itself; nothing of them may be left in the store. Memory and
 descriptors of this program are compared between the end of a warm-up and the end of the run, both at rest. Prints a
 summary; the exit status is 1 when a promise was broken.
 """
@@ -25,7 +26,9 @@ from dataclasses import dataclass, field
 from multiprocessing import TimeoutError as PoolTimeoutError
 from multiprocessing import resource_tracker
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import psutil
 
 # Also as a script, whose folder and not the project's is on the path.
@@ -34,12 +37,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import distpool
 import distpool.futures
 
-KINDS = ("map", "imap", "apply", "submit", "retries")
+KINDS = ("map", "imap", "apply", "submit", "retries", "arrays")
 HANG_S = 60.0
 WARM_UP_S = 5.0
 RETRIES = 5
 MEMORY_GROWTH_BYTES = 24 * 2**20
 LARGE_EVERY, LARGE_BYTES = 50, 100_000
+ARRAY_ITEMS, KEPT_ARRAYS = 50_000, 3
 
 
 # In the workers -------------------------------------------------------------------------------------------------------
@@ -58,11 +62,33 @@ class Body:
         self.path = path
 
     def __call__(self, call: str) -> bytes:
+        self._begin(call)
+        return expected(call)
+
+    def _begin(self, call: str) -> None:
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.write(descriptor, f"{call}\n".encode())
         os.close(descriptor)
         time.sleep(random.random() * 0.004)
-        return expected(call)
+
+
+kept: list[np.ndarray] = []
+"""Arguments that a worker looks at after their calls."""
+
+
+class ArrayBody(Body):
+    """The same with arrays: what it got must be what was sent, and what it keeps must stay as it left it."""
+
+    def __call__(self, call: str, array: np.ndarray, inner: list[distpool.ObjectRef]) -> Any:
+        self._begin(call)
+        assert all((old == old[0]).all() and not old[0] % 2 for old in kept), "what was kept has changed"
+        assert (array == array[0]).all(), "the array is not as it was sent"
+        assert (distpool.get(inner[0]) == array).all(), "the ref inside is not as it was sent"
+        array *= 2
+        kept.append(array)
+        del kept[:-KEPT_ARRAYS]
+        result = array + 1
+        return [result, distpool.put(result)] if result[0] % 3 == 0 else result
 
 
 # In the driver --------------------------------------------------------------------------------------------------------
@@ -102,6 +128,7 @@ class Soak:
 
     def __init__(self, kinds: list[str], method: str, workers: int, path: str) -> None:
         self._body = Body(path)
+        self._array_body = ArrayBody(path)
         self._workers = workers
         self.kills = 0
         context = distpool.get_context(method)
@@ -190,6 +217,29 @@ class Soak:
         if tally.died > died_before:
             tally.wrong.append(f"{names[0]} and more: a death in spite of {RETRIES} retries")
 
+    def _arrays(self, tally: Tally) -> None:
+        names = tally.take(20)
+        number = tally.calls
+        array = np.full(ARRAY_ITEMS, number)
+        ref = distpool.put(array)
+        items = [(name, ref if position % 2 else array, [ref]) for position, name in enumerate(names)]
+
+        def get() -> list[bytes]:
+            # In a chunk of two neither shares its array with the other, as one object in one chunk would be.
+            values = self._pool.starmap_async(self._array_body, items, chunksize=2).get(HANG_S)
+            return [self._checked(name, value, number) for name, value in zip(names, values, strict=True)]
+
+        tally.settle(names, get)
+        if not (array == number).all():
+            tally.wrong.append(f"{names[0]} and more: a call has changed its caller's array")
+
+    def _checked(self, name: str, value: Any, number: int) -> bytes:
+        """What `settle` expects, if the array is right."""
+        expected_value = number * 2 + 1
+        arrays = [value[0], distpool.get(value[1])] if expected_value % 3 == 0 else [value]
+        is_right = all(array.shape == (ARRAY_ITEMS,) and (array == expected_value).all() for array in arrays)
+        return expected(name) if is_right else b"another array"
+
 
 @dataclass(frozen=True)
 class AtRest:
@@ -213,6 +263,7 @@ def main(arguments: list[str]) -> int:
         resource_tracker.ensure_running()  # the standard library's, which stays
     memory_files = own_memory_files()
     others = psutil.Process().children()
+    distpool.store_stats()  # makes the store, whose descriptor stays
     before = AtRest.now()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         path = f"{folder}/begun"
@@ -225,6 +276,8 @@ def main(arguments: list[str]) -> int:
             violations.append("the workers did not come back")
         ended = AtRest.now()
         soak.end()
+        gc.collect()
+        stored = distpool.store_stats()
         left = [process for process in psutil.Process().children(recursive=True) if process not in others]
         after = AtRest.now()
         violations += broken_promises(soak, path)
@@ -234,6 +287,8 @@ def main(arguments: list[str]) -> int:
         violations.append(f"descriptors were left while it ran: {began} to {ended}")
     if after.descriptors > before.descriptors:
         violations.append(f"descriptors were left at the end: {before} to {after}")
+    if stored.objects:
+        violations.append(f"objects are left in the store: {stored}")
     violations += [f"a process is left: {process}" for process in left]
     violations += [f"a file is left: /dev/shm/{name}" for name in own_memory_files() - memory_files]
     for tally in soak.tallies:

@@ -46,8 +46,6 @@ class Spill:
         file = self._file
         if file is None or file.end >= _FILE_BYTES:
             file = self._file = _File(self.folder)
-        if not file.objects:
-            file.end = 0
         checksum = 0
         try:
             for start, length in _pieces(size):
@@ -90,10 +88,10 @@ class Spill:
         file.objects -= 1
         if file.objects:
             punch_hole(file.descriptor, at, size)
-        elif file is self._file:
-            os.ftruncate(file.descriptor, 0)
-        else:
-            os.close(file.descriptor)
+            return
+        os.close(file.descriptor)
+        if file is self._file:
+            self._file = None
 
     def close(self) -> None:
         files = {place.file.descriptor for place in self._places.values()}
