@@ -253,34 +253,52 @@ def test_large_results_and_arguments_need_few_descriptors(tmp_path):
 # ---- a full socket
 
 FULL_SOCKET = """
-    import time
+    import os, time
     import msgspec
     import distpool, distpool.config
+    from distpool.logic.leases import LeaseState
     from distpool.transport import pairs
 
     def later(value):
+        time.sleep(0.01)  # long enough for both workers to have a part in it
         return -value
+
+    def wait_for(path):
+        while not os.path.exists(path):
+            time.sleep(0.001)
+
+    def block(path):
+        open(path + " has begun", "w").close()
+        wait_for(path)
 
     if __name__ == "__main__":
         pairs.SOCKET_BYTES = 70_000  # as if the system allowed no more
-        # What is sent to the blocked workers stays with them until one of them is free.
+        # However slow the machine is, many calls are sent ahead, and stay with a blocked worker until one is free.
+        msgspec.structs.force_setattr(distpool.config.SETTINGS, "work_ahead_s", 60.0)
         msgspec.structs.force_setattr(distpool.config.SETTINGS, "recall_after_s", 60.0)
         with distpool.get_context("fork").Pool(2) as pool:
-            pool.map(len, [bytes(300)] * 5_000, chunksize=1)  # calls are short, so many are sent ahead
-            blockers = [pool.apply_async(time.sleep, [seconds]) for seconds in (0.5, 1.0)]
-            time.sleep(0.05)
+            pool.map(len, [bytes(300)] * 100, chunksize=1)  # calls are short
+            leases = pool._workers._group.leases.values()
+            blockers = []
+            for path in ("first", "second"):  # one for each worker, and none that was given to the other first
+                while [lease.state for lease in leases] != [LeaseState.READY] * 2:
+                    time.sleep(0.001)
+                blockers.append(pool.apply_async(block, [path]))
+                wait_for(path + " has begun")
             lanes = pool._workers._session.loop.lanes.values()
             results = []
-            give_up_at = time.monotonic() + 0.4
+            give_up_at = time.monotonic() + 15
             while time.monotonic() < give_up_at and not all(lane.has_unsent() for lane in lanes):
                 results.append(pool.apply_async(len, [bytes(8_000)]))
                 time.sleep(0.0005)
             print(all(lane.has_unsent() for lane in lanes))
             # The function is new to both workers, and its calls are taken back before they were sent.
             results += [pool.apply_async(later, [-8_000]) for _ in range(20)]
-            print({result.get(20) for result in results})
+            open("first", "w").close()
+            print({result.get(15) for result in results})
+            open("second", "w").close()
             for blocker in blockers:
-                blocker.get(20)
+                blocker.get(15)
             print(set(pool.map(later, [1] * 50, chunksize=1)))
 """
 
