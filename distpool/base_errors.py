@@ -33,3 +33,7 @@ class ObjectLost(DistpoolError, LookupError):
 
 class InvalidRef(DistpoolError, ValueError):
     """A ref of a store that this process cannot reach."""
+
+
+class UnusableKey(DistpoolError):
+    """A key file that is missing, damaged or of another kind; the message says what to do."""

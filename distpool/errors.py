@@ -12,6 +12,7 @@ from distpool.base_errors import ObjectLost as ObjectLost
 from distpool.base_errors import ProtocolError as ProtocolError
 from distpool.base_errors import RemoteError as RemoteError
 from distpool.base_errors import StoreFull as StoreFull
+from distpool.base_errors import UnusableKey as UnusableKey
 
 
 class WorkerDied(DistpoolError, BrokenProcessPool):

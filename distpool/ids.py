@@ -10,6 +10,8 @@ FunctionId = NewType("FunctionId", int)
 NodeId = NewType("NodeId", str)
 ObjectId = NewType("ObjectId", int)
 StoreId = NewType("StoreId", int)
+Epoch = NewType("Epoch", int)
+"""One life of a process of a cluster: a number that no other life has, and not 0."""
 
 Address = str | LeaseId
 """Whom a message is for: a role or local hand by its name, or the worker at the other end of a lease."""

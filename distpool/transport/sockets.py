@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import zmq
 from distpool.base_errors import DistpoolError
 from distpool.protocol.codec import decode_link, encode
 from distpool.protocol.messages import Message
+from distpool.transport.private_files import make_private_folder
 
 _PATH_LIMIT = 100
 """A Unix socket's path may have 107 bytes."""
@@ -28,10 +28,7 @@ class SocketFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        about = path.lstat()
-        if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or about.st_mode & 0o077:
-            raise DistpoolError(f"{path} must be a folder of mode 0700 that belongs to user {os.getuid()}")
+        make_private_folder(path)
         self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
