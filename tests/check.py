@@ -3,8 +3,8 @@
     python tests/check.py [--tests-only] [pytest arguments ...]
 
 Each check gets a headline and its elapsed time. All checks run even when one failed; the exit status is 1 when any
-failed. `--tests-only` runs pytest alone, for the further Python versions. Without pytest arguments, the tests that no
-other can disturb run beside all the others, and their summary comes last.
+failed. `--tests-only` runs pytest alone, and less of it, for the further Python versions. Without pytest arguments, the
+tests that no other can disturb run beside all the others, and their summary comes last.
 """
 
 import subprocess
@@ -24,12 +24,12 @@ LINT_IMPORTS = [sys.executable, "-c", "from importlinter.cli import lint_imports
 # A check that takes longer hangs, for instance in a test's interpreter that does not exit.
 TIME_LIMIT_S = 450
 
-# Tests that no other can disturb: of decisions, of texts, of values, and those that work in programs of their own.
+# Tests of decisions, which do no I/O and so are the same on all versions of Python.
+DECISIONS = ["tests/logic", "tests/protocol", "tests/simulation"]
+
+# Tests that no other can disturb: of texts, of values, and those that work in programs of their own.
 APART = [
-    "tests/logic",
-    "tests/protocol",
     "tests/serialization",
-    "tests/simulation",
     "tests/faults/test_interrupt_points.py",
     "tests/faults/test_store_endings.py",
     "tests/objects",
@@ -40,7 +40,7 @@ APART = [
     "tests/test_examples.py",
 ]
 
-# On the further Python versions `forkserver` is left out: it is `spawn` with another moment for the import of
+# On the further Python versions `forkserver` is left out too: it is `spawn` with another moment for the import of
 # `__main__`, and CPython's own suites use it there.
 FURTHER = ["-k", "not forkserver"]
 
@@ -53,10 +53,12 @@ def main(arguments: list[str]) -> int:
         failed += failing({} if tests_only else static_checks())
         failed += failing({"pytest": [*PYTHON, "pytest", *pytest_arguments]})
     else:
-        with beside("pytest of what runs apart", [*PYTHON, "pytest", "-q", "-p", "no:cacheprovider", *APART], failed):
+        apart = APART if tests_only else [*DECISIONS, *APART]
+        thinned = FURTHER if tests_only else []
+        with beside("pytest of what runs apart", [*PYTHON, "pytest", "-q", "-p", "no:cacheprovider", *apart], failed):
             failed += failing({} if tests_only else static_checks())
-            thinned = FURTHER if tests_only else []
-            failed += failing({"pytest": [*PYTHON, "pytest", *(f"--ignore={path}" for path in APART), *thinned]})
+            ignored = [f"--ignore={path}" for path in (*DECISIONS, *APART)]
+            failed += failing({"pytest": [*PYTHON, "pytest", *ignored, *thinned]})
     if failed:
         print(f"\nFAILED: {', '.join(failed)}", flush=True)
     return 1 if failed else 0
