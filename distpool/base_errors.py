@@ -37,3 +37,7 @@ class InvalidRef(DistpoolError, ValueError):
 
 class UnusableKey(DistpoolError):
     """A key file that is missing, damaged or of another kind; the message says what to do."""
+
+
+class HeadUnreachable(DistpoolError, ConnectionError):
+    """A cluster's head could not be reached, or refused; the message says what was tried and what to look at."""

@@ -77,5 +77,17 @@ class Settings(msgspec.Struct, frozen=True):
     start_kills_limit: int = 20
     """The same where the last one was ended by SIGKILL or SIGTERM before its initializer began."""
 
+    beat_every_s: float = 0.5
+    """Between machines: the longest silence of a process that lives."""
+
+    silence_limit_s: float = 2.5
+    """Between machines: the silence after which a process is given up."""
+
+    connect_limit_s: float = 5.0
+    """How long a command tries to reach a head."""
+
+    head_gone_limit_s: float = 60.0
+    """The silence of a head after which its nodes end: it will not be started again."""
+
 
 SETTINGS = Settings()

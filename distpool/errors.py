@@ -7,6 +7,7 @@ from concurrent.futures.process import BrokenProcessPool
 from distpool.base_errors import CallTimeout as CallTimeout
 from distpool.base_errors import DistpoolError as DistpoolError
 from distpool.base_errors import ForeignProcess as ForeignProcess
+from distpool.base_errors import HeadUnreachable as HeadUnreachable
 from distpool.base_errors import InvalidRef as InvalidRef
 from distpool.base_errors import ObjectLost as ObjectLost
 from distpool.base_errors import ProtocolError as ProtocolError

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import msgspec
 
 from distpool.ids import Epoch
+from distpool.protocol.cluster import LinkHeader
 
 Payload = Sequence[bytes | memoryview]
 """The buffers of one encoded message."""
@@ -22,40 +23,34 @@ NOBODY = Epoch(0)
 """The epoch of a peer that was not heard of yet."""
 
 
-class LinkHeader(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What precedes a message on a link. `sender`, `receiver`: their epochs; the receiver's is 0 while it is unknown.
-    `number`: of the message, from 1 on; 0 when there is none and the frame only acknowledges. `acknowledged`: all
-    messages up to this one have come. `missing`: and one that came was not the next."""
-
-    sender: Epoch
-    receiver: Epoch
-    number: int
-    acknowledged: int
-    missing: bool = False
-
-
 class LinkLimits(msgspec.Struct, frozen=True):
     """`window_bytes`: the most that is sent and not acknowledged; a larger message travels alone.
     `acknowledge_after_s`, `acknowledge_after`: how long, and for how many messages, an acknowledgement waits for a
     message to travel with. `resend_after_s`: silence after which all is sent again; it doubles up to
-    `resend_at_most_s`."""
+    `resend_at_most_s`. `beat_every_s`: a frame is sent at least this often, so that silence means something; None: an
+    idle link is silent."""
 
     window_bytes: int = 4 * 1024 * 1024
     acknowledge_after_s: float = 0.02
     acknowledge_after: int = 64
     resend_after_s: float = 0.25
     resend_at_most_s: float = 2.0
+    beat_every_s: float | None = None
 
 
 Frame = tuple[LinkHeader, Payload]
 
 
 class Link:
-    """Owned by whoever holds the loop. `peer`: the epoch of the other end, once it was heard of."""
+    """Owned by whoever holds the loop. `peer`: the epoch of the other end, once it was heard of; `heard_at`: when that
+    was last; `is_unknown`: the other end does not know of this link any more, and nothing will arrive by it."""
 
-    def __init__(self, epoch: Epoch, limits: LinkLimits) -> None:
+    def __init__(self, epoch: Epoch, limits: LinkLimits, now: float) -> None:
         self.epoch = epoch
         self.peer = NOBODY
+        self.heard_at = now
+        self.is_unknown = False
+        self._beat_at = None if limits.beat_every_s is None else now
         self._limits = limits
         # Not acknowledged, oldest first: (number, payload, bytes).
         self._in_flight: deque[tuple[int, Payload, int]] = deque()
@@ -91,11 +86,17 @@ class Link:
     # Receiving ------------------------------------------------------------------------------------------------------
 
     def receive(self, header: LinkHeader, payload: Payload, now: float) -> Payload | None:
-        """The message that came, if it is the next one; else nothing. The sender is this link's peer."""
+        """The message that came, if it is the next one; else nothing."""
         if header.receiver not in (self.epoch, NOBODY):
             return None  # for an earlier life of this process
+        if header.unknown:
+            self.is_unknown = True  # perhaps a new life of the other says so
+            return None
         if self.peer == NOBODY:
             self.peer = header.sender
+        if header.sender != self.peer:
+            return None  # from another life of the other
+        self.heard_at = now
         if header.receiver == self.epoch:
             self._take_acknowledgement(header, now)
         if not header.number:
@@ -150,9 +151,11 @@ class Link:
             frames.append((self._header(number), payload))
         if frames and self._resend_at is None:
             self._resend_at = now + self._resend_after_s
-        if not frames and self._acknowledge_at is not None and now >= self._acknowledge_at:
+        if not frames and any(at is not None and now >= at for at in (self._acknowledge_at, self._beat_at)):
             frames.append((self._header(0), ()))
-        due = [at for at in (self._resend_at, self._acknowledge_at) if at is not None]
+        if frames and self._limits.beat_every_s is not None:
+            self._beat_at = now + self._limits.beat_every_s
+        due = [at for at in (self._resend_at, self._acknowledge_at, self._beat_at) if at is not None]
         return frames, min(due, default=None)
 
     def _header(self, number: int) -> LinkHeader:

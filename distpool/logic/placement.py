@@ -19,6 +19,15 @@ class Placement:
     def add_node(self, node: NodeId, cpus: int) -> None:
         self._cpus[node] = max(1, cpus)
 
+    def remove_node(self, node: NodeId) -> list[LeaseId]:
+        """The node is lost: the leases that were on it."""
+        self._cpus.pop(node, None)
+        del self._load[node]
+        lost = [lease for lease, where in self._leases.items() if where == node]
+        for lease in lost:
+            del self._leases[lease]
+        return lost
+
     def has_nodes(self) -> bool:
         return bool(self._cpus)
 

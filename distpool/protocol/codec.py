@@ -8,15 +8,8 @@ from typing import Any
 import msgspec
 
 from distpool.base_errors import ProtocolError
-from distpool.protocol.messages import (
-    LANE_MESSAGES,
-    LINK_MESSAGES,
-    STORE_MESSAGES,
-    TEMPLATE_MESSAGES,
-    LargeOutcome,
-    Message,
-    RunCalls,
-)
+from distpool.protocol.cluster import LINK_MESSAGES, LinkHeader
+from distpool.protocol.messages import LANE_MESSAGES, STORE_MESSAGES, TEMPLATE_MESSAGES, LargeOutcome, Message, RunCalls
 
 Buffer = bytes | memoryview
 OUT_OF_BAND_BYTES = 32 * 1024
@@ -26,6 +19,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _lane_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(LANE_MESSAGES)
 _store_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(STORE_MESSAGES)
 _template_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(TEMPLATE_MESSAGES)
+_header_decoder: msgspec.msgpack.Decoder[LinkHeader] = msgspec.msgpack.Decoder(LinkHeader)
 _link_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(LINK_MESSAGES)
 
 
@@ -67,6 +61,16 @@ def decode_template(frame: Buffer) -> Any:
 def decode_link(frame: Buffer) -> Any:
     """The message of a frame between client, head and node. Raises ProtocolError."""
     return _decode(_link_decoder, frame)
+
+
+def encode_header(header: LinkHeader) -> bytes:
+    """What precedes a message on a link."""
+    return _encode(header)
+
+
+def decode_header(frame: Buffer) -> LinkHeader:
+    """Raises ProtocolError."""
+    return _decode(_header_decoder, frame)  # type: ignore[no-any-return]
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[Any], frame: Buffer) -> Any:

@@ -243,7 +243,7 @@ class RegisterNode(Message, tag=20, frozen=True):
 
     node: NodeId
     cpus: int
-    version: int = PROTOCOL_VERSION
+    memory_bytes: int = 0
 
 
 class RequestLeases(Message, tag=21, frozen=True):
@@ -382,4 +382,3 @@ STORE_MESSAGES = (
     | StoreStatsTold
 )
 TEMPLATE_MESSAGES = ForkWorker | WorkerForked | WorkerReaped | StopTemplate | EndWorker
-LINK_MESSAGES = RegisterNode | RequestLeases | GrantLease | LeaseStarted | LeaseLost | ReturnLease

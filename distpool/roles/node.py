@@ -6,6 +6,7 @@ from typing import Any
 
 from distpool.ids import CLIENT, HEAD, LAUNCHER, Address, NodeId
 from distpool.logic.outbox import Outbox
+from distpool.protocol.cluster import Refused, Welcome
 from distpool.protocol.messages import (
     GrantLease,
     GroupGone,
@@ -22,9 +23,13 @@ from distpool.roles.role import unexpected
 class NodeRole:
     """Starts workers for granted leases."""
 
-    def __init__(self, node: NodeId, cpus: int) -> None:
+    def __init__(self, node: NodeId, cpus: int, memory_bytes: int = 0) -> None:
         self.outbox = Outbox()
-        self.outbox.put(HEAD, RegisterNode(node, cpus))
+        self.refusal = ""
+        """Why the head does not want this node."""
+        self._registration = RegisterNode(node, cpus, memory_bytes)
+        self._was_welcome = False
+        self.outbox.put(HEAD, self._registration)
 
     def handle(self, sender: Address, message: Any, now: float) -> None:
         match message:
@@ -36,6 +41,12 @@ class NodeRole:
                 self.outbox.put(CLIENT, LeaseLost(lease, group, death))
             case GroupGone():
                 self.outbox.put(CLIENT, message)
+            case Welcome():
+                if self._was_welcome:  # by a head that does not know this node, or not any more
+                    self.outbox.put(HEAD, self._registration)
+                self._was_welcome = True
+            case Refused(text):
+                self.refusal = text
             case _:
                 raise unexpected("node", sender, message)
 

@@ -2,25 +2,70 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
-from distpool.ids import HEAD, NODE, Address
+from distpool.config import Settings
+from distpool.ids import NODE, Address
+from distpool.logic.link import LinkLimits
+from distpool.logic.membership import Membership, Versions
 from distpool.logic.outbox import Outbox
+from distpool.protocol.cluster import DRIVER_MAY_SAY, NODE_MAY_SAY, Greeting, LeaveCluster
+from distpool.protocol.messages import PROTOCOL_VERSION, Message
 from distpool.roles.head import HeadRole
+from distpool.runtime.links import ClientLink, ServerLinks, new_epoch
+from distpool.transport.keys import Allowed, Identity, Part
 from distpool.transport.sockets import Connection, Listener
+
+_LEAVE_LIMIT_S = 1.0
+
+_MAY_SAY = {Part.NODE: NODE_MAY_SAY, Part.DRIVER: DRIVER_MAY_SAY}
+
+
+def own_versions() -> Versions:
+    """Of this process."""
+    from importlib import metadata  # only clusters need it
+
+    try:
+        version = metadata.version("distpool")
+    except metadata.PackageNotFoundError:  # it was not installed, but put on the path
+        version = "unknown"
+    return Versions(PROTOCOL_VERSION, f"{sys.version_info.major}.{sys.version_info.minor}", version)
 
 
 class RemoteHead:
     """The head of another process, as the node and the client of this one see it."""
 
-    def __init__(self, endpoint: str, name: str) -> None:
+    def __init__(
+        self, endpoint: str, name: str, settings: Settings, now: float, identity: Identity | None = None
+    ) -> None:
+        """`identity`: needed for all but Unix sockets. Raises DistpoolError for an endpoint that is none."""
         self.outbox = Outbox()
-        self._link = Connection(endpoint, name)
+        self.name = name
+        life = new_epoch()
+        self.connection = Connection(
+            endpoint, life.to_bytes(8, "little"), identity, "" if identity is None else identity.head
+        )
+        self._greeting = Greeting(name, life, *own_versions())
+        self._link = ClientLink(self.connection, LinkLimits(beat_every_s=settings.beat_every_s), now)
+        self._link.send(self._greeting)
 
-    def fileno(self) -> int:
-        return self._link.fileno()
+    @property
+    def heard_at(self) -> float:
+        """When the head was heard of last, or this was made."""
+        return self._link.link.heard_at
+
+    def descriptors(self) -> list[int]:
+        """For a poll: edge-triggered, so `has_some` is to be asked before it."""
+        return self.connection.descriptors()
+
+    def has_some(self) -> bool:
+        return self._link.has_some()
+
+    def is_settled(self) -> bool:
+        """All that was said has arrived."""
+        return self._link.link.is_settled()
 
     def handle(self, sender: Address, message: Any, now: float) -> None:
         """Pass it on."""
@@ -28,23 +73,53 @@ class RemoteHead:
 
     def decide(self, now: float) -> float | None:
         """What the head has said is for this process's node."""
-        for message in self._link.receive():
+        for message in self._link.receive(now):
             self.outbox.put(NODE, message)
-        return None
+        if self._link.link.is_unknown:
+            # The head is another one, or has given this process up.
+            self._link.begin_anew(now)
+            self._link.send(self._greeting)
+        return self._link.flush(now)
+
+    def leave(self) -> None:
+        """Tell the head, if it is there, that this process ends."""
+        self._link.send(LeaveCluster())
+        until = time.monotonic() + _LEAVE_LIMIT_S
+        while not self.is_settled() and time.monotonic() < until:
+            self.decide(time.monotonic())
+            time.sleep(0.002)
+        self.close()
 
     def close(self) -> None:
         self._link.close()
 
 
-def serve_head(listener: Listener, is_over: Callable[[], bool], look_every_s: float) -> None:
-    """Host a head until `is_over()`: each peer is a node, and a lease is granted to the one that asked for it."""
-    head = HeadRole()
-    while not is_over():
-        for peer, message in listener.receive(look_every_s):
-            head.handle(peer, message, time.monotonic())
-            head.decide(time.monotonic())
-            while head.outbox.messages:
-                to, answer = head.outbox.messages.popleft()
-                if to != NODE:
-                    raise ValueError(f"the {HEAD} has nothing to say to {to!r}")
-                listener.send(peer, answer)
+class HeadHost:
+    """A head and its links. Owned by the thread that runs its turns."""
+
+    def __init__(self, listener: Listener, settings: Settings, now: float) -> None:
+        life = new_epoch()
+        self.role = HeadRole(Membership(own_versions()), life, now)
+        limits = LinkLimits(beat_every_s=settings.beat_every_s)
+        self._links = ServerLinks(listener, life, limits, settings.silence_limit_s, _may_say)
+
+    def has_some(self) -> bool:
+        """Something has come meanwhile, of which the descriptors need not tell."""
+        return self._links.has_some()
+
+    def turn(self, now: float) -> float | None:
+        """Hear what has come, and say what is to be said; when to be asked again."""
+        for address, message in self._links.receive(now):
+            self.role.handle(address, message, now)
+        wake_at = self.role.decide(now)
+        messages = self.role.outbox.messages
+        while messages:
+            to, answer = messages.popleft()
+            self._links.send(str(to), answer)
+        due = self._links.flush(now)
+        return wake_at if due is None else due if wake_at is None else min(due, wake_at)
+
+
+def _may_say(allowed: Allowed | None, message: Message) -> bool:
+    """Whoever can open a Unix socket is this user, and may say anything."""
+    return allowed is None or isinstance(message, _MAY_SAY[allowed.part])

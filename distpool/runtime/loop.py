@@ -17,7 +17,7 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from distpool.config import Settings
@@ -150,9 +150,10 @@ class Loop:
         self._templates.add(descriptor)
         self._epoll.register(descriptor, _READ)
 
-    def watch_head(self, descriptor: int) -> None:
-        """The head is elsewhere: its stand-in has something to say when this descriptor is ready."""
-        self._epoll.register(descriptor, _READ | select.EPOLLET)
+    def watch_head(self, descriptors: Iterable[int]) -> None:
+        """The head is elsewhere: its stand-in has something to say when one of these is ready."""
+        for descriptor in descriptors:
+            self._epoll.register(descriptor, _READ | select.EPOLLET)
 
     def close(self) -> None:
         """After the last group is gone. What is posted later, by a thread that did not know, is answered at once."""
@@ -301,7 +302,9 @@ class Loop:
         self._hand_over(now)
         while True:
             self._wake_at = self.client.decide(now)
-            self.head.decide(now)
+            head_wake_at = self.head.decide(now)
+            if head_wake_at is not None:
+                self._wake_at = head_wake_at if self._wake_at is None else min(head_wake_at, self._wake_at)
             if not self._hand_over(now):
                 break
         completions = self.client.outbox.completions

@@ -1,7 +1,8 @@
-"""Links between processes that are not a caller and its worker: messages over ZeroMQ, on sockets in a private folder.
+"""Sockets between processes that are not a caller and its worker: frames over ZeroMQ, between machines with CURVE.
 
-One end listens and knows its peers by their names, the other connects. A link says nothing about what its messages
-mean; between machines, where connections break, it will need sequence numbers of its own (see docs/architecture.md).
+One end listens and knows its peers by their routes, the other connects under a route of its own. What a frame means,
+and that none is lost when a connection breaks, is up to the links above (`logic/link.py`): one that cannot be sent at
+once is dropped here.
 """
 
 from __future__ import annotations
@@ -9,18 +10,32 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from distpool.base_errors import DistpoolError
-from distpool.protocol.codec import decode_link, encode
-from distpool.protocol.messages import Message
+from distpool.transport.keys import Identity
 from distpool.transport.private_files import make_private_folder
+from distpool.transport.security import Doorman, Find, connect_securely, sender_of, serve_securely
 
 _PATH_LIMIT = 100
 """A Unix socket's path may have 107 bytes."""
+
+_RECONNECT_FIRST_MS = 50
+_RECONNECT_AT_MOST_MS = 500
+_CONNECT_LIMIT_MS = 2000
+
+
+class Incoming(NamedTuple):
+    """The frames of one message. `key`: the public key of who sent it; empty where connections have none."""
+
+    route: bytes
+    key: str
+    frames: list[memoryview]
 
 
 class SocketFolder:
@@ -59,56 +74,148 @@ class SocketFolder:
 
 
 class Listener:
-    """The end that peers connect to."""
+    """The end that peers connect to. One of its kind in its context."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, identity: Identity | None = None, find: Find | None = None) -> None:
+        """`identity`, `find`: who this is, and who is let in; needed for all but Unix sockets. A port of 0 is any that
+        is free. Raises DistpoolError when it cannot listen there."""
+        if not endpoint.startswith("ipc://") and (identity is None or find is None):
+            raise DistpoolError(f"{endpoint} can be reached by others: to listen there, keys are needed")
         self._context: zmq.Context[Any] = zmq.Context()
-        self._socket = self._context.socket(zmq.ROUTER)
+        self._socket = _private(self._context.socket(zmq.ROUTER))
+        self.doorman = None if find is None else Doorman(self._context, find)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        self._socket.bind(endpoint)
+        # A peer that comes back is quicker than the kernel, which still waits for its old connection.
+        self._socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        if identity is not None:
+            serve_securely(self._socket, identity)
+        try:
+            self._socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            self.close()
+            raise DistpoolError(f"cannot listen at {endpoint}: {os.strerror(error.errno or 0)}") from error
+        self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
-    def send(self, peer: str, message: Message) -> None:
-        """Raises zmq.ZMQError (EHOSTUNREACH) when no such peer is connected."""
-        self._socket.send_multipart([peer.encode(), *encode(message)])
+    def has_some(self) -> bool:
+        return _has_some(self._socket)
 
-    def receive(self, timeout_s: float | None = None) -> list[tuple[str, Any]]:
-        """All messages that have come, with their senders' names; waits for the first. Raises ProtocolError."""
-        if not self._socket.poll(None if timeout_s is None else int(timeout_s * 1000)):
-            return []
+    def descriptors(self) -> list[int]:
+        """For a poll: edge-triggered, so `has_some` is to be asked after whatever was done with the socket."""
+        return [int(self._socket.getsockopt(zmq.FD)), *([] if self.doorman is None else [self.doorman.fileno()])]
+
+    def send(self, route: bytes, frames: Sequence[bytes | memoryview]) -> bool:
+        """False when the peer is not connected, or does not read: the frames are dropped."""
+        try:
+            self._socket.send_multipart([route, *frames], zmq.DONTWAIT)
+        except zmq.ZMQError as error:
+            if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
+                raise
+            return False
+        return True
+
+    def receive(self) -> list[Incoming]:
+        """All that has come. Does not wait."""
+        if self.doorman is not None:
+            self.doorman.answer()
         messages = []
-        while int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            peer, frame = self._socket.recv_multipart()
-            messages.append((peer.decode(errors="replace"), decode_link(frame)))
+        while _has_some(self._socket):
+            route, *frames = self._socket.recv_multipart(copy=False)
+            key = sender_of(route) if self.doorman is not None else ""
+            messages.append(Incoming(route.bytes, key, [frame.buffer for frame in frames]))
         return messages
 
     def close(self) -> None:
         self._socket.close(linger=0)
+        if self.doorman is not None:
+            self.doorman.close()
         self._context.term()
 
 
 class Connection:
-    """The end that connects, under a name that is its own."""
+    """The end that connects, under a route that is its own."""
 
-    def __init__(self, endpoint: str, name: str) -> None:
+    def __init__(self, endpoint: str, route: bytes, identity: Identity | None = None, server: str = "") -> None:
+        """`identity`, `server`: who this is, and the public key of whom to speak to; needed for all but Unix sockets.
+        Raises DistpoolError for an endpoint that is none."""
+        if not endpoint.startswith("ipc://") and identity is None:
+            raise DistpoolError(f"{endpoint} can be reached by others: to connect to it, a key is needed")
+        self.endpoint = endpoint
         self._context: zmq.Context[Any] = zmq.Context()
-        self._socket = self._context.socket(zmq.DEALER)
-        self._socket.setsockopt(zmq.IDENTITY, name.encode())
-        self._socket.connect(endpoint)
+        self._socket = _private(self._context.socket(zmq.DEALER))
+        self._socket.setsockopt(zmq.IDENTITY, route)
+        # Nothing is kept for a connection that is yet to be made: links send again what was lost.
+        self._socket.setsockopt(zmq.IMMEDIATE, 1)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_FIRST_MS)
+        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_AT_MOST_MS)
+        self._socket.setsockopt(zmq.CONNECT_TIMEOUT, _CONNECT_LIMIT_MS)
+        if identity is not None:
+            connect_securely(self._socket, identity, server)
+        self._events = self._socket.get_monitor_socket(_WATCHED)
+        self.is_connected = False
+        self.refusal = ""
+        """Why the last attempt to connect came to nothing; empty when there is no reason but that nobody answers."""
+        try:
+            self._socket.connect(endpoint)
+        except zmq.ZMQError as error:
+            self.close()
+            raise DistpoolError(f"{endpoint} is no address to connect to: {os.strerror(error.errno or 0)}") from error
 
-    def fileno(self) -> int:
-        """A descriptor for a poll: edge-triggered, so `receive` is to be asked after each `send` too."""
-        return int(self._socket.getsockopt(zmq.FD))
+    def has_some(self) -> bool:
+        return _has_some(self._socket)
 
-    def send(self, message: Message) -> None:
-        self._socket.send_multipart(encode(message))
+    def descriptors(self) -> list[int]:
+        """For a poll: edge-triggered, so `has_some` is to be asked after whatever was done with the socket."""
+        return [int(self._socket.getsockopt(zmq.FD)), int(self._events.getsockopt(zmq.FD))]
 
-    def receive(self) -> list[Any]:
-        """All messages that have come. Does not wait. Raises ProtocolError."""
+    def send(self, frames: Sequence[bytes | memoryview]) -> bool:
+        """False when there is no connection, or the peer does not read: the frames are dropped."""
+        try:
+            self._socket.send_multipart(frames, zmq.DONTWAIT)
+        except zmq.Again:
+            return False
+        return True
+
+    def receive(self) -> list[list[memoryview]]:
+        """All that has come. Does not wait."""
         messages = []
-        while int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            messages.append(decode_link(b"".join(self._socket.recv_multipart())))
+        while _has_some(self._socket):
+            messages.append([frame.buffer for frame in self._socket.recv_multipart(copy=False)])
         return messages
 
+    def has_reconnected(self) -> bool:
+        """Whether a new connection was made since this was asked last; `is_connected` is what is so now."""
+        is_new = False
+        while _has_some(self._events):
+            event = recv_monitor_message(self._events)
+            kind = event["event"]
+            if kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                is_new = self.is_connected = True
+                self.refusal = ""
+            elif kind == zmq.EVENT_DISCONNECTED:
+                self.is_connected = False
+            else:
+                self.refusal = _REFUSALS[zmq.Event(kind)]
+        return is_new and self.is_connected
+
     def close(self) -> None:
+        self._socket.disable_monitor()
+        self._events.close(linger=0)
         self._socket.close(linger=0)
         self._context.term()
+
+
+_REFUSALS = {
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "this process's key is not let in",
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "the other end has another key than the one that is expected there",
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "what answers there does not speak distpool's protocol with keys",
+}
+_WATCHED = int(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | sum(_REFUSALS))
+
+
+def _private(socket: zmq.Socket[Any]) -> zmq.Socket[Any]:
+    socket.setsockopt(zmq.LINGER, 0)
+    return socket
+
+
+def _has_some(socket: zmq.Socket[Any]) -> bool:
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)

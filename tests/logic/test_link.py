@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from distpool.ids import Epoch
-from distpool.logic.link import Link, LinkHeader, LinkLimits
+from distpool.logic.link import Link, LinkLimits
+from distpool.protocol.cluster import LinkHeader
 from tests.logic.machines import tries
 
 LIMITS = LinkLimits(window_bytes=40, acknowledge_after=4)
@@ -19,7 +20,7 @@ class End:
     """A process at one end: what it has sent, and what has come to it."""
 
     def __init__(self, epoch, limits=LIMITS):
-        self.link = Link(Epoch(epoch), limits)
+        self.link = Link(Epoch(epoch), limits, 0.0)
         self.sent = []
         self.came = []
         self.wake_at = None
@@ -218,7 +219,7 @@ def test_no_more_is_on_its_way_than_the_window_but_one_message():
 
 
 def test_silence_is_met_with_ever_longer_waits():
-    link = Link(Epoch(1), LinkLimits(resend_after_s=0.25, resend_at_most_s=1.0))
+    link = Link(Epoch(1), LinkLimits(resend_after_s=0.25, resend_at_most_s=1.0), 0.0)
     link.send([b"hello"])
     sent_at, wake_at = [], 0.0
     for _ in range(5):
@@ -230,7 +231,7 @@ def test_silence_is_met_with_ever_longer_waits():
 
 
 def test_only_the_greeting_is_sent_to_a_peer_that_was_not_heard_of():
-    link = Link(Epoch(1), LinkLimits())
+    link = Link(Epoch(1), LinkLimits(), 0.0)
     link.send([b"hello"])
     link.send([b"run this"])
     (first,), _ = link.decide(0.0)
@@ -241,18 +242,50 @@ def test_only_the_greeting_is_sent_to_a_peer_that_was_not_heard_of():
 
 
 def test_what_was_meant_for_an_earlier_life_is_not_heard():
-    link = Link(Epoch(2), LinkLimits())
+    link = Link(Epoch(2), LinkLimits(), 0.0)
     assert link.receive(LinkHeader(Epoch(7), Epoch(1), 1, 5), [b"old"], 0.0) is None
     assert link.peer == 0
     assert link.receive(LinkHeader(Epoch(7), Epoch(0), 1, 0), [b"new"], 0.0) == [b"new"]
 
 
 def test_an_acknowledgement_of_what_was_never_sent_changes_nothing():
-    link = Link(Epoch(1), LinkLimits())
+    link = Link(Epoch(1), LinkLimits(), 0.0)
     link.send([b"hello"])
     link.decide(0.0)
     link.receive(LinkHeader(Epoch(7), Epoch(1), 0, 99), (), 0.0)
     assert not link.is_settled()
+
+
+def test_an_idle_link_is_silent_unless_it_is_to_beat():
+    silent, beating = Link(Epoch(1), LinkLimits(), 0.0), Link(Epoch(2), LinkLimits(beat_every_s=0.5), 0.0)
+    assert silent.decide(5.0) == ([], None)
+    for now in (0.0, 0.5, 1.0):
+        (frame,), wake_at = beating.decide(now)
+        assert frame[0].number == 0
+        assert wake_at == now + 0.5
+    assert beating.decide(1.2) == ([], 1.5)
+    beating.send([b"hello"])
+    (_,), wake_at = beating.decide(1.3)
+    assert wake_at == 1.55, "then it is sent again"
+    assert beating.decide(1.5) == ([], 1.55)
+
+
+def test_a_beat_is_heard():
+    link = Link(Epoch(1), LinkLimits(), 0.0)
+    link.receive(LinkHeader(Epoch(2), Epoch(0), 0, 0), (), 3.0)
+    assert link.heard_at == 3.0
+    link.receive(LinkHeader(Epoch(9), Epoch(1), 0, 0), (), 4.0)
+    assert link.heard_at == 3.0, "that was an earlier life of the peer"
+
+
+def test_a_link_that_the_peer_does_not_know_is_told_so():
+    link = Link(Epoch(1), LinkLimits(), 0.0)
+    link.send([b"hello"])
+    link.receive(LinkHeader(Epoch(2), Epoch(1), 0, 1), (), 1.0)
+    link.receive(LinkHeader(Epoch(3), Epoch(7), 0, 0, unknown=True), (), 1.0)
+    assert not link.is_unknown, "that was said to another"
+    link.receive(LinkHeader(Epoch(3), Epoch(1), 0, 0, unknown=True), (), 1.0)
+    assert link.is_unknown
 
 
 @pytest.mark.parametrize("seed", range(20))

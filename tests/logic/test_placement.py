@@ -26,6 +26,12 @@ class NodesAndLeases(RuleBasedStateMachine):
         self.placement.add_node(node, cpus)
         self.cpus[node] = max(1, cpus)
 
+    @rule(node=st.sampled_from(NODES))
+    def remove_node(self, node):
+        assert sorted(self.placement.remove_node(node)) == sorted(self.leases[node])
+        self.cpus.pop(node, None)
+        self.leases[node] = set()
+
     @precondition(lambda self: self.cpus)
     @rule()
     def place(self):

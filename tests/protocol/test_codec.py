@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from distpool.errors import ProtocolError
-from distpool.protocol import codec, messages
+from distpool.protocol import cluster, codec, messages
 from distpool.protocol.codec import OUT_OF_BAND_BYTES, decode_lane, decode_link, decode_template, encode
 from distpool.protocol.messages import (
     ExitWorker,
@@ -26,7 +26,7 @@ from distpool.protocol.messages import (
 DECODERS = {
     decode_lane: typing.get_args(messages.LANE_MESSAGES),
     decode_template: typing.get_args(messages.TEMPLATE_MESSAGES),
-    decode_link: typing.get_args(messages.LINK_MESSAGES),
+    decode_link: typing.get_args(cluster.LINK_MESSAGES),
 }
 TRAVELLING = [(decode, kind) for decode, kinds in DECODERS.items() for kind in kinds]
 LOCAL = [kind for kind in Message.__subclasses__() if kind not in {kind for _, kind in TRAVELLING}]

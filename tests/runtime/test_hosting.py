@@ -15,12 +15,12 @@ from distpool.errors import DistpoolError
 from distpool.ids import GroupId
 from distpool.logic.calls import Bundle
 from distpool.logic.group import GroupPlan, GroupState
-from distpool.protocol.messages import CallMode, FunctionBlob, GrantLease, OutcomeKind, RegisterNode, RequestLeases
-from distpool.runtime.hosting import RemoteHead, serve_head
+from distpool.protocol.messages import CallMode, FunctionBlob, OutcomeKind
+from distpool.runtime.hosting import HeadHost, RemoteHead
 from distpool.runtime.launcher import LaunchPlan
 from distpool.runtime.loop import Loop
 from distpool.serialization.pickling import standard_dumps
-from distpool.transport.sockets import Connection, Listener, SocketFolder
+from distpool.transport.sockets import Listener, SocketFolder
 
 LIMIT_S = 20.0
 
@@ -28,7 +28,10 @@ LIMIT_S = 20.0
 def host_head(endpoint, stop):
     listener = Listener(endpoint)
     try:
-        serve_head(listener, stop.is_set, look_every_s=0.02)
+        host = HeadHost(listener, SETTINGS, time.monotonic())
+        while not stop.is_set():
+            host.turn(time.monotonic())
+            time.sleep(0.002)
     finally:
         listener.close()
 
@@ -76,9 +79,9 @@ def turn_until(loop, is_done):
 
 
 def test_calls_run_on_leases_that_a_head_in_another_process_has_placed(head):
-    remote = RemoteHead(head, "driver")
+    remote = RemoteHead(head, "driver", SETTINGS, time.monotonic())
     loop = Loop(SETTINGS, 2, lambda is_done, timeout_s: None, head=remote)
-    loop.watch_head(remote.fileno())
+    loop.watch_head(remote.descriptors())
     group_id = GroupId(1)
     launch = LaunchPlan("fork", 2, "Worker", True, None, ())
     loop.launcher.open(group_id, launch)
@@ -95,36 +98,6 @@ def test_calls_run_on_leases_that_a_head_in_another_process_has_placed(head):
     remote.close()
 
     assert {kind for kind, _ in sink.outcomes.values()} == {OutcomeKind.VALUE}
-
-
-def test_a_listener_knows_its_peers_by_name_and_answers_each(folder):
-    listener = Listener(folder.endpoint("head"))
-    peers = {name: Connection(folder.endpoint("head"), name) for name in ("a", "b")}
-    for name, peer in peers.items():
-        peer.send(RequestLeases(GroupId(ord(name)), 1))
-    heard = {}
-    while len(heard) < 2:
-        heard.update(listener.receive(LIMIT_S))
-    assert heard == {"a": RequestLeases(GroupId(97), 1), "b": RequestLeases(GroupId(98), 1)}
-
-    listener.send("b", GrantLease(7, GroupId(98)))
-    answers = []
-    deadline = time.monotonic() + LIMIT_S
-    while not answers and time.monotonic() < deadline:
-        answers = peers["b"].receive()
-    assert answers == [GrantLease(7, GroupId(98))]
-    assert peers["a"].receive() == []
-    for end in (listener, *peers.values()):
-        end.close()
-
-
-def test_what_was_sent_before_the_listener_was_there_arrives(folder):
-    peer = Connection(folder.endpoint("head"), "early")
-    peer.send(RegisterNode("n", 4))
-    listener = Listener(folder.endpoint("head"))
-    assert listener.receive(LIMIT_S) == [("early", RegisterNode("n", 4))]
-    listener.close()
-    peer.close()
 
 
 def test_the_folder_is_private_and_removed(folder):

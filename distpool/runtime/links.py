@@ -1,0 +1,220 @@
+"""Links over sockets: messages of roles in other processes, each once and in order, and who of them is lost.
+
+role ── message ──► encode ──► Link ──► socket ═══ network ═══ socket ──► Link ──► decode ──► role
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable
+from typing import TypeVar
+
+from distpool.base_errors import ProtocolError
+from distpool.ids import Epoch
+from distpool.logic.link import Link, LinkLimits
+from distpool.protocol.cluster import LinkHeader, PeerLost
+from distpool.protocol.codec import decode_header, decode_link, encode, encode_header
+from distpool.protocol.messages import Message
+from distpool.transport.keys import Allowed
+from distpool.transport.sockets import Connection, Incoming, Listener
+
+_REPEATS_SHOWN = (1, 10, 100, 1000)
+_STRIKES = 3
+
+_log = logging.getLogger("distpool.security")
+
+Decoded = TypeVar("Decoded")
+
+
+def new_epoch() -> Epoch:
+    """One that no other life has."""
+    return Epoch(int.from_bytes(os.urandom(7), "little") + 1)
+
+
+class Peer:
+    """One end that has connected. `key`: the only one that may speak on its route."""
+
+    def __init__(self, route: bytes, key: str, link: Link) -> None:
+        self.route = route
+        self.key = key
+        self.link = link
+        self.strikes = 0
+
+
+class ServerLinks:
+    """The links of those who have connected to a listener; an address is the route as text. Owned by the loop."""
+
+    def __init__(
+        self,
+        listener: Listener,
+        epoch: Epoch,
+        limits: LinkLimits,
+        silence_limit_s: float,
+        may_say: Callable[[Allowed | None, Message], bool],
+    ) -> None:
+        """`may_say`: whether the holder of a key (None: a process of this machine, on a Unix socket) may say that."""
+        self._listener = listener
+        self._epoch = epoch
+        self._limits = limits
+        self._silence_limit_s = silence_limit_s
+        self._may_say = may_say
+        self._peers: dict[str, Peer] = {}
+        self.dropped: Counter[str] = Counter()
+        """Frames that were not heard, by the reason."""
+
+    def receive(self, now: float) -> list[tuple[str, Message]]:
+        """What has come, and a PeerLost for each that was not heard of for too long."""
+        said: list[tuple[str, Message]] = []
+        for incoming in self._listener.receive():
+            address = incoming.route.hex()
+            try:
+                message = self._hear(address, incoming, now)
+            except ProtocolError as error:
+                self._drop(address, str(error))
+                if self._gives_up(address):
+                    said.append((address, PeerLost()))
+                continue
+            if message is not None:
+                said.append((address, message))
+        for address, peer in list(self._peers.items()):
+            if now - peer.link.heard_at > self._silence_limit_s:
+                del self._peers[address]
+                said.append((address, PeerLost()))
+        return said
+
+    def send(self, address: str, message: Message) -> None:
+        """Have it delivered, if the peer is still there."""
+        peer = self._peers.get(address)
+        if peer is not None:
+            peer.link.send(encode(message))
+
+    def end(self, address: str) -> None:
+        """Nothing more is heard from this peer, nor said to it."""
+        self._peers.pop(address, None)
+
+    def flush(self, now: float) -> float | None:
+        """Send what is due; when to be asked again."""
+        wake_at = None
+        for peer in self._peers.values():
+            frames, due = peer.link.decide(now)
+            for header, payload in frames:
+                self._listener.send(peer.route, [encode_header(header), *payload])
+            silent_at = peer.link.heard_at + self._silence_limit_s
+            due = silent_at if due is None else min(due, silent_at)
+            wake_at = due if wake_at is None else min(due, wake_at)
+        return wake_at
+
+    def has_some(self) -> bool:
+        """Something has come meanwhile, of which the descriptors need not tell."""
+        return self._listener.has_some()
+
+    def is_settled(self) -> bool:
+        """All that was said has arrived."""
+        return all(peer.link.is_settled() for peer in self._peers.values())
+
+    def _hear(self, address: str, incoming: Incoming, now: float) -> Message | None:
+        """Raises ProtocolError for what no peer of ours would send, and for what this one may not say."""
+        if not incoming.frames:
+            raise ProtocolError("a message without a frame")
+        allowed = self._allowed(incoming.key)
+        header = _decoded(decode_header, incoming.frames[0])
+        peer = self._peers.get(address)
+        if peer is None:
+            if header.number != 1 or header.receiver:
+                self._say_unknown(incoming.route, header)
+                return None
+            peer = self._peers[address] = Peer(incoming.route, incoming.key, Link(self._epoch, self._limits, now))
+        if peer.key != incoming.key:
+            raise ProtocolError("a frame on the route of another")
+        payload = peer.link.receive(header, incoming.frames[1:], now)
+        if payload is None:
+            return None
+        message: Message = _decoded(decode_link, b"".join(payload))
+        if not self._may_say(allowed, message):
+            raise ProtocolError(f"a {type(message).__name__} from one who may not say that")
+        peer.strikes = 0
+        return message
+
+    def _allowed(self, key: str) -> Allowed | None:
+        """Raises ProtocolError for a key that was let in once, and is not any more."""
+        if self._listener.doorman is None:
+            return None
+        allowed = self._listener.doorman.find(key)
+        if allowed is None:
+            raise ProtocolError("a frame with a key that is not let in any more")
+        return allowed
+
+    def _say_unknown(self, route: bytes, header: LinkHeader) -> None:
+        if not header.unknown:
+            self._listener.send(route, [encode_header(LinkHeader(self._epoch, header.sender, 0, 0, unknown=True))])
+
+    def _drop(self, address: str, reason: str) -> None:
+        self.dropped[reason] += 1
+        if self.dropped[reason] in _REPEATS_SHOWN:
+            _log.warning("dropped a frame of %s: %s (%d so far)", address, reason, self.dropped[reason])
+
+    def _gives_up(self, address: str) -> bool:
+        """Whether that was one too many in a row of a peer."""
+        peer = self._peers.get(address)
+        if peer is None:
+            return False
+        peer.strikes += 1
+        if peer.strikes < _STRIKES:
+            return False
+        del self._peers[address]
+        return True
+
+
+def _decoded(decode: Callable[[bytes | memoryview], Decoded], frame: bytes | memoryview) -> Decoded:
+    """Without the details, of which a peer could make any number."""
+    try:
+        return decode(frame)
+    except ProtocolError:
+        raise ProtocolError("a frame that is no message") from None
+
+
+class ClientLink:
+    """The link to one listener, and the next one when the other end does not know it any more. Owned by the loop."""
+
+    def __init__(self, connection: Connection, limits: LinkLimits, now: float) -> None:
+        self.connection = connection
+        self._limits = limits
+        self.link = Link(new_epoch(), limits, now)
+
+    def begin_anew(self, now: float) -> None:
+        """What was not delivered never will be."""
+        self.link = Link(new_epoch(), self._limits, now)
+
+    def receive(self, now: float) -> list[Message]:
+        """All that has come. What is no message is dropped: the other end has shown that it is who it should be."""
+        if self.connection.has_reconnected():
+            self.link.reconnected(now)
+        messages: list[Message] = []
+        for frames in self.connection.receive():
+            try:
+                header = decode_header(frames[0])
+                payload = self.link.receive(header, frames[1:], now)
+                if payload is not None:
+                    messages.append(decode_link(b"".join(payload)))
+            except ProtocolError as error:
+                _log.warning("dropped a frame from %s: %s", self.connection.endpoint, error)
+        return messages
+
+    def send(self, message: Message) -> None:
+        self.link.send(encode(message))
+
+    def flush(self, now: float) -> float | None:
+        """Send what is due; when to be asked again."""
+        frames, due = self.link.decide(now)
+        for header, payload in frames:
+            self.connection.send([encode_header(header), *payload])
+        return due
+
+    def has_some(self) -> bool:
+        """Something has come meanwhile, of which the descriptors need not tell."""
+        return self.connection.has_some()
+
+    def close(self) -> None:
+        self.connection.close()

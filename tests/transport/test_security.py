@@ -1,0 +1,194 @@
+"""Who gets anything out of an open port: whoever has a key that is let in, and nobody else."""
+
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+import zmq
+
+from distpool.errors import DistpoolError
+from distpool.transport.keys import Identity, KeyFolder, Part
+from distpool.transport.sockets import Connection, Listener
+
+LIMIT_S = 10.0
+NOTHING_S = 0.4
+HANDSHAKE_LIMIT_S = 5.0
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = KeyFolder(tmp_path / "keys")
+    folder.make_missing()
+    return folder
+
+
+@pytest.fixture
+def listener(folder) -> Iterator[Listener]:
+    listener = Listener("tcp://127.0.0.1:0", folder.identity(Part.HEAD), folder.allow_list().find)
+    yield listener
+    listener.close()
+
+
+@pytest.fixture
+def connect(listener):
+    """Connect with an identity, to whatever key the server is taken to have."""
+    made = []
+
+    def connect(identity, route=b"me", server=None):
+        made.append(Connection(listener.endpoint, route, identity, server or identity.head))
+        return made[-1]
+
+    yield connect
+    for connection in made:
+        connection.close()
+
+
+def received(listener, limit_s=LIMIT_S, frames=1):
+    """What comes within the limit."""
+    until = time.monotonic() + limit_s
+    messages = []
+    while time.monotonic() < until and len(messages) < frames:
+        messages += listener.receive()
+        time.sleep(0.002)
+    return messages
+
+
+def until_connected(listener, connection):
+    until = time.monotonic() + LIMIT_S
+    while not (connection.has_reconnected() or connection.is_connected):
+        assert time.monotonic() < until
+        assert listener.receive() == []
+        time.sleep(0.002)
+
+
+def is_heard(listener, connection):
+    """Whether something that is sent again and again comes, and nothing else does."""
+    until = time.monotonic() + NOTHING_S
+    while time.monotonic() < until:
+        connection.has_reconnected()
+        connection.send([b"hello"])
+        messages = listener.receive()
+        if messages:
+            assert all(message.frames == [b"hello"] for message in messages)
+            return True
+        time.sleep(0.005)
+    return False
+
+
+def test_whoever_has_a_key_that_is_let_in_is_heard_and_known_by_it(listener, connect, folder):
+    node = folder.identity(Part.NODE)
+    connection = connect(node)
+    until_connected(listener, connection)
+    assert connection.send([b"one", b"two"])
+    ((route, key, frames),) = received(listener)
+    assert (route, key, frames) == (b"me", node.public, [b"one", b"two"])
+    assert listener.send(b"me", [b"answer"])
+    until = time.monotonic() + LIMIT_S
+    while not (answers := connection.receive()):
+        assert time.monotonic() < until
+    assert answers == [[b"answer"]]
+
+
+def test_an_unknown_key_is_refused_and_is_told_so(listener, connect, folder, caplog):
+    stranger = Identity.make(Part.NODE, folder.identity(Part.HEAD).public)
+    connection = connect(stranger)
+    assert not is_heard(listener, connection)
+    assert connection.refusal == "this process's key is not let in"
+    assert listener.doorman.refused["127.0.0.1"] >= 1
+    assert "refused a connection from 127.0.0.1 with a key that is not let in (1 so far)" in caplog.text
+    assert stranger.secret().decode() not in caplog.text
+
+
+def test_a_key_of_another_cluster_is_refused(listener, connect, folder, tmp_path):
+    other = KeyFolder(tmp_path / "other")
+    other.make_missing()
+    assert not is_heard(listener, connect(other.identity(Part.NODE), server=folder.identity(Part.HEAD).public))
+
+
+def test_nobody_speaks_to_a_server_that_has_another_key_than_expected(listener, connect, folder):
+    node = folder.identity(Part.NODE)
+    connection = connect(node, server=Identity.make(Part.HEAD).public)
+    assert not is_heard(listener, connection)
+    assert not connection.is_connected
+
+
+@pytest.mark.parametrize("mechanism", ["none", "plain", "curve without a key of its own"])
+def test_another_mechanism_is_refused(listener, folder, mechanism):
+    with zmq.Context() as context, context.socket(zmq.DEALER) as client:
+        client.linger = 0
+        if mechanism == "plain":
+            client.plain_username = b"user"
+            client.plain_password = b"password"
+        elif mechanism != "none":
+            public, secret = zmq.curve_keypair()
+            client.curve_publickey, client.curve_secretkey = public, secret
+            client.curve_serverkey = folder.identity(Part.HEAD).public.encode()
+        client.connect(listener.endpoint)
+        client.send(b"hello")
+        assert received(listener, NOTHING_S) == []
+        assert not client.poll(0)
+
+
+def test_a_key_that_is_revoked_opens_no_new_connection(listener, connect, folder, tmp_path):
+    identity = folder.add(Part.NODE, "gpu-1", tmp_path / "gpu-1.key")
+    assert is_heard(listener, connect(identity))
+    folder.revoke("gpu-1")
+    # The one that there is goes on, so whoever reads it asks for each message (see the links).
+    assert listener.doorman.find(identity.public) is None
+    assert not is_heard(listener, connect(identity, b"again"))
+
+
+def test_nobody_is_let_in_while_the_list_cannot_be_read(listener, connect, folder, caplog):
+    (folder.path / "allowed").write_text("nonsense\n")
+    assert not is_heard(listener, connect(folder.identity(Part.NODE)))
+    assert "nobody is let in: line 1 of" in caplog.text
+
+
+def test_a_server_without_a_doorman_lets_in_nobody(folder):
+    from distpool.transport.security import connect_securely, serve_securely
+
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as server, zmq.Context() as other:
+        serve_securely(server, folder.identity(Part.HEAD))
+        port = server.bind_to_random_port("tcp://127.0.0.1")
+        with other.socket(zmq.DEALER) as client:
+            client.linger = 0
+            connect_securely(client, folder.identity(Part.NODE), folder.identity(Part.HEAD).public)
+            client.connect(f"tcp://127.0.0.1:{port}")
+            client.send(b"hello")
+            assert not server.poll(NOTHING_S * 1000)
+
+
+@pytest.mark.parametrize("garbage", [b"", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\xff" * 4096, bytes(64)])
+def test_garbage_is_cut_off_and_others_are_heard_meanwhile(listener, connect, folder, garbage):
+    host, port = listener.endpoint.removeprefix("tcp://").split(":")
+    silent = [socket.create_connection((host, int(port))) for _ in range(50)]
+    for connection in silent:
+        connection.sendall(garbage)
+    assert is_heard(listener, connect(folder.identity(Part.NODE)))
+    until = time.monotonic() + HANDSHAKE_LIMIT_S
+    for connection in silent:
+        connection.settimeout(max(0.01, until - time.monotonic()))
+        try:
+            while connection.recv(4096):
+                pass
+        except ConnectionResetError:
+            pass
+        finally:
+            connection.close()
+
+
+def test_without_keys_nothing_listens_and_nothing_connects_beyond_unix_sockets():
+    with pytest.raises(DistpoolError, match="can be reached by others: to listen there, keys are needed"):
+        Listener("tcp://127.0.0.1:0")
+    with pytest.raises(DistpoolError, match="to connect to it, a key is needed"):
+        Connection("tcp://127.0.0.1:7117", b"me")
+
+
+def test_a_port_that_is_taken_is_an_error_that_names_it(listener, folder):
+    with pytest.raises(DistpoolError, match=f"cannot listen at {listener.endpoint}: Address already in use"):
+        Listener(listener.endpoint, folder.identity(Part.HEAD), folder.allow_list().find)
+
+
+def test_a_frame_for_somebody_who_is_not_there_is_dropped(listener):
+    assert listener.send(b"nobody", [b"hello"]) is False
