@@ -25,10 +25,11 @@ LINT_IMPORTS = [sys.executable, "-c", "from importlinter.cli import lint_imports
 TIME_LIMIT_S = 450
 
 # Tests of decisions, which do no I/O and so are the same on all versions of Python.
-DECISIONS = ["tests/logic", "tests/protocol", "tests/simulation"]
+DECISIONS = ["tests/logic", "tests/protocol", "tests/roles", "tests/simulation"]
 
 # Tests that no other can disturb: of texts, of values, and those that work in programs of their own.
 APART = [
+    "tests/cluster",
     "tests/serialization",
     "tests/faults/test_interrupt_points.py",
     "tests/faults/test_store_endings.py",

@@ -133,7 +133,7 @@ class ServerLinks:
             return None
         message: Message = _decoded(decode_link, b"".join(payload))
         if not self._may_say(allowed, message):
-            raise ProtocolError(f"a {type(message).__name__} from one who may not say that")
+            raise ProtocolError(f"{type(message).__name__} from one who may not say that")
         peer.strikes = 0
         return message
 

@@ -54,7 +54,7 @@ def test_a_node_that_is_silent_for_too_long_is_given_up_and_joins_anew(processes
     node.send_signal(signal.SIGSTOP)
     assert processes.until(lambda: processes.nodes() == set()) < GIVEN_UP_WITHIN_S
     node.send_signal(signal.SIGCONT)
-    assert processes.until(lambda: processes.nodes() == {"first"}) < 2.0
+    assert processes.until(lambda: processes.nodes() == {"first"}) < GIVEN_UP_WITHIN_S
     assert node.poll() is None
 
 
@@ -82,7 +82,7 @@ def test_a_head_that_was_killed_is_found_again_by_its_nodes(processes):
     time.sleep(0.5)
     processes.start_head()
     assert processes.address == address, "its nodes look for it where it was"
-    assert processes.until(lambda: processes.nodes() == {"first", "second"}) < 5.0
+    assert processes.until(lambda: processes.nodes() == {"first", "second"}) < GIVEN_UP_WITHIN_S
     assert all(node.poll() is None for node in nodes)
 
 

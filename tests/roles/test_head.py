@@ -1,0 +1,109 @@
+"""What a cluster's head says to those who join, leave, are lost and come back."""
+
+import pytest
+
+from distpool.ids import GroupId, LeaseId, NodeId
+from distpool.logic.membership import Membership, Versions
+from distpool.protocol.cluster import AskStatus, Greeting, LeaveCluster, PeerLost, Refused, StatusTold, Welcome
+from distpool.protocol.messages import GrantLease, RegisterNode, RequestLeases, ReturnLease
+from distpool.roles.head import HeadRole
+
+LIFE = 77
+
+
+@pytest.fixture
+def head():
+    return HeadRole(Membership(Versions(1, "3.11", "0.1.0")), LIFE, now=10.0)
+
+
+def greeting(life, python="3.11"):
+    return Greeting(f"process {life}", life, 1, python, "0.1.0")
+
+
+def told(head):
+    messages = list(head.outbox.messages)
+    head.outbox.messages.clear()
+    return messages
+
+
+def join(head, link, life, node=None, cpus=2):
+    head.handle(link, greeting(life), 11.0)
+    assert told(head) == [(link, Welcome(LIFE))]
+    if node is not None:
+        head.handle(link, RegisterNode(NodeId(node), cpus), 11.0)
+        assert told(head) == []
+
+
+def nodes(head):
+    head.handle("asker", AskStatus(), 20.0)
+    ((_, status),) = told(head)
+    assert isinstance(status, StatusTold)
+    return {node.node: (node.cpus, node.leases) for node in status.nodes}
+
+
+def test_who_has_other_versions_is_refused_and_offers_nothing(head):
+    head.handle("a", greeting(1, python="3.12"), 11.0)
+    ((to, refused),) = told(head)
+    assert (to, type(refused)) == ("a", Refused)
+    head.handle("a", RegisterNode(NodeId("n"), 2), 11.0)
+    assert told(head) == [("a", Refused("whoever offers workers has to greet first"))]
+    assert nodes(head) == {}
+
+
+def test_leases_go_to_the_nodes_by_their_links(head):
+    join(head, "a", 1, "first", cpus=1)
+    join(head, "b", 2, "second", cpus=3)
+    head.handle("c", RequestLeases(GroupId(5), 4), 12.0)
+    head.decide(12.0)
+    given = told(head)
+    assert sorted(to for to, _ in given) == ["a", "b", "b", "b"]
+    assert {message.group for _, message in given if isinstance(message, GrantLease)} == {5}
+    assert nodes(head) == {"first": (1, 1), "second": (3, 3)}
+    head.handle("a", ReturnLease(LeaseId(1)), 13.0)
+    assert sum(leases for _, leases in nodes(head).values()) == 3
+
+
+@pytest.mark.parametrize("end", [LeaveCluster(), PeerLost()])
+def test_with_a_node_go_its_place_and_its_leases(head, end):
+    join(head, "a", 1, "first")
+    head.handle("c", RequestLeases(GroupId(5), 2), 12.0)
+    head.decide(12.0)
+    told(head)
+    head.handle("a", end, 13.0)
+    assert nodes(head) == {}
+    head.handle("c", RequestLeases(GroupId(5), 1), 14.0)
+    head.decide(14.0)
+    assert told(head) == [], "the request waits for a node"
+    join(head, "b", 2, "first")
+    head.decide(15.0)
+    ((to, _),) = told(head)
+    assert to == "b"
+    assert nodes(head) == {"first": (2, 1)}
+
+
+def test_a_process_that_makes_a_new_link_takes_the_place_of_its_old_one(head):
+    join(head, "old", 1, "first")
+    join(head, "new", 1, "first", cpus=4)
+    assert nodes(head) == {"first": (4, 0)}
+    head.handle("old", PeerLost(), 14.0)
+    assert nodes(head) == {"first": (4, 0)}
+
+
+def test_a_name_belongs_to_one_process(head):
+    join(head, "a", 1, "first")
+    join(head, "b", 2)
+    head.handle("b", RegisterNode(NodeId("first"), 9), 12.0)
+    ((to, refused),) = told(head)
+    assert (to, type(refused)) == ("b", Refused)
+    assert "'first'" in refused.text
+    head.handle("b", PeerLost(), 13.0)
+    assert nodes(head) == {"first": (2, 0)}
+
+
+def test_the_status_tells_ages_and_how_many_drivers_there_are(head):
+    join(head, "a", 1, "first")
+    join(head, "b", 2)
+    head.handle("b", AskStatus(), 21.0)
+    ((to, status),) = told(head)
+    assert to == "b"
+    assert (status.drivers, status.up_s, status.nodes[0].joined_s) == (1, 11.0, 10.0)

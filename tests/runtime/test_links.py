@@ -1,0 +1,166 @@
+"""What a server hears: each message once, from whom it comes, and nothing from those who may not say it."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from distpool.ids import Epoch
+from distpool.logic.link import LinkLimits
+from distpool.protocol.cluster import DRIVER_MAY_SAY, NODE_MAY_SAY, AskStatus, Greeting, LinkHeader, PeerLost, Welcome
+from distpool.protocol.codec import decode_header, decode_link, encode, encode_header
+from distpool.protocol.messages import RegisterNode
+from distpool.runtime.links import ServerLinks
+from distpool.transport.keys import Allowed, Part
+from distpool.transport.sockets import Incoming
+
+SERVER = Epoch(100)
+GREETING = Greeting("gpu-1", 7, 1, "3.11", "0.1.0")
+MAY_SAY = {Part.NODE: NODE_MAY_SAY, Part.DRIVER: DRIVER_MAY_SAY}
+SILENCE_S = 2.5
+
+
+class FakeListener:
+    """Frames in lists instead of sockets."""
+
+    def __init__(self):
+        self.members = {"node key": Allowed("node key", Part.NODE, "n"), "driver key": Allowed("k", Part.DRIVER, "d")}
+        self.doorman = SimpleNamespace(find=self.members.get)
+        self.incoming = []
+        self.sent = []
+
+    def receive(self):
+        incoming, self.incoming = self.incoming, []
+        return incoming
+
+    def send(self, route, frames):
+        self.sent.append((route, decode_header(frames[0]), frames[1:]))
+        return True
+
+
+class Client:
+    """One that has connected, and numbers what it says."""
+
+    def __init__(self, listener, route=b"\x01", key="node key", epoch=5):
+        self.listener = listener
+        self.route = route
+        self.key = key
+        self.epoch = Epoch(epoch)
+        self.number = 0
+
+    def say(self, *messages, receiver=None):
+        for message in messages:
+            self.number += 1
+            known = receiver if receiver is not None else (0 if self.number == 1 else SERVER)
+            header = LinkHeader(self.epoch, Epoch(known), self.number, 0)
+            self.raw(encode_header(header), *encode(message))
+
+    def raw(self, *frames):
+        self.listener.incoming.append(Incoming(self.route, self.key, [memoryview(frame) for frame in frames]))
+
+
+@pytest.fixture
+def listener():
+    return FakeListener()
+
+
+@pytest.fixture
+def links(listener):
+    limits = LinkLimits(beat_every_s=0.5)
+    return ServerLinks(
+        listener, SERVER, limits, SILENCE_S, lambda allowed, message: isinstance(message, MAY_SAY[allowed.part])
+    )
+
+
+def test_messages_come_once_in_order_and_are_answered(links, listener):
+    client = Client(listener)
+    client.say(GREETING, RegisterNode("gpu-1", 4))
+    listener.incoming += listener.incoming  # all of it twice
+    assert links.receive(0.0) == [("01", GREETING), ("01", RegisterNode("gpu-1", 4))]
+    links.send("01", Welcome(3))
+    links.flush(0.0)
+    ((route, header, payload),) = listener.sent
+    assert (route, header) == (b"\x01", LinkHeader(SERVER, Epoch(5), 1, 2))
+    assert decode_link(b"".join(payload)) == Welcome(3)
+
+
+def test_whoever_is_not_known_and_does_not_greet_is_told_so(links, listener):
+    client = Client(listener)
+    client.number = 7
+    client.say(RegisterNode("gpu-1", 4))
+    assert links.receive(0.0) == []
+    ((_, header, _),) = listener.sent
+    assert header == LinkHeader(SERVER, Epoch(5), 0, 0, unknown=True)
+
+
+def test_two_that_do_not_know_each_other_do_not_answer_each_other_for_ever(links, listener):
+    Client(listener).raw(encode_header(LinkHeader(Epoch(5), Epoch(9), 0, 0, unknown=True)))
+    assert links.receive(0.0) == []
+    assert listener.sent == []
+
+
+def test_one_who_is_silent_for_too_long_is_lost_once_and_unknown_after_that(links, listener):
+    client = Client(listener)
+    client.say(GREETING)
+    links.receive(0.0)
+    assert links.flush(0.0) <= SILENCE_S
+    assert links.receive(SILENCE_S) == []
+    assert links.receive(SILENCE_S + 0.1) == [("01", PeerLost())]
+    assert links.receive(SILENCE_S + 0.2) == []
+    client.say(RegisterNode("gpu-1", 4))
+    assert links.receive(SILENCE_S + 0.3) == []
+    assert listener.sent[-1][1].unknown
+
+
+def test_a_key_may_say_only_what_it_is_for(links, listener):
+    node, driver = Client(listener), Client(listener, b"\x02", "driver key", 6)
+    node.say(GREETING, AskStatus())
+    driver.say(GREETING, AskStatus(), RegisterNode("mine", 4))
+    assert links.receive(0.0) == [("01", GREETING), ("02", GREETING), ("02", AskStatus())]
+    assert links.dropped == {
+        "AskStatus from one who may not say that": 1,
+        "RegisterNode from one who may not say that": 1,
+    }
+
+
+def test_a_frame_on_the_route_of_another_is_not_heard(links, listener):
+    node, thief = Client(listener), Client(listener, key="driver key")
+    node.say(GREETING)
+    links.receive(0.0)
+    thief.number = 1
+    thief.say(AskStatus())
+    node.say(RegisterNode("gpu-1", 4))
+    assert links.receive(0.0) == [("01", RegisterNode("gpu-1", 4))]
+    assert links.dropped == {"a frame on the route of another": 1}
+
+
+def test_a_key_that_was_revoked_is_not_heard_by_the_connection_that_it_has(links, listener):
+    client = Client(listener)
+    client.say(GREETING)
+    links.receive(0.0)
+    del listener.members["node key"]
+    client.say(RegisterNode("gpu-1", 4))
+    assert links.receive(0.0) == []
+    assert links.dropped == {"a frame with a key that is not let in any more": 1}
+
+
+def test_garbage_is_counted_and_after_three_in_a_row_its_sender_is_lost(links, listener, caplog):
+    client, other = Client(listener), Client(listener, b"\x02", epoch=6)
+    client.say(GREETING)
+    other.say(GREETING)
+    links.receive(0.0)
+    client.raw(b"\xff\xff")
+    client.raw()
+    other.say(RegisterNode("gpu-2", 4))
+    assert links.receive(0.0) == [("02", RegisterNode("gpu-2", 4))]
+    client.raw(encode_header(LinkHeader(Epoch(5), SERVER, 2, 0)), b"\xc1")
+    assert links.receive(0.0) == [("01", PeerLost())]
+    assert links.dropped == {"a frame that is no message": 2, "a message without a frame": 1}
+    assert caplog.text.count("a frame that is no message (1 so far)") == 1
+
+
+def test_frames_of_another_version_make_no_new_reasons(links, listener):
+    client = Client(listener)
+    for number in range(2000):
+        client.raw(bytes([0xFF]) * (number + 1))
+    assert links.receive(0.0) == []
+    assert links.dropped == {"a frame that is no message": 2000}
