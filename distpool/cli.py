@@ -118,8 +118,9 @@ def _node(options: argparse.Namespace) -> None:
     serving = Serving()
     folder = KeyFolder.of_user()
     address = find_head(options.head, folder)
-    head = join(address, f"node {options.name}", folder.identity(Part.NODE), SETTINGS)
-    host = NodeHost(head, options.name, options.cpus, SETTINGS)
+    identity = folder.identity(Part.NODE)
+    head = join(address, f"node {options.name}", identity, SETTINGS)
+    host = NodeHost(head, identity, options.name, options.cpus, SETTINGS)
     print(f"node {options.name} has joined the head at {address}", flush=True)
     host.serve(serving)
 

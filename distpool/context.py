@@ -131,7 +131,12 @@ def _standard_default() -> Any:
 
 
 def cpu_count_for_pools() -> int:
-    """How many workers a pool has by default: what the standard library of the running Python takes."""
+    """How many workers a pool has by default: what the standard library of the running Python takes, or all the CPUs of
+    the cluster that is used."""
+    if os.environ.get("DISTPOOL_ADDRESS"):
+        from distpool.runtime.session import cluster_cpus
+
+        return cluster_cpus() or 1
     count = getattr(os, "process_cpu_count", os.cpu_count)()
     return count or 1
 

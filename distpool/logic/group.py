@@ -13,7 +13,7 @@ from types import MappingProxyType
 import msgspec
 
 from distpool.config import Settings
-from distpool.ids import HEAD, LAUNCHER, FunctionId, GroupId, LeaseId
+from distpool.ids import LAUNCHER, FunctionId, GroupId, LeaseId
 from distpool.logic.balance import Balance, has_idle_worker
 from distpool.logic.calls import Bundle, CallQueue, Span
 from distpool.logic.credits import Credits
@@ -30,6 +30,7 @@ from distpool.logic.losses import (
     was_killed_early,
 )
 from distpool.logic.outbox import Outbox
+from distpool.logic.requests import Requests
 from distpool.protocol.messages import (
     CallsDone,
     Death,
@@ -38,7 +39,6 @@ from distpool.protocol.messages import (
     FunctionBlob,
     LeaseLost,
     OutcomeKind,
-    RequestLeases,
     StopGroup,
     TakeBack,
 )
@@ -91,7 +91,7 @@ class Group:
         self._cancels = False
         self._settings = settings
         self._functions = functions
-        self._requested = 0
+        self._requests = Requests(group_id)
         self._failed_starts = 0
         self._stopping_sent = False
         self._end_kind = OutcomeKind.TERMINATED
@@ -113,7 +113,7 @@ class Group:
 
     def started(self, lease_id: LeaseId) -> None:
         self._has_news = True
-        self._requested -= 1
+        self._requests.granted()
         self.leases[lease_id] = Lease(lease_id, self.plan.calls_per_worker)
 
     def ready(self, lease_id: LeaseId, now: float) -> None:
@@ -135,6 +135,7 @@ class Group:
         if self.state in (GroupState.BROKEN, GroupState.TERMINATED) or lease.is_abandoned:
             return  # Its calls have had their outcome.
         if message.outcomes:
+            lease.is_overdue = False  # the call that was is over: what is taken back lies behind it
             outbox.complete(lease.holding.finish(message.outcomes))
             self.outstanding -= len(message.outcomes)
             self.credits.observe(len(message.outcomes), message.busy_s)
@@ -220,6 +221,15 @@ class Group:
         return self._end_kind is OutcomeKind.BROKEN
 
     # What it is asked for -------------------------------------------------------------------------------------------
+
+    def requests_dropped(self, count: int) -> None:
+        """By the head, as the group ends."""
+        self._has_news = True
+        self._requests.dropped(count)
+
+    def request_again(self, outbox: Outbox) -> None:
+        if self.state in (GroupState.OPEN, GroupState.CLOSING):
+            self._requests.ask_again(outbox)
 
     def close(self) -> None:
         self._has_news = True
@@ -357,10 +367,9 @@ class Group:
         wanted = self.plan.size
         if self.plan.on_demand or self.state is GroupState.CLOSING:
             wanted = min(wanted, self.outstanding)
-        missing = wanted - len(self.leases) - self._requested
+        missing = wanted - len(self.leases) - self._requests.pending
         if missing > 0:
-            self._requested += missing
-            outbox.put(HEAD, RequestLeases(self.id, missing))
+            self._requests.ask(missing, outbox)
 
     def _close_down(self, outbox: Outbox) -> None:
         if self.outstanding:
@@ -369,7 +378,8 @@ class Group:
             if lease.state is not LeaseState.LEAVING:
                 lease.step("told to end")
                 outbox.put(lease.id, ExitWorker())
-        if not self.leases and not self._requested and not self._stopping_sent:
+        self._requests.give_up(outbox)
+        if not self.leases and not self._requests.pending and not self._stopping_sent:
             self._stopping_sent = True
             outbox.put(LAUNCHER, StopGroup(self.id, False, []))
 

@@ -52,9 +52,9 @@ class Link:
         self.is_unknown = False
         self._beat_at = None if limits.beat_every_s is None else now
         self._limits = limits
-        # Not acknowledged, oldest first: (number, payload, bytes).
-        self._in_flight: deque[tuple[int, Payload, int]] = deque()
-        self._waiting: deque[tuple[int, Payload, int]] = deque()
+        # Not acknowledged, oldest first: (number, payload, bytes, whether the message goes on in the next).
+        self._in_flight: deque[tuple[int, Payload, int, bool]] = deque()
+        self._waiting: deque[tuple[int, Payload, int, bool]] = deque()
         self._bytes_in_flight = 0
         self._last_number = 0
         self._acknowledged = 0
@@ -69,10 +69,10 @@ class Link:
 
     # Sending --------------------------------------------------------------------------------------------------------
 
-    def send(self, payload: Payload) -> None:
-        """Have this delivered; `decide` says when it leaves."""
+    def send(self, payload: Payload, *, more: bool = False) -> None:
+        """Have this delivered; `decide` says when it leaves. `more`: it is a part of a message that goes on."""
         self._last_number += 1
-        self._waiting.append((self._last_number, payload, sum(map(len, payload))))
+        self._waiting.append((self._last_number, payload, sum(map(len, payload)), more))
 
     def reconnected(self, now: float) -> None:
         """There is a new connection: what was on its way in the old one may be lost."""
@@ -143,12 +143,12 @@ class Link:
             self._resend_after_s = min(2 * self._resend_after_s, self._limits.resend_at_most_s)
         frames: list[Frame] = []
         while self._waiting:
-            number, payload, size = self._waiting[0]
+            number, payload, size, more = self._waiting[0]
             if self._in_flight and (self.peer == NOBODY or self._bytes_in_flight + size > self._limits.window_bytes):
                 break
             self._in_flight.append(self._waiting.popleft())
             self._bytes_in_flight += size
-            frames.append((self._header(number), payload))
+            frames.append((self._header(number, more=more), payload))
         if frames and self._resend_at is None:
             self._resend_at = now + self._resend_after_s
         if not frames and any(at is not None and now >= at for at in (self._acknowledge_at, self._beat_at)):
@@ -158,8 +158,8 @@ class Link:
         due = [at for at in (self._resend_at, self._acknowledge_at, self._beat_at) if at is not None]
         return frames, min(due, default=None)
 
-    def _header(self, number: int) -> LinkHeader:
+    def _header(self, number: int, *, more: bool = False) -> LinkHeader:
         missing, self._misses = self._misses, False
         self._owed = 0
         self._acknowledge_at = None
-        return LinkHeader(self.epoch, self.peer, number, self._delivered, missing)
+        return LinkHeader(self.epoch, self.peer, number, self._delivered, missing, more=more)

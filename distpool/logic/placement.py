@@ -1,5 +1,5 @@
-"""Which node gets a lease: the one with the fewest leases for its CPUs. Pools may ask for more workers than CPUs, as
-with the standard library, so nothing is ever refused here for want of a CPU."""
+"""Which node gets a lease: the one with the fewest leases for its CPUs. On one machine pools may ask for more workers
+than CPUs, as with the standard library, so nothing is ever refused here for want of a CPU."""
 
 from __future__ import annotations
 
@@ -31,6 +31,18 @@ class Placement:
     def has_nodes(self) -> bool:
         return bool(self._cpus)
 
+    def has_room(self) -> bool:
+        """Some node has fewer leases than CPUs."""
+        return any(self._load[node] < cpus for node, cpus in self._cpus.items())
+
+    def cpus(self) -> int:
+        """Of all nodes."""
+        return sum(self._cpus.values())
+
+    def node_of(self, lease: LeaseId) -> NodeId | None:
+        """None when it is over."""
+        return self._leases.get(lease)
+
     def place(self, lease: LeaseId) -> NodeId:
         """Choose a node and remember it. Raises LookupError when there is no node."""
         if not self._cpus:
@@ -39,6 +51,12 @@ class Placement:
         self._leases[lease] = node
         self._load[node] += 1
         return node
+
+    def restore(self, lease: LeaseId, node: NodeId) -> None:
+        """A lease that the node has already. Said twice, it changes nothing."""
+        if lease not in self._leases:
+            self._leases[lease] = node
+            self._load[node] += 1
 
     def free(self, lease: LeaseId) -> None:
         """The lease is over. Said twice, it changes nothing."""

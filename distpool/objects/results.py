@@ -13,6 +13,7 @@ from distpool.objects.apart import pickle_apart
 from distpool.objects.lending import Lending
 from distpool.objects.refs import ObjectRef
 from distpool.objects.stores import home
+from distpool.objects.whole import whole
 from distpool.protocol.messages import StoredResult
 from distpool.serialization.buffers import Parts
 
@@ -26,26 +27,9 @@ def store_result(store: Any, parts: Parts | bytes, refs: list[ObjectRef]) -> byt
     try:
         recipe = store.keep(parts)
     except StoreFull:
-        whole = pickle.dumps(_Together(parts), 5)  # type: ignore[arg-type]
-        return msgspec.msgpack.encode(StoredResult(whole, [], named))
+        return msgspec.msgpack.encode(StoredResult(whole(parts), [], named))
     made = [store.give_away(hold) for hold in recipe.holds]
     return msgspec.msgpack.encode(StoredResult(pickle_apart(recipe, store.id, store.home_pid), made, named))
-
-
-class _Together:
-    """A value whose large parts travel in its pickle."""
-
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-
-    def __reduce__(self) -> Any:
-        buffers = [bytearray(buffer) for buffer in self._parts.buffers]  # writable, where they arrive
-        return load_together, (b"".join(self._parts.stream), buffers)
-
-
-def load_together(stream: bytes, buffers: list[bytearray]) -> Any:
-    """Where such a pickle is opened."""
-    return pickle.loads(stream, buffers=buffers)
 
 
 class StoredValue:

@@ -6,15 +6,26 @@ from typing import Annotated
 
 import msgspec
 
-from distpool.ids import Epoch, NodeId
+from distpool.ids import Epoch, GroupId, LeaseId, NodeId
 from distpool.protocol.messages import (
+    CallsDone,
+    EndWorker,
+    ExitWorker,
     GrantLease,
+    GroupGone,
     LeaseLost,
     LeaseStarted,
     Message,
     RegisterNode,
     RequestLeases,
     ReturnLease,
+    RunCalls,
+    StopGroup,
+    TakeBack,
+    TakenBack,
+    WorkerLogged,
+    WorkerReady,
+    WorkerUnusable,
 )
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -23,7 +34,8 @@ _Count = Annotated[int, msgspec.Meta(ge=0)]
 class LinkHeader(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What precedes a message on a link. `sender`, `receiver`: their epochs; the receiver's is 0 while it is unknown.
     `number`: of the message, from 1 on; 0 when there is none. `acknowledged`: all messages up to this one have come.
-    `missing`: and one that came was not the next. `unknown`: the sender does not know of this link."""
+    `missing`: and one that came was not the next. `unknown`: the sender does not know of this link. `more`: the
+    message is a part of a larger one, which goes on in the next."""
 
     sender: Annotated[Epoch, msgspec.Meta(gt=0)]
     receiver: Annotated[Epoch, msgspec.Meta(ge=0)]
@@ -31,6 +43,7 @@ class LinkHeader(msgspec.Struct, array_like=True, frozen=True, gc=False):
     acknowledged: _Count
     missing: bool = False
     unknown: bool = False
+    more: bool = False
 
 
 class Greeting(Message, tag=60, frozen=True):
@@ -45,9 +58,11 @@ class Greeting(Message, tag=60, frozen=True):
 
 
 class Welcome(Message, tag=61, frozen=True):
-    """Head to node or driver: you are in. `life`: the same for as long as this head lives."""
+    """Head to node or driver, node to driver: you are in. `life`: the same for as long as this process lives. `cpus`:
+    that the nodes have in all."""
 
     life: int
+    cpus: int = 0
 
 
 class Refused(Message, tag=62, frozen=True):
@@ -86,6 +101,95 @@ class PeerLost(Message, tag=38, frozen=True):
     """The links of this process to a role: this peer has left, or was not heard of for too long."""
 
 
+# Leases on nodes ------------------------------------------------------------------------------------------------------
+
+
+class LetIn(Message, tag=66, frozen=True):
+    """Head to node: those who may connect to you from now on, as (public key, "node" or "driver", name)."""
+
+    members: list[tuple[str, str, str]]
+
+
+class LeaseGranted(Message, tag=67, frozen=True):
+    """Head to driver: this lease is yours, on the node that listens there with this public key."""
+
+    lease: LeaseId
+    group: GroupId
+    node: NodeId
+    endpoint: str
+    public: str
+
+
+class NodeGone(Message, tag=68, frozen=True):
+    """Head to driver, or the driver's own links to its nodes: this node has left or is lost, and your leases there."""
+
+    node: NodeId
+
+
+class Rejoined(Message, tag=76, frozen=True):
+    """To a client, in its own process: the head may know nothing of what it was asked for."""
+
+
+class EndGroup(Message, tag=69, frozen=True):
+    """Client to head: the group ends; what it has asked for and did not get is not wanted any more."""
+
+    group: GroupId
+
+
+class RequestsDropped(Message, tag=77, frozen=True):
+    """Head to client: so many leases that the group has asked for will not be granted, as it ends."""
+
+    group: GroupId
+    count: int
+
+
+class RevokeLease(Message, tag=70, frozen=True):
+    """Head to node: its caller is gone, or does not want it: end what it has, and give it back."""
+
+    lease: LeaseId
+
+
+class OpenGroup(Message, tag=71, frozen=True):
+    """Driver to node: start a template for this group. `setup`: of its workers, a pickle that only the template
+    opens."""
+
+    group: GroupId
+    size: int
+    start_method: str
+    names: str
+    daemon: bool
+    setup: bytes
+
+
+class UseLease(Message, tag=72, frozen=True):
+    """Driver to node: I take up this lease. `caller`: the driver's life, which the node itself puts in."""
+
+    lease: LeaseId
+    group: GroupId
+    caller: int = 0
+
+
+class ToWorker(Message, tag=73, frozen=True):
+    """Driver to node: pass this on to the worker of the lease, or do it in its place."""
+
+    lease: LeaseId
+    frame: bytes
+
+
+class FromWorker(Message, tag=74, frozen=True):
+    """Node to driver: what the worker of the lease has said, or what has become of what was to be done."""
+
+    lease: LeaseId
+    frame: bytes
+
+
+class WorkerPrinted(Message, tag=75, frozen=True):
+    """A node to its client: the worker has written this to its "stdout" or "stderr"."""
+
+    stream: str
+    text: bytes
+
+
 LINK_MESSAGES = (
     RegisterNode
     | RequestLeases
@@ -93,14 +197,32 @@ LINK_MESSAGES = (
     | LeaseStarted
     | LeaseLost
     | ReturnLease
+    | GroupGone
+    | StopGroup
+    | EndWorker
     | Greeting
     | Welcome
     | Refused
     | LeaveCluster
     | AskStatus
     | StatusTold
+    | LetIn
+    | LeaseGranted
+    | NodeGone
+    | EndGroup
+    | RequestsDropped
+    | RevokeLease
+    | OpenGroup
+    | UseLease
+    | ToWorker
+    | FromWorker
 )
+TO_WORKER = RunCalls | ExitWorker | TakeBack
+FROM_WORKER = WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted
+
 NODE_MAY_SAY = Greeting | LeaveCluster | RegisterNode | ReturnLease
 """To a head."""
-DRIVER_MAY_SAY = Greeting | LeaveCluster | AskStatus
+DRIVER_MAY_SAY = Greeting | LeaveCluster | AskStatus | RequestLeases | EndGroup | ReturnLease
 """To a head."""
+CALLER_MAY_SAY = Greeting | LeaveCluster | OpenGroup | UseLease | ToWorker | StopGroup | EndWorker
+"""To a node."""

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from distpool.base_errors import ProtocolError
-from distpool.protocol.cluster import LINK_MESSAGES, LinkHeader
+from distpool.protocol.cluster import FROM_WORKER, LINK_MESSAGES, TO_WORKER, LinkHeader
 from distpool.protocol.messages import LANE_MESSAGES, STORE_MESSAGES, TEMPLATE_MESSAGES, LargeOutcome, Message, RunCalls
 
 Buffer = bytes | memoryview
@@ -19,6 +19,8 @@ _encode = msgspec.msgpack.Encoder().encode
 _lane_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(LANE_MESSAGES)
 _store_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(STORE_MESSAGES)
 _template_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(TEMPLATE_MESSAGES)
+_to_worker_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(TO_WORKER)
+_from_worker_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(FROM_WORKER)
 _header_decoder: msgspec.msgpack.Decoder[LinkHeader] = msgspec.msgpack.Decoder(LinkHeader)
 _link_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(LINK_MESSAGES)
 
@@ -39,13 +41,17 @@ def encode(message: Message) -> list[Buffer]:
 
 def decode_lane(frame: Buffer) -> Any:
     """The message of a frame between a caller and a worker. Raises ProtocolError."""
-    if not frame:
-        raise ProtocolError("a frame of 0 bytes is no message")
-    if frame[0] != 0:
-        return _attach_payloads(_decode(_lane_decoder, frame), memoryview(b""))
-    view = memoryview(frame)
-    end = _PREFIX_BYTES + int.from_bytes(view[1:_PREFIX_BYTES], "little")
-    return _attach_payloads(_decode(_lane_decoder, view[_PREFIX_BYTES:end]), view[end:])
+    return _decode_whole(_lane_decoder, frame)
+
+
+def decode_to_worker(frame: Buffer) -> Any:
+    """What a caller elsewhere says to a worker. Raises ProtocolError."""
+    return _decode_whole(_to_worker_decoder, frame)
+
+
+def decode_from_worker(frame: Buffer) -> Any:
+    """What a caller elsewhere is told of a worker. Raises ProtocolError."""
+    return _decode(_from_worker_decoder, frame)
 
 
 def decode_store(frame: Buffer) -> Any:
@@ -71,6 +77,16 @@ def encode_header(header: LinkHeader) -> bytes:
 def decode_header(frame: Buffer) -> LinkHeader:
     """Raises ProtocolError."""
     return _decode(_header_decoder, frame)  # type: ignore[no-any-return]
+
+
+def _decode_whole(decoder: msgspec.msgpack.Decoder[Any], frame: Buffer) -> Any:
+    if not frame:
+        raise ProtocolError("a frame of 0 bytes is no message")
+    if frame[0] != 0:
+        return _attach_payloads(_decode(decoder, frame), memoryview(b""))
+    view = memoryview(frame)
+    end = _PREFIX_BYTES + int.from_bytes(view[1:_PREFIX_BYTES], "little")
+    return _attach_payloads(_decode(decoder, view[_PREFIX_BYTES:end]), view[end:])
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[Any], frame: Buffer) -> Any:

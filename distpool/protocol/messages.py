@@ -78,7 +78,7 @@ class FunctionBlob(msgspec.Struct, array_like=True, frozen=True, gc=False):
 class Death(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """How a worker process ended and what it left. `exitcode` is negative for a signal. `unbegun`: calls that it held
     and had not begun. `items_begun`: of the chunk that it ran, or 1 when it had begun its initializer. `stderr`: the
-    last lines that it wrote there."""
+    last lines that it wrote there. `node`: the one that it ran on, if that is another, and is lost itself."""
 
     pid: int
     exitcode: int
@@ -86,6 +86,7 @@ class Death(msgspec.Struct, array_like=True, frozen=True, gc=False):
     unbegun: int = 0
     items_begun: int = 0
     stderr: str = ""
+    node: str = ""
 
 
 class Loss(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -239,11 +240,15 @@ class StoreStatsTold(Message, tag=58, frozen=True):
 
 
 class RegisterNode(Message, tag=20, frozen=True):
-    """Node to head: this machine offers workers."""
+    """Node to head: this machine offers workers. `endpoint`, `public`: where callers reach it, and its public key
+    there; empty where they are in the same process. `leases`: that it has, with the lives of their callers."""
 
     node: NodeId
     cpus: int
     memory_bytes: int = 0
+    endpoint: str = ""
+    public: str = ""
+    leases: list[tuple[LeaseId, int]] = []
 
 
 class RequestLeases(Message, tag=21, frozen=True):
@@ -254,10 +259,12 @@ class RequestLeases(Message, tag=21, frozen=True):
 
 
 class GrantLease(Message, tag=22, frozen=True):
-    """Head to node: start a worker for this lease."""
+    """Head to node: start a worker for this lease. `caller`: the life of the only process that may use it, and has to
+    ask for it; 0 is the node's own."""
 
     lease: LeaseId
     group: GroupId
+    caller: int = 0
 
 
 class LeaseStarted(Message, tag=23, frozen=True):
@@ -268,11 +275,12 @@ class LeaseStarted(Message, tag=23, frozen=True):
 
 
 class LeaseLost(Message, tag=24, frozen=True):
-    """Node to client: the worker of your lease has ended."""
+    """Node to client: the worker of your lease has ended. `received`: how many calls have come for it in all."""
 
     lease: LeaseId
     group: GroupId
     death: Death
+    received: int = 0
 
 
 class ReturnLease(Message, tag=25, frozen=True):

@@ -12,6 +12,7 @@ from distpool.logic.calls import Bundle, Span
 from distpool.logic.group import Group, GroupPlan
 from distpool.logic.leases import Lease
 from distpool.logic.outbox import Outbox
+from distpool.protocol.cluster import Rejoined, RequestsDropped
 from distpool.protocol.messages import (
     CallMode,
     CallsDone,
@@ -82,6 +83,12 @@ class ClientRole:
                 lost_of = self._group_of.pop(lease, None)
                 if lost_of is not None:
                     lost_of.lost(message, self.outbox)
+            case RequestsDropped(group_id, count):
+                if group_id in self.groups:
+                    self.groups[group_id].requests_dropped(count)
+            case Rejoined():
+                for group in self.groups.values():
+                    group.request_again(self.outbox)
             case GroupGone(group_id):
                 self.groups.pop(group_id).gone(self.outbox)
             case _:

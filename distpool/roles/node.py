@@ -1,13 +1,21 @@
-"""The node: owns the workers of a machine. It passes leases on to its launcher and tells of their beginning and end."""
+"""The node: owns the workers of a machine. It passes leases on to its launcher and tells of their beginning and end.
+
+A lease of a caller elsewhere begins when the head has granted it and the caller has asked for it, in whatever order.
+"""
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import Any
 
-from distpool.ids import CLIENT, HEAD, LAUNCHER, Address, NodeId
+import msgspec
+
+from distpool.ids import CLIENT, HEAD, LAUNCHER, Address, GroupId, LeaseId, NodeId
 from distpool.logic.outbox import Outbox
-from distpool.protocol.cluster import Refused, Welcome
+from distpool.protocol.cluster import LetIn, Refused, RevokeLease, UseLease, Welcome
 from distpool.protocol.messages import (
+    Death,
+    EndWorker,
     GrantLease,
     GroupGone,
     LeaseLost,
@@ -19,36 +27,114 @@ from distpool.protocol.messages import (
 )
 from distpool.roles.role import unexpected
 
+_UNUSED = Death(0, -9)
+_GRANT_LIMIT_S = 5.0
+
+
+class GrantState(Enum):
+    """How far the lease of a caller elsewhere is."""
+
+    GRANTED = auto()
+    """The head has placed it here; its caller has not asked for it yet."""
+    ASKED = auto()
+    """Its caller has asked for it, and the head has yet to say that it may."""
+    STARTED = auto()
+    """There is a worker, or will be."""
+
+
+class Grant(msgspec.Struct):
+    """The lease of a caller elsewhere."""
+
+    state: GrantState
+    group: GroupId
+    caller: int
+    since: float
+
 
 class NodeRole:
     """Starts workers for granted leases."""
 
-    def __init__(self, node: NodeId, cpus: int, memory_bytes: int = 0) -> None:
+    def __init__(self, node: NodeId, cpus: int, memory_bytes: int = 0, endpoint: str = "", public: str = "") -> None:
         self.outbox = Outbox()
         self.refusal = ""
         """Why the head does not want this node."""
-        self._registration = RegisterNode(node, cpus, memory_bytes)
+        self._registration = RegisterNode(node, cpus, memory_bytes, endpoint, public)
         self._was_welcome = False
+        self._grants: dict[LeaseId, Grant] = {}
         self.outbox.put(HEAD, self._registration)
 
     def handle(self, sender: Address, message: Any, now: float) -> None:
         match message:
-            case GrantLease(lease, group):
-                self.outbox.put(LAUNCHER, StartWorker(lease, group))
-                self.outbox.put(CLIENT, LeaseStarted(lease, group))
+            case GrantLease(lease, group, 0):
+                self._start(lease, group)
+            case GrantLease(lease, group, caller):
+                self._meet(lease, Grant(GrantState.GRANTED, group, caller, now))
+            case UseLease(lease, group, caller):
+                self._meet(lease, Grant(GrantState.ASKED, group, caller, now))
+            case RevokeLease(lease):
+                self._revoke(lease)
             case WorkerExited(lease, group, death):
+                self._grants.pop(lease, None)
                 self.outbox.put(HEAD, ReturnLease(lease))
                 self.outbox.put(CLIENT, LeaseLost(lease, group, death))
-            case GroupGone():
+            case GroupGone() | LetIn():
                 self.outbox.put(CLIENT, message)
             case Welcome():
-                if self._was_welcome:  # by a head that does not know this node, or not any more
-                    self.outbox.put(HEAD, self._registration)
-                self._was_welcome = True
+                self._welcome()
             case Refused(text):
                 self.refusal = text
             case _:
                 raise unexpected("node", sender, message)
 
     def decide(self, now: float) -> float | None:
-        return None
+        """Leases that were asked for and not granted in time: the head has forgotten them."""
+        wake_at = None
+        for lease, grant in list(self._grants.items()):
+            if grant.state is GrantState.ASKED:
+                due = grant.since + _GRANT_LIMIT_S
+                if now >= due:
+                    del self._grants[lease]
+                    self._tell_unused(lease, grant)
+                else:
+                    wake_at = due if wake_at is None else min(due, wake_at)
+        return wake_at
+
+    def _start(self, lease: LeaseId, group: GroupId) -> None:
+        self.outbox.put(LAUNCHER, StartWorker(lease, group))
+        self.outbox.put(CLIENT, LeaseStarted(lease, group))
+
+    def _meet(self, lease: LeaseId, new: Grant) -> None:
+        """One of the two has said its word."""
+        old = self._grants.setdefault(lease, new)
+        if old is new or old.state is GrantState.STARTED:
+            return
+        if old.state is not new.state and (old.group, old.caller) == (new.group, new.caller):
+            old.state = GrantState.STARTED
+            self._start(lease, new.group)
+
+    def _revoke(self, lease: LeaseId) -> None:
+        grant = self._grants.get(lease)
+        if grant is None:
+            self.outbox.put(HEAD, ReturnLease(lease))
+        elif grant.state is GrantState.STARTED:
+            self.outbox.put(LAUNCHER, EndWorker(lease, grant.group, 0.0))
+        else:
+            del self._grants[lease]
+            self.outbox.put(HEAD, ReturnLease(lease))
+            if grant.state is GrantState.ASKED:
+                self._tell_unused(lease, grant)
+
+    def _tell_unused(self, lease: LeaseId, grant: Grant) -> None:
+        """Its caller waits for a worker, and gets none by this lease."""
+        self.outbox.put(CLIENT, LeaseStarted(lease, grant.group))
+        self.outbox.put(CLIENT, LeaseLost(lease, grant.group, _UNUSED))
+
+    def _welcome(self) -> None:
+        if self._was_welcome:  # by a head that does not know this node, or not any more
+            for lease in [lease for lease, grant in self._grants.items() if grant.state is GrantState.GRANTED]:
+                del self._grants[lease]
+            leases = [
+                (lease, grant.caller) for lease, grant in self._grants.items() if grant.state is GrantState.STARTED
+            ]
+            self.outbox.put(HEAD, msgspec.structs.replace(self._registration, leases=leases))
+        self._was_welcome = True

@@ -11,10 +11,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from distpool.base_errors import DistpoolError
+from distpool.runtime.addresses import ADDRESS_VARIABLE, configured_address
 from distpool.transport.keys import KeyFolder
 from distpool.transport.private_files import read_private, write_private
 
-ADDRESS_VARIABLE = "DISTPOOL_ADDRESS"
 DEFAULT_PORT = 7117
 
 _ADDRESS = re.compile(r"(?:tcp://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::(?P<port>[0-9]{1,5}))?")
@@ -61,7 +61,7 @@ def find_head(given: str | None, folder: KeyFolder) -> str:
     """
     if given is not None:
         return parse_address(given, "the address of the head")
-    configured = os.environ.get(ADDRESS_VARIABLE)
+    configured = configured_address()
     if configured is not None:
         return parse_address(configured, f"the environment variable {ADDRESS_VARIABLE}")
     address = _told_address(_file_of(folder))

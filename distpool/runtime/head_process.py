@@ -33,7 +33,7 @@ def serve_head(folder: KeyFolder, host: str, port: int | None, settings: Setting
             address = _reachable(listener.endpoint, host)
             contact.tell(address)
             tell(address)
-            head = HeadHost(listener, settings, time.monotonic())
+            head = HeadHost(listener, settings, time.monotonic(), folder.allow_list().members)
             serving.run(head.turn, head.has_some, listener.descriptors())
         finally:
             listener.close()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
+from distpool.base_errors import DistpoolError
 from distpool.config import Settings
-from distpool.ids import NODE, Address
+from distpool.ids import CLIENT, NODE, Address
 from distpool.logic.link import LinkLimits
 from distpool.logic.membership import Membership, Versions
 from distpool.logic.outbox import Outbox
-from distpool.protocol.cluster import DRIVER_MAY_SAY, NODE_MAY_SAY, Greeting, LeaveCluster
+from distpool.protocol.cluster import DRIVER_MAY_SAY, NODE_MAY_SAY, Greeting, LeaveCluster, LetIn, RequestsDropped
 from distpool.protocol.messages import PROTOCOL_VERSION, Message
 from distpool.roles.head import HeadRole
 from distpool.runtime.links import ClientLink, ServerLinks, new_epoch
@@ -47,18 +49,18 @@ class RemoteHead:
         self.connection = Connection(
             endpoint, life.to_bytes(8, "little"), identity, "" if identity is None else identity.head
         )
-        self._greeting = Greeting(name, life, *own_versions())
+        self.greeting = Greeting(name, life, *own_versions())
         self._link = ClientLink(self.connection, LinkLimits(beat_every_s=settings.beat_every_s), now)
-        self._link.send(self._greeting)
+        self._link.send(self.greeting)
 
     @property
     def heard_at(self) -> float:
         """When the head was heard of last, or this was made."""
         return self._link.link.heard_at
 
-    def descriptors(self) -> list[int]:
-        """For a poll: edge-triggered, so `has_some` is to be asked before it."""
-        return self.connection.descriptors()
+    def attach(self, watch: Callable[[int], None]) -> None:
+        for descriptor in self.connection.descriptors():
+            watch(descriptor)
 
     def has_some(self) -> bool:
         return self._link.has_some()
@@ -71,14 +73,20 @@ class RemoteHead:
         """Pass it on."""
         self._link.send(message)
 
-    def decide(self, now: float) -> float | None:
-        """What the head has said is for this process's node."""
+    def receive(self, now: float) -> None:
+        """What the head has said is for this process's node, or its client."""
         for message in self._link.receive(now):
-            self.outbox.put(NODE, message)
+            self.outbox.put(CLIENT if isinstance(message, RequestsDropped) else NODE, message)
         if self._link.link.is_unknown:
             # The head is another one, or has given this process up.
             self._link.begin_anew(now)
-            self._link.send(self._greeting)
+            self._link.send(self.greeting)
+
+    def decide(self, now: float) -> float | None:
+        return None
+
+    def flush(self, now: float) -> float | None:
+        """Send what is due; when to be asked again."""
         return self._link.flush(now)
 
     def leave(self) -> None:
@@ -86,7 +94,8 @@ class RemoteHead:
         self._link.send(LeaveCluster())
         until = time.monotonic() + _LEAVE_LIMIT_S
         while not self.is_settled() and time.monotonic() < until:
-            self.decide(time.monotonic())
+            self.receive(time.monotonic())
+            self.flush(time.monotonic())
             time.sleep(0.002)
         self.close()
 
@@ -97,7 +106,12 @@ class RemoteHead:
 class HeadHost:
     """A head and its links. Owned by the thread that runs its turns."""
 
-    def __init__(self, listener: Listener, settings: Settings, now: float) -> None:
+    def __init__(
+        self, listener: Listener, settings: Settings, now: float, members: Callable[[], list[Allowed]] = list
+    ) -> None:
+        """`members`: those who may connect to nodes, as it is now."""
+        self._members = members
+        self._let_in: list[Allowed] = []
         life = new_epoch()
         self.role = HeadRole(Membership(own_versions()), life, now)
         limits = LinkLimits(beat_every_s=settings.beat_every_s)
@@ -109,6 +123,7 @@ class HeadHost:
 
     def turn(self, now: float) -> float | None:
         """Hear what has come, and say what is to be said; when to be asked again."""
+        self._look_who_is_let_in()
         for address, message in self._links.receive(now):
             self.role.handle(address, message, now)
         wake_at = self.role.decide(now)
@@ -118,6 +133,15 @@ class HeadHost:
             self._links.send(str(to), answer)
         due = self._links.flush(now)
         return wake_at if due is None else due if wake_at is None else min(due, wake_at)
+
+    def _look_who_is_let_in(self) -> None:
+        try:
+            members = self._members()
+        except (DistpoolError, OSError):
+            members = []  # nobody, as here; the doorman says why
+        if members != self._let_in:
+            self._let_in = members
+            self.role.let_in(LetIn([(member.public, member.part.value, member.name) for member in members]))
 
 
 def _may_say(allowed: Allowed | None, message: Message) -> bool:

@@ -47,12 +47,12 @@ def ask(head: RemoteHead, question: Message, kind: type[Answer], settings: Setti
 def _await(head: RemoteHead, kind: type[Answer], until: float, settings: Settings) -> Answer:
     """The first message of this kind that the head says. Others stay in its outbox."""
     poll = select.poll()
-    for descriptor in head.descriptors():
-        poll.register(descriptor, select.POLLIN)
+    head.attach(lambda descriptor: poll.register(descriptor, select.POLLIN))
     address = head.connection.endpoint
     while True:
         now = time.monotonic()
-        wake_at = head.decide(now)
+        head.receive(now)
+        wake_at = head.flush(now)
         for _, message in head.outbox.messages:
             if isinstance(message, kind):
                 return message

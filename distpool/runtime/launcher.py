@@ -22,6 +22,7 @@ from distpool.config import Settings
 from distpool.ids import GroupId, LeaseId
 from distpool.interrupts import held_back
 from distpool.logic.calls import Claim
+from distpool.protocol.cluster import OpenGroup
 from distpool.protocol.codec import decode_template, encode
 from distpool.protocol.messages import (
     Death,
@@ -119,6 +120,25 @@ class Launcher:
         crew = self.crews[group] = Crew(plan, pid, control, rings, claim)
         return crew
 
+    def _open_for_other(self, order: OpenGroup) -> list[Message]:
+        """Start the template of a caller's that is elsewhere."""
+        plan = LaunchPlan(order.start_method, order.size, order.names, order.daemon, None, ())
+        try:
+            interpreter = take_interpreter([])
+        except OSError as error:
+            _log_failure(order, error)
+            return [GroupGone(order.group)]
+        try:
+            os.ftruncate(interpreter.rings, self._rings_bytes(plan))
+            template = self._template_plan(plan, worker_setup(plan, None, ()))
+            template.pickled_setup = order.setup
+            interpreter.become_template(pickle.dumps(template))
+        except BaseException:
+            interpreter.discard()
+            raise
+        self.crews[order.group] = Crew(plan, interpreter.pid, interpreter.control, interpreter.rings, None)
+        return []
+
     def close_after_fork(self) -> None:
         """In a forked child: let go of every descriptor, so that a child keeps nothing alive that is not its own."""
         for crew in self.crews.values():
@@ -139,6 +159,8 @@ class Launcher:
                     crew.is_stopping = True
                     self._order(crew, StopTemplate(self._settings.terminate_grace_s if kill else 0.0, busy))
                 return []
+            case OpenGroup():
+                return self._open_for_other(message)
             case EndWorker(_, group):
                 if group in self.crews:
                     self._order(self.crews[group], message)
@@ -224,7 +246,7 @@ class Launcher:
     # Templates ------------------------------------------------------------------------------------------------------
 
     def _fork(self, plan: LaunchPlan) -> tuple[int, socket.socket, int, None]:
-        template = self._template_plan(plan, self._worker_setup(plan, plan.initializer, plan.initargs))
+        template = self._template_plan(plan, worker_setup(plan, plan.initializer, plan.initargs))
         with ExitStack() as undo, left_alone():
             rings = os.memfd_create("distpool-rings", os.MFD_CLOEXEC)
             undo.callback(os.close, rings)
@@ -254,26 +276,12 @@ class Launcher:
         interpreter = take_interpreter(descriptors)
         try:
             os.ftruncate(interpreter.rings, self._rings_bytes(plan))
-            setup = msgspec.structs.replace(self._worker_setup(plan, None, ()), pickled=pickled, main=interpreter.main)
+            setup = msgspec.structs.replace(worker_setup(plan, None, ()), pickled=pickled, main=interpreter.main)
             interpreter.become_template(pickle.dumps(self._template_plan(plan, setup)))
         except BaseException:
             interpreter.discard()
             raise
         return interpreter.pid, interpreter.control, interpreter.rings, claim
-
-    def _worker_setup(
-        self, plan: LaunchPlan, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
-    ) -> WorkerSetup:
-        return WorkerSetup(
-            initializer,
-            initargs,
-            maybe_encoding_error=plan.maybe_encoding_error,
-            breaks=plan.breaks,
-            extended_results=plan.extended_results,
-            native_threads=share_of_processors(plan.size),
-            log_levels=_log_levels(),
-            interruptible=signal.getsignal(signal.SIGINT) is not signal.SIG_IGN,
-        )
 
     def _rings_bytes(self, plan: LaunchPlan) -> int:
         return plan.size * ring_size(self._settings.ring_bytes)
@@ -290,10 +298,30 @@ class Launcher:
         )
 
 
+def worker_setup(plan: LaunchPlan, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> WorkerSetup:
+    """What the workers of a group of this process need to know, as it is now."""
+    return WorkerSetup(
+        initializer,
+        initargs,
+        maybe_encoding_error=plan.maybe_encoding_error,
+        breaks=plan.breaks,
+        extended_results=plan.extended_results,
+        native_threads=share_of_processors(plan.size),
+        log_levels=_log_levels(),
+        interruptible=signal.getsignal(signal.SIGINT) is not signal.SIG_IGN,
+    )
+
+
 def _adopt(lease: LeaseId, told: bytes) -> Any:
     from distpool.objects.results import adopt  # what few programs need
 
     return adopt(lease, told)
+
+
+def _log_failure(order: OpenGroup, error: OSError) -> None:
+    import logging  # the process of a node has it
+
+    logging.getLogger("distpool.node").error("no template for group %s could be started: %s", order.group, error)
 
 
 def _log_levels() -> dict[str, int]:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from distpool.base_errors import ProtocolError
 from distpool.ids import Epoch
-from distpool.logic.link import Link, LinkLimits
+from distpool.logic.link import Link, LinkLimits, Payload
 from distpool.protocol.cluster import LinkHeader, PeerLost
 from distpool.protocol.codec import decode_header, decode_link, encode, encode_header
 from distpool.protocol.messages import Message
@@ -22,6 +22,7 @@ from distpool.transport.sockets import Connection, Incoming, Listener
 
 _REPEATS_SHOWN = (1, 10, 100, 1000)
 _STRIKES = 3
+_PART_BYTES = 1024 * 1024
 
 _log = logging.getLogger("distpool.security")
 
@@ -33,6 +34,35 @@ def new_epoch() -> Epoch:
     return Epoch(int.from_bytes(os.urandom(7), "little") + 1)
 
 
+class Ear:
+    """Puts the messages together that came in parts."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def hear(self, header: LinkHeader, payload: Payload) -> Message | None:
+        """The message that ends with this part, if one does. Raises ProtocolError."""
+        frame = b"".join(payload)
+        if header.more:
+            self._parts.append(frame)
+            return None
+        if self._parts:
+            frame = b"".join([*self._parts, frame])
+            self._parts.clear()
+        return _decoded(decode_link, frame)  # type: ignore[no-any-return]
+
+
+def say(link: Link, message: Message) -> None:
+    """Send a message, in parts if it is large: so no frame is, and one that is lost costs little."""
+    frame = encode(message)
+    if sum(map(len, frame)) <= _PART_BYTES:
+        link.send(frame)
+        return
+    whole = memoryview(b"".join(frame))
+    for start in range(0, len(whole), _PART_BYTES):
+        link.send([whole[start : start + _PART_BYTES]], more=start + _PART_BYTES < len(whole))
+
+
 class Peer:
     """One end that has connected. `key`: the only one that may speak on its route."""
 
@@ -40,6 +70,7 @@ class Peer:
         self.route = route
         self.key = key
         self.link = link
+        self.ear = Ear()
         self.strikes = 0
 
 
@@ -88,7 +119,7 @@ class ServerLinks:
         """Have it delivered, if the peer is still there."""
         peer = self._peers.get(address)
         if peer is not None:
-            peer.link.send(encode(message))
+            say(peer.link, message)
 
     def end(self, address: str) -> None:
         """Nothing more is heard from this peer, nor said to it."""
@@ -131,7 +162,9 @@ class ServerLinks:
         payload = peer.link.receive(header, incoming.frames[1:], now)
         if payload is None:
             return None
-        message: Message = _decoded(decode_link, b"".join(payload))
+        message = peer.ear.hear(header, payload)
+        if message is None:
+            return None
         if not self._may_say(allowed, message):
             raise ProtocolError(f"{type(message).__name__} from one who may not say that")
         peer.strikes = 0
@@ -182,10 +215,12 @@ class ClientLink:
         self.connection = connection
         self._limits = limits
         self.link = Link(new_epoch(), limits, now)
+        self._ear = Ear()
 
     def begin_anew(self, now: float) -> None:
         """What was not delivered never will be."""
         self.link = Link(new_epoch(), self._limits, now)
+        self._ear = Ear()
 
     def receive(self, now: float) -> list[Message]:
         """All that has come. What is no message is dropped: the other end has shown that it is who it should be."""
@@ -196,14 +231,15 @@ class ClientLink:
             try:
                 header = decode_header(frames[0])
                 payload = self.link.receive(header, frames[1:], now)
-                if payload is not None:
-                    messages.append(decode_link(b"".join(payload)))
+                message = None if payload is None else self._ear.hear(header, payload)
+                if message is not None:
+                    messages.append(message)
             except ProtocolError as error:
                 _log.warning("dropped a frame from %s: %s", self.connection.endpoint, error)
         return messages
 
     def send(self, message: Message) -> None:
-        self.link.send(encode(message))
+        say(self.link, message)
 
     def flush(self, now: float) -> float | None:
         """Send what is due; when to be asked again."""
@@ -216,5 +252,5 @@ class ClientLink:
         """Something has come meanwhile, of which the descriptors need not tell."""
         return self.connection.has_some()
 
-    def close(self) -> None:
-        self.connection.close()
+    def close(self, linger_ms: int = 0) -> None:
+        self.connection.close(linger_ms)

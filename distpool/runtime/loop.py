@@ -17,13 +17,15 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from distpool.config import Settings
 from distpool.ids import CLIENT, HEAD, LAUNCHER, NODE, Address, GroupId, LeaseId, NodeId
 from distpool.interrupts import deferred
 from distpool.logic.outbox import Completion
+from distpool.protocol.cluster import FromWorker, OpenGroup, WorkerPrinted
+from distpool.protocol.codec import decode_from_worker
 from distpool.protocol.messages import (
     Death,
     Message,
@@ -37,7 +39,7 @@ from distpool.protocol.messages import (
 from distpool.roles.client import ClientRole
 from distpool.roles.head import HeadRole
 from distpool.roles.node import NodeRole
-from distpool.roles.role import Role
+from distpool.runtime.elsewhere import ALL_HERE, Elsewhere
 from distpool.runtime.handles import Wait
 from distpool.runtime.launcher import Launcher
 from distpool.runtime.notices import Notice, handle_log_record, log_note
@@ -59,10 +61,19 @@ _READ_WRITE = select.EPOLLIN | select.EPOLLOUT
 class Loop:
     """Hosts the client, node and head roles of this process, and the hands that do their I/O."""
 
-    def __init__(self, settings: Settings, cpus: int, wait: Wait, head: Role | None = None) -> None:
-        self.client = ClientRole(settings)
-        self.node = NodeRole(NodeId("local"), cpus)
-        self.head: Role = HeadRole() if head is None else head
+    def __init__(
+        self,
+        settings: Settings,
+        cpus: int,
+        wait: Wait,
+        elsewhere: Elsewhere = ALL_HERE,
+        node: NodeRole | None = None,
+    ) -> None:
+        self.client: Any = elsewhere.client or ClientRole(settings)
+        self.node: Any = elsewhere.node or node or NodeRole(NodeId("local"), cpus)
+        self.head: Any = elsewhere.head or HeadRole()
+        self._elsewhere = elsewhere
+        self._stand_ins = [role for role in elsewhere if role is not None]
         self._outboxes = [
             (NODE, self.node.outbox.messages),
             (HEAD, self.head.outbox.messages),
@@ -92,6 +103,8 @@ class Loop:
         self._wake_at: float | None = None
         self._peeks = Peeks(settings, self.lanes)
         self._poll_at = 0.0
+        for stand_in in self._stand_ins:
+            stand_in.attach(self.watch)
 
     # From any thread ------------------------------------------------------------------------------------------------
 
@@ -150,11 +163,6 @@ class Loop:
         self._templates.add(descriptor)
         self._epoll.register(descriptor, _READ)
 
-    def watch_head(self, descriptors: Iterable[int]) -> None:
-        """The head is elsewhere: its stand-in has something to say when one of these is ready."""
-        for descriptor in descriptors:
-            self._epoll.register(descriptor, _READ | select.EPOLLET)
-
     def close(self) -> None:
         """After the last group is gone. What is posted later, by a thread that did not know, is answered at once."""
         with self._end_lock:
@@ -205,6 +213,8 @@ class Loop:
             timeout_s = remaining_s if timeout_s is None else min(timeout_s, remaining_s)
         if timeout_s is not None:
             timeout_s = min(timeout_s, _LONGEST_WAIT_S)
+        if self._stand_ins and any(stand_in.has_some() for stand_in in self._stand_ins):
+            return self._poll()
         self._asleep = True
         # Looked at again: who posted before `_asleep` was set does not wake us.
         events = poll(0) if self.mailbox else poll(timeout_s)
@@ -236,10 +246,7 @@ class Loop:
         # After that, and before anybody gets a result: what the worker wrote before it finished a call is there.
         self._outputs.read(lease, now)
         for message in messages:
-            if type(message) is WorkerLogged:
-                self.completions.append(Notice(handle_log_record, message.record))
-            else:
-                self.client.handle(lease, message, now)
+            self._told(lease, message, now)
         self._peeks.heard(lease, now, holds_calls=self.client.held_by(lease) > 0)
         if lane.is_at_end and lane.sock.fileno() in self._readers:
             # The worker's end is closed; its death is told by its template.
@@ -255,8 +262,19 @@ class Loop:
             self._outputs.read(lease, now)
             self.client.handle(lease, done, now)
 
-    def _show(self, name: str, text: bytes) -> None:
-        self.completions.append(Notice(show, name, text))
+    def _show(self, lease: LeaseId, name: str, text: bytes) -> None:
+        self._told(lease, WorkerPrinted(name, text), time.monotonic())
+
+    def _told(self, lease: LeaseId, message: Message, now: float) -> None:
+        """By a worker, or of it."""
+        if self._elsewhere.client is not None:
+            self.client.handle(lease, message, now)
+        elif type(message) is WorkerLogged:
+            self.completions.append(Notice(handle_log_record, message.record))
+        elif type(message) is WorkerPrinted:
+            self.completions.append(Notice(show, message.stream, message.text))
+        else:
+            self.client.handle(lease, message, now)
 
     def _read_template(self, descriptor: int, now: float) -> None:
         group = GroupId(self._readers[descriptor])
@@ -300,13 +318,18 @@ class Loop:
         """Until nobody has anything more to say; roles of this process hand each other messages without encoding."""
         # What is on its way comes first: the client must not decide on a lease whose loss it has yet to hear of.
         self._hand_over(now)
+        if self._stand_ins:
+            for stand_in in self._stand_ins:
+                stand_in.receive(now)
+            self._hand_over(now)
         while True:
             self._wake_at = self.client.decide(now)
-            head_wake_at = self.head.decide(now)
-            if head_wake_at is not None:
-                self._wake_at = head_wake_at if self._wake_at is None else min(head_wake_at, self._wake_at)
+            self.head.decide(now)
+            self._wake_by(self.node.decide(now))
             if not self._hand_over(now):
                 break
+        for stand_in in self._stand_ins:
+            self._wake_by(stand_in.flush(now))
         completions = self.client.outbox.completions
         if completions:
             self.completions.extend(completions)
@@ -314,6 +337,10 @@ class Loop:
         notes = self.client.outbox.notes
         while notes:
             self.completions.append(Notice(log_note, notes.popleft()))
+
+    def _wake_by(self, at: float | None) -> None:
+        if at is not None and (self._wake_at is None or at < self._wake_at):
+            self._wake_at = at
 
     def _hand_over(self, now: float) -> bool:
         """Empty the outboxes: whether a role of this process got anything."""
@@ -332,25 +359,45 @@ class Loop:
         return for_a_role
 
     def _deliver(self, sender: Address, to: Address, message: Message, now: float) -> None:
-        if isinstance(message, TakeBack):
-            self.client.handle(to, TakenBack(self.lanes[message.lease].take_back()), now)
-            # What it has begun may be finished by now; then it is no longer what the worker runs.
-            self._peek(message.lease, now)
-        elif isinstance(to, int):
-            self._send_to_worker(LeaseId(to), message)
+        if isinstance(to, int):
+            self._deliver_to_worker(LeaseId(to), message, now)
         elif to == LAUNCHER:
-            for answer in self.launcher.handle(message):
-                self.node.handle(LAUNCHER, answer, now)
-            if isinstance(message, StartWorker) and message.lease in self.lanes:
-                self._watch_lane(message.lease)
+            self._deliver_to_launcher(message, now)
         elif to == CLIENT:
-            self.client.handle(sender, message, now)
+            if type(message) is FromWorker:
+                self._told(message.lease, decode_from_worker(message.frame), now)
+            else:
+                self.client.handle(sender, message, now)
         elif to == NODE:
             self.node.handle(sender, message, now)
         else:
             self.head.handle(sender, message, now)
 
+    def _deliver_to_worker(self, lease: LeaseId, message: Message, now: float) -> None:
+        if self._elsewhere.node is not None and lease not in self.lanes:
+            self.node.pass_on(lease, message)
+        elif isinstance(message, TakeBack):
+            self.client.handle(lease, TakenBack(self.lanes[lease].take_back()), now)
+            # What it has begun may be finished by now; then it is no longer what the worker runs.
+            self._peek(lease, now)
+        else:
+            self._send_to_worker(lease, message)
+
+    def _deliver_to_launcher(self, message: Message, now: float) -> None:
+        if self._elsewhere.node is not None:
+            self.node.obey(message)
+            return
+        for answer in self.launcher.handle(message):
+            self.node.handle(LAUNCHER, answer, now)
+        if isinstance(message, StartWorker) and message.lease in self.lanes:
+            self._watch_lane(message.lease)
+        elif isinstance(message, OpenGroup) and message.group in self.launcher.crews:
+            self.watch_template(message.group)
+
     def _send_calls(self, lease: LeaseId, message: RunCalls, now: float) -> None:
+        if self._elsewhere.node is not None and lease not in self.lanes:
+            self.node.pass_on(lease, message)
+            return
         self._peeks.sent(lease, now)
         self._send_to_worker(lease, message)
 
@@ -359,6 +406,10 @@ class Loop:
         lane.send(message)
         if lane.has_unsent() and lane.sock.fileno() in self._readers:
             self._epoll.modify(lane.sock, _READ_WRITE)
+
+    def watch(self, descriptor: int) -> None:
+        """Run a turn when this descriptor is ready: a stand-in has something to say, or a signal has come."""
+        self._epoll.register(descriptor, _READ | select.EPOLLET)
 
     def _watch_lane(self, lease: LeaseId) -> None:
         descriptor = self.lanes[lease].sock.fileno()

@@ -1,59 +1,57 @@
-"""The process of `distpool node`: a node role, joined to a head elsewhere."""
+"""The process of `distpool node`: the loop of a node whose head and whose callers are elsewhere."""
 
 from __future__ import annotations
 
 import logging
+import socket
+import time
+from urllib.parse import urlsplit
 
 from distpool.base_errors import HeadUnreachable
 from distpool.config import Settings
-from distpool.ids import HEAD, NodeId
+from distpool.ids import NodeId
 from distpool.objects.limits import memory_bytes
 from distpool.roles.node import NodeRole
+from distpool.runtime.caller_links import CallerLinks
+from distpool.runtime.elsewhere import Elsewhere
 from distpool.runtime.hosting import RemoteHead
+from distpool.runtime.loop import Loop
 from distpool.runtime.serving import Serving
+from distpool.transport.keys import Identity
 
 _log = logging.getLogger("distpool.node")
 
 
 class NodeHost:
-    """A node role and its head's stand-in. Owned by the thread that runs its turns."""
+    """Owned by the main thread, which runs its turns."""
 
-    def __init__(self, head: RemoteHead, name: str, cpus: int, settings: Settings) -> None:
+    def __init__(self, head: RemoteHead, identity: Identity, name: str, cpus: int, settings: Settings) -> None:
+        """Raises DistpoolError when callers cannot be listened to."""
         self._head = head
         self._settings = settings
         self._is_silent = False
-        self.role = NodeRole(NodeId(name), cpus, memory_bytes())
+        address = head.connection.endpoint
+        self._callers = CallerLinks(f"tcp://{_own_host(address)}:0", identity, settings)
+        endpoint = self._callers.listener.endpoint
+        self._role = NodeRole(NodeId(name), cpus, memory_bytes(), endpoint, identity.public)
+        self._loop = Loop(settings, cpus, _wait_for_nothing, Elsewhere(head=head, client=self._callers), self._role)
 
     def serve(self, serving: Serving) -> None:
         """Until a signal ends it. Raises HeadUnreachable when the head refuses this node, or is gone for good."""
+        self._loop.watch(serving.descriptor)
         try:
-            serving.run(self._turn, self._head.has_some, self._head.descriptors())
-        except BaseException:
+            while not serving.is_over:
+                self._loop.turn(self._watch_head(time.monotonic()))
+                if self._role.refusal:
+                    raise HeadUnreachable(f"the head at {self._head.connection.endpoint} refused: {self._role.refusal}")
+            self._head.leave()
+        finally:
+            self._loop.close_after_fork()  # the templates end with this process, and their workers with them
+            self._callers.close()
             self._head.close()
-            raise
-        self._head.leave()
 
-    def _turn(self, now: float) -> float | None:
-        wake_at = self._head.decide(now)
-        messages = self._head.outbox.messages
-        while messages:
-            _, message = messages.popleft()
-            self.role.handle(HEAD, message, now)
-        if self.role.refusal:
-            raise HeadUnreachable(f"the head at {self._head.connection.endpoint} refused: {self.role.refusal}")
-        if self.role.outbox.messages:
-            self._pass_on(now)
-            wake_at = self._head.decide(now)
-        return self._watch_head(now, wake_at)
-
-    def _pass_on(self, now: float) -> None:
-        while self.role.outbox.messages:
-            to, message = self.role.outbox.messages.popleft()
-            if to != HEAD:
-                raise ValueError(f"a {type(message).__name__} for {to!r}, which this process does not host")
-            self._head.handle(to, message, now)
-
-    def _watch_head(self, now: float, wake_at: float | None) -> float | None:
+    def _watch_head(self, now: float) -> float:
+        """How long to wait until the head's silence means something."""
         silence_s = now - self._head.heard_at
         if silence_s > self._settings.head_gone_limit_s:
             raise HeadUnreachable(
@@ -63,5 +61,19 @@ class NodeHost:
         if is_silent != self._is_silent:
             self._is_silent = is_silent
             _log.warning("the head is %s", "not heard of; waiting for it" if is_silent else "there again")
-        due = self._head.heard_at + (self._settings.head_gone_limit_s if is_silent else self._settings.silence_limit_s)
-        return due if wake_at is None else min(due, wake_at)
+        limit_s = self._settings.head_gone_limit_s if is_silent else self._settings.silence_limit_s
+        return max(0.0, limit_s - silence_s) + 0.01
+
+
+def _own_host(address: str) -> str:
+    """By what address the machine of the head, and so its other machines too, reach this one."""
+    parts = urlsplit(address)
+    family, kind, protocol, _, where = socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.connect(where)  # sends nothing
+        host = str(probe.getsockname()[0])
+    return f"[{host}]" if ":" in host else host
+
+
+def _wait_for_nothing(is_done: object, timeout_s: float | None) -> None:
+    """Nobody waits for a handle in a node's own process."""

@@ -12,6 +12,7 @@ import select
 import sys
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from distpool.ids import LeaseId
@@ -129,7 +130,10 @@ class Output:
 class Outputs:
     """What all workers of this process print. Owned by whoever holds the loop."""
 
-    def __init__(self, flush_part_after_s: float, epoll: select.epoll, show: Show) -> None:
+    def __init__(
+        self, flush_part_after_s: float, epoll: select.epoll, show: Callable[[LeaseId, str, bytes], None]
+    ) -> None:
+        """`show`: gets what a worker has written to its "stdout" or "stderr"."""
         self.pipes: dict[int, LeaseId] = {}
         """The pipes that are watched."""
         self.flush_at: dict[Stream, float] = {}
@@ -142,7 +146,7 @@ class Outputs:
     def open(self, lease: LeaseId) -> list[int]:
         """Watch two new pipes: the ends that the worker writes to, standard output first."""
         pipes = [os.pipe(), os.pipe()]
-        output = self._outputs[lease] = Output(pipes[0][0], pipes[1][0], self._show)
+        output = self._outputs[lease] = Output(pipes[0][0], pipes[1][0], partial(self._show, lease))
         for stream in output.streams:
             self.pipes[stream.descriptor] = lease
             self._epoll.register(stream.descriptor, select.EPOLLIN)

@@ -17,7 +17,9 @@ class Serving:
 
     def __init__(self) -> None:
         self.is_over = False
-        self._reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        """A signal has come."""
+        self.descriptor, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        # `descriptor` becomes ready when a signal comes.
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         for number in ENDING_SIGNALS:
             signal.signal(number, self._note)
@@ -28,7 +30,7 @@ class Serving:
         """Until a signal comes, or `turn` sets `is_over`. `turn` says when it wants the next one without news; it comes
         at once when one of the descriptors is ready, or `has_some()` after it."""
         poll = select.poll()
-        for descriptor in (self._reader, *descriptors):
+        for descriptor in (self.descriptor, *descriptors):
             poll.register(descriptor, select.POLLIN)
         while not self.is_over:
             wake_at = turn(time.monotonic())

@@ -17,13 +17,15 @@ from functools import partial
 from importlib import import_module
 from itertools import count
 from multiprocessing import util
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distpool.config import SETTINGS
 from distpool.ids import GroupId
 from distpool.logic.group import GroupPlan
 from distpool.objects.stores import made_home
 from distpool.protocol.messages import OutcomeKind
+from distpool.runtime.addresses import configured_address
+from distpool.runtime.elsewhere import ALL_HERE
 from distpool.runtime.handles import WorkerHandle
 from distpool.runtime.helm import Helm
 from distpool.runtime.launcher import LaunchPlan
@@ -31,18 +33,28 @@ from distpool.runtime.loop import Loop
 from distpool.runtime.main_view import view_of_main
 from distpool.runtime.workers import OPEN_WORKERS, Workers, wait_briefly
 
+if TYPE_CHECKING:
+    from distpool.runtime.far_side import FarSide
+
 
 class Session:
     """The runtime of this process."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self.loop = Loop(SETTINGS, os.cpu_count() or 1, self._wait_for_handle)
+        address = configured_address()
+        # Imported by programs that use a cluster only.
+        self.far: FarSide | None = None
+        if address is not None:
+            self.far = import_module("distpool.runtime.far_side").FarSide(address, SETTINGS)
+        elsewhere = ALL_HERE if self.far is None else self.far.elsewhere
+        self.loop = Loop(SETTINGS, os.cpu_count() or 1, self._wait_for_handle, elsewhere)
         self.helm = Helm(self.loop, SETTINGS, self._crash, self._end)
         self.functions = count(1)
         # A flag, set in the child of a fork: to ask the kernel for the pid at each call takes half a microsecond.
         self.is_foreign = False
-        self._group_ids = count(1)
+        # On a node there may be groups of several callers.
+        self._group_ids = count(1 if self.far is None else int.from_bytes(os.urandom(5), "little") << 20)
         util.Finalize(None, _terminate_at_exit, exitpriority=10)
 
     def open(self, plan: GroupPlan, launch: LaunchPlan, own: Own, *, drains_at_exit: bool) -> bool:
@@ -57,6 +69,9 @@ class Session:
         if loop.is_closed:
             return False
         group_id = GroupId(next(self._group_ids))
+        if self.far is not None:
+            self._open_far(self.far, group_id, plan, launch, own, drains_at_exit=drains_at_exit)
+            return True
         try:
             if launch.start_method == "fork":
                 wait_for_end(self.helm.end_thread())
@@ -73,6 +88,23 @@ class Session:
         own(Workers(self, group, crew, view_of_main(launch.start_method), drains_at_exit=drains_at_exit))
         return True
 
+    def _open_far(
+        self, far: FarSide, group_id: GroupId, plan: GroupPlan, launch: LaunchPlan, own: Own, *, drains_at_exit: bool
+    ) -> None:
+        loop = self.loop
+        try:
+            crew = far.open(group_id, launch, self._wait_for_handle, partial(loop.post, far.nodes.obey))
+            group = loop.client.open(group_id, plan)
+            if not plan.on_demand:
+                loop.turn(0.0)
+        finally:
+            if loop.client.groups:
+                self.helm.start()
+            else:
+                self._end()
+        main = far.main_view(launch.start_method)
+        own(Workers(self, group, crew, main, drains_at_exit=drains_at_exit, stored=False))
+
     def wait(
         self, is_done: Callable[[], bool], timeout_s: float | None, passively: Callable[[float | None], Any]
     ) -> bool:
@@ -88,6 +120,8 @@ class Session:
         with _changes:
             _forget(self)
         self.loop.close()
+        if self.far is not None:
+            self.far.close()
         store = made_home()
         if store is not None:
             store.cool()
@@ -132,6 +166,17 @@ def open_workers(plan: GroupPlan, launch: LaunchPlan, own: Own, *, drains_at_exi
             # While the workers start: it takes as long, and a program that ends can no longer import it.
             import_module("distpool.errors")
             return
+
+
+def cluster_cpus() -> int | None:
+    """How many CPUs the nodes have; None when this process uses no cluster. Raises DistpoolError without its head."""
+    if configured_address() is None:
+        return None
+    with _changes:
+        if not _current:
+            _current.append(Session())
+        far = _current[0].far
+    return None if far is None else far.cpus
 
 
 def live_handles() -> list[WorkerHandle]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import pickle
 import select
 import signal
 import socket
@@ -50,7 +51,8 @@ _WITH_EXIT_FUNCTIONS = {"spawn"} if sys.version_info < (3, 13) else {"fork", "fo
 
 
 class TemplatePlan(msgspec.Struct):
-    """What a template needs to know of its pool."""
+    """What a template needs to know of its pool. `pickled_setup`: of a caller elsewhere; nobody but the template opens
+    it, and takes from `setup` only how many threads native libraries may have."""
 
     start_method: str
     driver_pid: int
@@ -59,6 +61,7 @@ class TemplatePlan(msgspec.Struct):
     setup: WorkerSetup
     ring_bytes: int
     store_id: StoreId
+    pickled_setup: bytes | None = None
 
 
 def run_template(
@@ -89,6 +92,9 @@ class Template:
     """Starts and watches workers. It runs no user code but the import of `__main__`, and no threads."""
 
     def __init__(self, plan: TemplatePlan, control: socket.socket, rings: int, store: int) -> None:
+        if plan.pickled_setup is not None:
+            setup = pickle.loads(plan.pickled_setup)
+            plan.setup = msgspec.structs.replace(setup, native_threads=plan.setup.native_threads)
         self._plan = plan
         self._control = control
         self._rings = rings

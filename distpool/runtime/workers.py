@@ -21,6 +21,7 @@ from distpool.runtime.main_view import MainView
 from distpool.serialization.pickling import SCALARS
 
 if TYPE_CHECKING:
+    from distpool.runtime.far_crew import FarCrew
     from distpool.runtime.session import Session
 
 
@@ -43,11 +44,20 @@ class Receiver(Protocol):
 class Workers:
     """One group of workers, as a facade uses it. Every method may be called from any thread."""
 
-    def __init__(self, session: Session, group: Group, crew: Crew, main: MainView, *, drains_at_exit: bool) -> None:
+    def __init__(
+        self,
+        session: Session,
+        group: Group,
+        crew: Crew | FarCrew,
+        main: MainView,
+        *,
+        drains_at_exit: bool,
+        stored: bool = True,
+    ) -> None:
         self._session = session
         self._group = group
         self._crew = crew
-        self.arguments = Arguments(main, session.functions, session.loop.client.functions)
+        self.arguments = Arguments(main, session.functions, session.loop.client.functions, stored=stored)
         self._incoming: deque[Bundle] = deque()
         self._is_posted = False
         self._gone = Event()

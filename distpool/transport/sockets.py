@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -28,6 +30,7 @@ _PATH_LIMIT = 100
 _RECONNECT_FIRST_MS = 50
 _RECONNECT_AT_MOST_MS = 500
 _CONNECT_LIMIT_MS = 2000
+_PROBE_LIMIT_S = 0.2
 
 
 class Incoming(NamedTuple):
@@ -152,6 +155,7 @@ class Connection:
             connect_securely(self._socket, identity, server)
         self._events = self._socket.get_monitor_socket(_WATCHED)
         self.is_connected = False
+        self._has_broken = False
         self.refusal = ""
         """Why the last attempt to connect came to nothing; empty when there is no reason but that nobody answers."""
         try:
@@ -192,15 +196,32 @@ class Connection:
                 is_new = self.is_connected = True
                 self.refusal = ""
             elif kind == zmq.EVENT_DISCONNECTED:
+                self._has_broken = self._has_broken or self.is_connected
                 self.is_connected = False
             else:
                 self.refusal = _REFUSALS[zmq.Event(kind)]
         return is_new and self.is_connected
 
-    def close(self) -> None:
+    def is_refused(self) -> bool:
+        """Whether the connection has broken and nobody listens there any more: the process at the other end is gone.
+        Asks once for each connection that breaks."""
+        if self.is_connected or not self._has_broken:
+            return False
+        self._has_broken = False
+        parts = urlsplit(self.endpoint)
+        try:
+            socket.create_connection((parts.hostname, parts.port), _PROBE_LIMIT_S).close()
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def close(self, linger_ms: int = 0) -> None:
+        """`linger_ms`: how long what was sent last may still take to leave."""
         self._socket.disable_monitor()
         self._events.close(linger=0)
-        self._socket.close(linger=0)
+        self._socket.close(linger=linger_ms)
         self._context.term()
 
 
@@ -212,10 +233,10 @@ _REFUSALS = {
 _WATCHED = int(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | sum(_REFUSALS))
 
 
-def _private(socket: zmq.Socket[Any]) -> zmq.Socket[Any]:
-    socket.setsockopt(zmq.LINGER, 0)
-    return socket
+def _private(made: zmq.Socket[Any]) -> zmq.Socket[Any]:
+    made.setsockopt(zmq.LINGER, 0)
+    return made
 
 
-def _has_some(socket: zmq.Socket[Any]) -> bool:
-    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+def _has_some(asked: zmq.Socket[Any]) -> bool:
+    return bool(int(asked.getsockopt(zmq.EVENTS)) & zmq.POLLIN)

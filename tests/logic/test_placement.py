@@ -49,6 +49,13 @@ class NodesAndLeases(RuleBasedStateMachine):
             leases.discard(lease)
 
     @invariant()
+    def there_is_room_where_there_are_fewer_leases_than_cpus(self):
+        assert self.placement.has_room() == any(len(self.leases[node]) < cpus for node, cpus in self.cpus.items())
+        assert self.placement.cpus() == sum(self.cpus.values())
+        for node, leases in self.leases.items():
+            assert {self.placement.node_of(LeaseId(lease)) for lease in leases} <= {node}
+
+    @invariant()
     def each_node_has_what_it_was_given(self):
         assert {node: self.placement.leases_on(node) for node in NODES} == {n: len(s) for n, s in self.leases.items()}
 

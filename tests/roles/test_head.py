@@ -2,7 +2,7 @@
 
 import pytest
 
-from distpool.ids import GroupId, LeaseId, NodeId
+from distpool.ids import GroupId, NodeId
 from distpool.logic.membership import Membership, Versions
 from distpool.protocol.cluster import AskStatus, Greeting, LeaveCluster, PeerLost, Refused, StatusTold, Welcome
 from distpool.protocol.messages import GrantLease, RegisterNode, RequestLeases, ReturnLease
@@ -28,7 +28,8 @@ def told(head):
 
 def join(head, link, life, node=None, cpus=2):
     head.handle(link, greeting(life), 11.0)
-    assert told(head) == [(link, Welcome(LIFE))]
+    ((to, welcome),) = told(head)
+    assert (to, type(welcome), welcome.life) == (link, Welcome, LIFE)
     if node is not None:
         head.handle(link, RegisterNode(NodeId(node), cpus), 11.0)
         assert told(head) == []
@@ -59,7 +60,7 @@ def test_leases_go_to_the_nodes_by_their_links(head):
     assert sorted(to for to, _ in given) == ["a", "b", "b", "b"]
     assert {message.group for _, message in given if isinstance(message, GrantLease)} == {5}
     assert nodes(head) == {"first": (1, 1), "second": (3, 3)}
-    head.handle("a", ReturnLease(LeaseId(1)), 13.0)
+    head.handle("a", ReturnLease(given[0][1].lease), 13.0)
     assert sum(leases for _, leases in nodes(head).values()) == 3
 
 

@@ -164,3 +164,21 @@ def test_frames_of_another_version_make_no_new_reasons(links, listener):
         client.raw(bytes([0xFF]) * (number + 1))
     assert links.receive(0.0) == []
     assert links.dropped == {"a frame that is no message": 2000}
+
+
+def test_a_large_message_travels_in_parts_and_comes_whole(links, listener):
+    from distpool.runtime import links as module
+
+    client = Client(listener)
+    client.say(GREETING)
+    links.receive(0.0)
+    node = RegisterNode("x" * 3_500_000, 4)
+    link = module.Link(Epoch(5), LinkLimits(window_bytes=2**30), 0.0)
+    link.peer = SERVER
+    link._last_number = 1
+    module.say(link, node)
+    frames, _ = link.decide(0.0)
+    assert [header.more for header, _ in frames] == [True, True, True, False]
+    for header, payload in frames:
+        client.raw(encode_header(header), *payload)
+    assert links.receive(0.0) == [("01", node)]

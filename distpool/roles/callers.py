@@ -1,0 +1,155 @@
+"""The callers of a node that are elsewhere, in the place of a client of its own: who owns which group and lease.
+
+What they say goes to the node's launcher and lanes, and what these say to the owner. An address is a caller's link.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from distpool.ids import LAUNCHER, NODE, Address, GroupId, LeaseId
+from distpool.logic.membership import Membership
+from distpool.logic.outbox import Outbox
+from distpool.protocol.cluster import (
+    FromWorker,
+    Greeting,
+    LeaveCluster,
+    LetIn,
+    OpenGroup,
+    PeerLost,
+    Refused,
+    ToWorker,
+    UseLease,
+    Welcome,
+    WorkerPrinted,
+)
+from distpool.protocol.codec import decode_to_worker, encode
+from distpool.protocol.messages import (
+    CallsDone,
+    EndWorker,
+    ExitWorker,
+    GroupGone,
+    LeaseLost,
+    LeaseStarted,
+    RunCalls,
+    StopGroup,
+    TakeBack,
+    TakenBack,
+    WorkerLogged,
+    WorkerReady,
+    WorkerUnusable,
+)
+from distpool.roles.role import unexpected
+
+
+class Held(msgspec.Struct):
+    """A worker that a caller uses: how many calls have come for it, and how many of them it has."""
+
+    group: GroupId
+    received: int = 0
+    calls: int = 0
+
+
+class CallersRole:
+    """Has the interface of a client role, so that a node's loop cannot tell."""
+
+    def __init__(self, membership: Membership, life: int) -> None:
+        self.outbox = Outbox()
+        self.allowed: dict[str, tuple[str, str]] = {}
+        """Who may connect, by the public key: what it is, and its name."""
+        self._membership = membership
+        self._life = life
+        self._owners: dict[GroupId, Address] = {}
+        self._held: dict[LeaseId, Held] = {}
+
+    def held_by(self, lease: LeaseId) -> int:
+        """How many calls the worker of this lease holds."""
+        held = self._held.get(lease)
+        return 0 if held is None else held.calls
+
+    def decide(self, now: float) -> float | None:
+        return None
+
+    # From the node itself -------------------------------------------------------------------------------------------
+
+    def handle(self, sender: Address, message: Any, now: float) -> None:
+        match message:
+            case CallsDone() | TakenBack() | WorkerReady() | WorkerUnusable() | WorkerLogged() | WorkerPrinted():
+                self._from_worker(LeaseId(int(sender)), message)
+            case LeaseStarted(lease, group):
+                self._held[lease] = Held(group)
+                self._tell(group, message)
+            case LeaseLost(lease, group):
+                held = self._held.pop(lease)
+                self._tell(group, msgspec.structs.replace(message, received=held.received))
+            case GroupGone(group):
+                self._tell(group, message)
+                self._owners.pop(group, None)
+            case LetIn(members):
+                self.allowed = {public: (part, name) for public, part, name in members}
+            case _:
+                raise unexpected("callers", sender, message)
+
+    def _from_worker(self, lease: LeaseId, message: Any) -> None:
+        held = self._held[lease]
+        if isinstance(message, CallsDone):
+            held.calls -= len(message.outcomes)
+        elif isinstance(message, TakenBack):
+            held.calls -= message.calls
+        self._tell(held.group, FromWorker(lease, b"".join(encode(message))))
+
+    def _tell(self, group: GroupId, message: Any) -> None:
+        owner = self._owners.get(group)
+        if owner is not None:
+            self.outbox.put(owner, message)
+
+    # From callers ---------------------------------------------------------------------------------------------------
+
+    def hear(self, sender: Address, message: Any, now: float) -> None:
+        """What a caller has said. Of groups and leases that are not its own nothing is heard. Raises ProtocolError."""
+        match message:
+            case Greeting():
+                refusal = self._membership.greet(sender, message, now)
+                self.outbox.put(sender, Refused(refusal) if refusal else Welcome(self._life))
+            case PeerLost() | LeaveCluster():
+                self._forget(sender)
+            case _ if self._membership.find(sender) is None:
+                self.outbox.put(sender, Refused("whoever wants workers has to greet first"))
+            case OpenGroup(group):
+                if self._owners.setdefault(group, sender) == sender:
+                    self.outbox.put(LAUNCHER, message)
+            case UseLease(lease, group):
+                member = self._membership.find(sender)
+                if self._owners.get(group) == sender and member is not None:
+                    self.outbox.put(NODE, UseLease(lease, group, member.life))
+            case ToWorker(lease, frame):
+                held = self._held.get(lease)
+                if held is not None and self._owners.get(held.group) == sender:
+                    self._to_worker(lease, held, decode_to_worker(frame))
+            case StopGroup(group) | EndWorker(_, group):
+                if self._owners.get(group) == sender:
+                    self.outbox.put(LAUNCHER, message)
+            case _:
+                raise unexpected("callers", sender, message)
+
+    def _to_worker(self, lease: LeaseId, held: Held, message: Any) -> None:
+        match message:
+            case RunCalls(slices):
+                calls = sum(piece.count for piece in slices)
+                held.received += calls
+                held.calls += calls
+                self.outbox.put(lease, message)
+            case TakeBack():
+                self.outbox.put(lease, TakeBack(lease))
+            case ExitWorker():
+                self.outbox.put(lease, message)
+
+    def _forget(self, caller: Address) -> None:
+        """It has left, or is lost: all that it has here ends."""
+        self._membership.remove(caller)
+        for group in [group for group, owner in self._owners.items() if owner == caller]:
+            busy = [lease for lease, held in self._held.items() if held.group == group]
+            del self._owners[group]
+            self.outbox.put(LAUNCHER, StopGroup(group, True, busy))

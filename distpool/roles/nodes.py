@@ -1,0 +1,204 @@
+"""The nodes of a cluster, in the place of a client's own: where its leases are, and what goes to which node.
+
+An address is a node's name. A node that is lost takes its leases with it; the client is told so as by the node itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from distpool.ids import CLIENT, HEAD, Address, GroupId, LeaseId, NodeId
+from distpool.logic.outbox import Outbox
+from distpool.protocol.cluster import (
+    EndGroup,
+    FromWorker,
+    LeaseGranted,
+    NodeGone,
+    OpenGroup,
+    Refused,
+    Rejoined,
+    ToWorker,
+    UseLease,
+    Welcome,
+)
+from distpool.protocol.codec import decode_from_worker, encode
+from distpool.protocol.messages import (
+    Death,
+    EndWorker,
+    GroupGone,
+    LeaseLost,
+    LeaseStarted,
+    ReturnLease,
+    RunCalls,
+    StopGroup,
+)
+from distpool.roles.role import unexpected
+
+_NODE_LOST = -9
+
+
+class Node(msgspec.Struct):
+    """One that has leases of this client. `opened`: the groups that have a template there."""
+
+    endpoint: str
+    public: str
+    opened: set[GroupId] = msgspec.field(default_factory=set)
+
+
+class RemoteLease(msgspec.Struct):
+    """A lease on a node: how many calls were sent for it in all."""
+
+    group: GroupId
+    node: NodeId
+    sent: int = 0
+    is_started: bool = False
+
+
+class NodesRole:
+    """Has the interface of a node role, so that the client's loop cannot tell."""
+
+    def __init__(self) -> None:
+        self.outbox = Outbox()
+        self.nodes: dict[NodeId, Node] = {}
+        self.refusal = ""
+        """Why the head does not want this process."""
+        self._plans: dict[GroupId, OpenGroup] = {}
+        self._leases: dict[LeaseId, RemoteLease] = {}
+        self._stopping: set[GroupId] = set()
+        self._was_welcome = False
+
+    def open(self, plan: OpenGroup) -> None:
+        """A group whose leases will be on nodes."""
+        self._plans[plan.group] = plan
+
+    def has_group(self, group: GroupId) -> bool:
+        return group in self._plans
+
+    def has_lease(self, lease: Address) -> bool:
+        return lease in self._leases
+
+    def decide(self, now: float) -> float | None:
+        return None
+
+    # From this process ----------------------------------------------------------------------------------------------
+
+    def pass_on(self, lease: LeaseId, message: Any) -> None:
+        """What the client says to a worker. One that is lost is told of in a moment."""
+        held = self._leases.get(lease)
+        if held is None:
+            return
+        if isinstance(message, RunCalls):
+            held.sent += sum(piece.count for piece in message.slices)
+        self.outbox.put(held.node, ToWorker(lease, b"".join(encode(message))))
+
+    def obey(self, message: Any) -> None:
+        """What the client says to its launcher."""
+        match message:
+            case StopGroup(group):
+                self._stop(group, message)
+            case EndWorker(lease):
+                held = self._leases.get(lease)
+                if held is not None:
+                    self.outbox.put(held.node, message)
+            case _:
+                raise unexpected("nodes", CLIENT, message)
+
+    def _stop(self, group: GroupId, message: StopGroup) -> None:
+        self._stopping.add(group)
+        self.outbox.put(HEAD, EndGroup(group))
+        for name, node in self.nodes.items():
+            if group in node.opened:
+                self.outbox.put(name, message)
+        self._end_if_gone(group)
+
+    # From the head and the nodes ------------------------------------------------------------------------------------
+
+    def handle(self, sender: Address, message: Any, now: float) -> None:
+        match message:
+            case LeaseGranted():
+                self._granted(message)
+            case LeaseStarted(lease):
+                held = self._leases.get(lease)
+                if held is not None:
+                    held.is_started = True
+                    self.outbox.put(CLIENT, message)
+            case LeaseLost(lease):
+                self._lost(lease, message)
+            case FromWorker(lease, frame):
+                if lease in self._leases:
+                    self.outbox.put(CLIENT, FromWorker(lease, frame))
+            case GroupGone(group):
+                self.nodes[NodeId(str(sender))].opened.discard(group)
+                self._group_gone(group, NodeId(str(sender)))
+            case NodeGone(node):
+                self._node_gone(node)
+            case Welcome():
+                if sender == HEAD:
+                    if self._was_welcome:
+                        self.outbox.put(CLIENT, Rejoined())
+                    self._was_welcome = True
+            case Refused(text):
+                self._refused(sender, text)
+            case _:
+                raise unexpected("nodes", sender, message)
+
+    def _granted(self, granted: LeaseGranted) -> None:
+        group = granted.group
+        if group not in self._plans or group in self._stopping:
+            self.outbox.put(HEAD, ReturnLease(granted.lease))
+            return
+        node = self.nodes.setdefault(granted.node, Node(granted.endpoint, granted.public))
+        self._leases[granted.lease] = RemoteLease(group, granted.node)
+        if group not in node.opened:
+            node.opened.add(group)
+            self.outbox.put(granted.node, self._plans[group])
+        self.outbox.put(granted.node, UseLease(granted.lease, group))
+
+    def _lost(self, lease: LeaseId, message: LeaseLost) -> None:
+        held = self._leases.pop(lease, None)
+        if held is None:
+            return
+        death = message.death
+        # What was on its way had not begun either.
+        unbegun = death.unbegun + max(0, held.sent - message.received)
+        self._tell_lost(lease, held, msgspec.structs.replace(death, unbegun=unbegun))
+
+    def _tell_lost(self, lease: LeaseId, held: RemoteLease, death: Death) -> None:
+        if not held.is_started:
+            self.outbox.put(CLIENT, LeaseStarted(lease, held.group))
+        self.outbox.put(CLIENT, LeaseLost(lease, held.group, death))
+
+    def _group_gone(self, group: GroupId, node: NodeId) -> None:
+        """A group's template on a node has ended, and no worker is left there: because it was told to, or by itself."""
+        for lease in [lease for lease, held in self._leases.items() if (held.group, held.node) == (group, node)]:
+            self._tell_lost(lease, self._leases.pop(lease), Death(0, _NODE_LOST, node=node))
+        self._end_if_gone(group)
+
+    def _node_gone(self, name: NodeId) -> None:
+        """All calls that its workers held may have begun, but for those that had not left yet: nobody knows."""
+        node = self.nodes.pop(name, None)
+        if node is None:
+            return
+        for lease in [lease for lease, held in self._leases.items() if held.node == name]:
+            self._tell_lost(lease, self._leases.pop(lease), Death(0, _NODE_LOST, node=name))
+        for group in node.opened:
+            self._end_if_gone(group)
+
+    def _refused(self, sender: Address, text: str) -> None:
+        if sender == HEAD:
+            self.refusal = text
+        else:
+            self._node_gone(NodeId(str(sender)))
+
+    def _end_if_gone(self, group: GroupId) -> None:
+        if group in self._stopping and not any(group in node.opened for node in self.nodes.values()):
+            self._stopping.discard(group)
+            del self._plans[group]
+            self.outbox.put(CLIENT, GroupGone(group))
+
+
+def opened(message: FromWorker) -> Any:
+    """What a worker has said, for its client. Raises ProtocolError."""
+    return decode_from_worker(message.frame)

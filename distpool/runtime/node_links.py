@@ -1,0 +1,138 @@
+"""A cluster's nodes by their links: in a driver's loop they stand for its node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from distpool.config import Settings
+from distpool.ids import CLIENT, HEAD, LAUNCHER, Address, GroupId, LeaseId, NodeId
+from distpool.logic.link import LinkLimits
+from distpool.logic.outbox import Outbox
+from distpool.protocol.cluster import Greeting, LeaveCluster, NodeGone, OpenGroup
+from distpool.protocol.messages import LeaseLost, LeaseStarted
+from distpool.roles.nodes import NodesRole
+from distpool.runtime.far_crew import FarCrew
+from distpool.runtime.links import ClientLink
+from distpool.transport.keys import Identity
+from distpool.transport.sockets import Connection
+
+_HERE = (CLIENT, HEAD, LAUNCHER)
+
+
+class NodeLinks:
+    """Owned by whoever holds the driver's loop."""
+
+    def __init__(self, identity: Identity, greeting: Greeting, settings: Settings) -> None:
+        """`greeting`: with what this process has greeted the head."""
+        self.outbox = Outbox()
+        self.crews: dict[GroupId, FarCrew] = {}
+        self._role = NodesRole()
+        self._identity = identity
+        self._greeting = greeting
+        self._settings = settings
+        self._limits = LinkLimits(beat_every_s=settings.beat_every_s)
+        self._links: dict[NodeId, ClientLink] = {}
+        self._watch: Callable[[int], None] = _watch_nothing
+
+    @property
+    def refusal(self) -> str:
+        """Why the head does not want this process."""
+        return self._role.refusal
+
+    def open(self, plan: OpenGroup, crew: FarCrew) -> None:
+        """A group whose workers will be on nodes."""
+        self._role.open(plan)
+        self.crews[plan.group] = crew
+
+    def attach(self, watch: Callable[[int], None]) -> None:
+        self._watch = watch
+
+    def has_some(self) -> bool:
+        return any(link.has_some() for link in self._links.values())
+
+    def pass_on(self, lease: LeaseId, message: Any) -> None:
+        self._role.pass_on(lease, message)
+
+    def obey(self, message: Any) -> None:
+        self._role.obey(message)
+        self._sort(0.0)
+
+    def handle(self, sender: Address, message: Any, now: float) -> None:
+        """What the head says."""
+        self._role.handle(HEAD, message, now)
+        self._sort(now)
+
+    def receive(self, now: float) -> None:
+        for name, link in list(self._links.items()):
+            for message in link.receive(now):
+                self._role.handle(name, message, now)
+            is_silent = now - link.link.heard_at > self._settings.silence_limit_s
+            if is_silent or link.link.is_unknown or link.connection.is_refused():
+                self._role.handle(HEAD, NodeGone(name), now)
+        self._sort(now)
+
+    def decide(self, now: float) -> float | None:
+        return None
+
+    def flush(self, now: float) -> float | None:
+        self._sort(now)
+        wake_at = None
+        for link in self._links.values():
+            due = link.flush(now)
+            silent_at = link.link.heard_at + self._settings.silence_limit_s
+            due = silent_at if due is None else min(due, silent_at)
+            wake_at = due if wake_at is None else min(due, wake_at)
+        return wake_at
+
+    def close(self) -> None:
+        """Leave all nodes."""
+        for link in self._links.values():
+            link.send(LeaveCluster())
+            link.flush(0.0)
+            link.close(_LEAVE_MS)
+        self._links.clear()
+
+    def _sort(self, now: float) -> None:
+        """What is for this process, and what for a node. Nodes that are gone are let go of."""
+        messages = self._role.outbox.messages
+        while messages:
+            to, message = messages.popleft()
+            if to == CLIENT:
+                self._note(message)
+            if to in _HERE:
+                self.outbox.put(to, message)
+            else:
+                self._link(NodeId(str(to)), now).send(message)
+        for name in [name for name in self._links if name not in self._role.nodes]:
+            self._links.pop(name).close()
+
+    def _link(self, name: NodeId, now: float) -> ClientLink:
+        link = self._links.get(name)
+        if link is None:
+            node = self._role.nodes[name]
+            route = self._greeting.life.to_bytes(8, "little")
+            link = self._links[name] = ClientLink(
+                Connection(node.endpoint, route, self._identity, node.public), self._limits, now
+            )
+            for descriptor in link.connection.descriptors():
+                self._watch(descriptor)
+            link.send(self._greeting)
+        return link
+
+    def _note(self, message: Any) -> None:
+        """For those who look at the workers of a pool."""
+        match message:
+            case LeaseStarted(lease, group):
+                if group in self.crews:
+                    self.crews[group].started(lease)
+            case LeaseLost(lease, group, death):
+                if group in self.crews:
+                    self.crews[group].ended(lease, death)
+
+
+_LEAVE_MS = 200
+
+
+def _watch_nothing(descriptor: int) -> None:
+    pass
