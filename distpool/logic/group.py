@@ -91,7 +91,7 @@ class Group:
         self._cancels = False
         self._settings = settings
         self._functions = functions
-        self._requests = Requests(group_id)
+        self.requests = Requests(group_id)
         self._failed_starts = 0
         self._stopping_sent = False
         self._end_kind = OutcomeKind.TERMINATED
@@ -113,7 +113,7 @@ class Group:
 
     def started(self, lease_id: LeaseId) -> None:
         self._has_news = True
-        self._requests.granted()
+        self.requests.granted()
         self.leases[lease_id] = Lease(lease_id, self.plan.calls_per_worker)
 
     def ready(self, lease_id: LeaseId, now: float) -> None:
@@ -222,15 +222,6 @@ class Group:
 
     # What it is asked for -------------------------------------------------------------------------------------------
 
-    def requests_dropped(self, count: int) -> None:
-        """By the head, as the group ends."""
-        self._has_news = True
-        self._requests.dropped(count)
-
-    def request_again(self, outbox: Outbox) -> None:
-        if self.state in (GroupState.OPEN, GroupState.CLOSING):
-            self._requests.ask_again(outbox)
-
     def close(self) -> None:
         self._has_news = True
         if self.state is GroupState.OPEN:
@@ -263,9 +254,9 @@ class Group:
 
     def decide(self, now: float, outbox: Outbox) -> tuple[list[tuple[Lease, list[Span]]], float | None]:
         """What to send to whom, and when to decide again without news (None: only with news)."""
-        if not self._has_news and (self._wake_at is None or now < self._wake_at):
+        if not (self._has_news or self.requests.has_news) and (self._wake_at is None or now < self._wake_at):
             return _NOTHING, self._wake_at
-        self._has_news = False
+        self._has_news = self.requests.has_news = False
         self._wake_at = None
         if self.state in (GroupState.BROKEN, GroupState.TERMINATED, GroupState.GONE):
             return _NOTHING, None
@@ -367,9 +358,9 @@ class Group:
         wanted = self.plan.size
         if self.plan.on_demand or self.state is GroupState.CLOSING:
             wanted = min(wanted, self.outstanding)
-        missing = wanted - len(self.leases) - self._requests.pending
+        missing = wanted - len(self.leases) - self.requests.pending
         if missing > 0:
-            self._requests.ask(missing, outbox)
+            self.requests.ask(missing, outbox)
 
     def _close_down(self, outbox: Outbox) -> None:
         if self.outstanding:
@@ -378,13 +369,14 @@ class Group:
             if lease.state is not LeaseState.LEAVING:
                 lease.step("told to end")
                 outbox.put(lease.id, ExitWorker())
-        self._requests.give_up(outbox)
-        if not self.leases and not self._requests.pending and not self._stopping_sent:
+        self.requests.give_up(outbox)
+        if not self.leases and not self.requests.pending and not self._stopping_sent:
             self._stopping_sent = True
             outbox.put(LAUNCHER, StopGroup(self.id, False, []))
 
     def _end_everything(self, outbox: Outbox, kind: OutcomeKind) -> None:
         self._end_kind = kind
+        self.requests.end()
         busy = [lease.id for lease in self.leases.values() if lease.holding.calls or lease.is_abandoned]
         spans = [span for lease in self.leases.values() for span in lease.holding.take_back(lease.holding.calls)]
         self._end([*spans, *self.queue.drop_all()], kind, self.reason, outbox)

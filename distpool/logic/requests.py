@@ -13,16 +13,20 @@ class Requests:
 
     def __init__(self, group: GroupId) -> None:
         self.pending = 0
+        self.has_news = False
+        """Some were dropped since the group decided last."""
         self._group = group
-        self._is_end_told = False
+        self._is_over = False
 
     def ask(self, count: int, outbox: Outbox) -> None:
         self.pending += count
         outbox.put(HEAD, RequestLeases(self._group, count))
 
     def ask_again(self, outbox: Outbox) -> None:
-        """The head may have forgotten them."""
-        if self.pending:
+        """The head may have forgotten them. Those of a group that ends are dropped then."""
+        if self._is_over:
+            self.dropped(self.pending)
+        elif self.pending:
             outbox.put(HEAD, RequestLeases(self._group, self.pending))
 
     def granted(self) -> None:
@@ -30,10 +34,15 @@ class Requests:
 
     def give_up(self, outbox: Outbox) -> None:
         """The group ends. What is granted already still comes."""
-        if self.pending and not self._is_end_told:
-            self._is_end_told = True
+        if self.pending and not self._is_over:
+            self._is_over = True
             outbox.put(HEAD, EndGroup(self._group))
+
+    def end(self) -> None:
+        """The group's template is told to stop, and whoever tells it tells the head."""
+        self._is_over = True
 
     def dropped(self, count: int) -> None:
         """The head says that it will not grant so many."""
         self.pending -= count
+        self.has_news = True

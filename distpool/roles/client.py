@@ -85,10 +85,10 @@ class ClientRole:
                     lost_of.lost(message, self.outbox)
             case RequestsDropped(group_id, count):
                 if group_id in self.groups:
-                    self.groups[group_id].requests_dropped(count)
+                    self.groups[group_id].requests.dropped(count)
             case Rejoined():
                 for group in self.groups.values():
-                    group.request_again(self.outbox)
+                    group.requests.ask_again(self.outbox)
             case GroupGone(group_id):
                 self.groups.pop(group_id).gone(self.outbox)
             case _:

@@ -46,6 +46,7 @@ from distpool.runtime.notices import Notice, handle_log_record, log_note
 from distpool.runtime.output import Outputs, show
 from distpool.runtime.peeks import Peeks
 from distpool.runtime.store_lanes import StoreLanes
+from distpool.runtime.watched import Watched
 from distpool.transport.lanes import Lane
 
 Command = tuple[Callable[..., None], tuple[Any, ...]]
@@ -55,7 +56,6 @@ _LONGEST_WAIT_S = 86_400.0
 """epoll refuses a wait of more than 24 days; whoever waits for longer looks again."""
 
 _READ = select.EPOLLIN
-_READ_WRITE = select.EPOLLIN | select.EPOLLOUT
 
 
 class Loop:
@@ -81,21 +81,26 @@ class Loop:
         ]
         self.lanes: dict[LeaseId, Lane] = {}
         self._epoll = select.epoll()
-        self._outputs = Outputs(settings.flush_part_after_s, self._epoll, self._show)
+        self._watched = Watched(self._epoll)
+        self._outputs = Outputs(
+            settings.flush_part_after_s,
+            self._epoll,
+            lambda lease, name, text: self._told(lease, WorkerPrinted(name, text), time.monotonic()),
+        )
         self._store_lanes = StoreLanes(
             self._epoll,
             self.wake,
             lambda lease: self.client.held_by(lease) > 0,
             lambda lease: self._peek(lease, time.monotonic()),
         )
-        self.launcher = Launcher(settings, self.lanes, wait, self._forget, self._outputs.open, self._store_lanes.open)
+        self.launcher = Launcher(
+            settings, self.lanes, wait, self._watched.forget, self._outputs.open, self._store_lanes.open
+        )
         self.mailbox: deque[Command] = deque()
         self.completions: deque[Completion | Notice] = deque()
         self._settings = settings
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake_fd, _READ)
-        self._readers: dict[int, LeaseId | GroupId] = {}
-        self._templates: set[int] = set()
         self.is_closed = False
         # Held while the wake descriptor is used or closed; re-entrant, as a signal handler wakes the loop too.
         self._end_lock = threading.RLock()
@@ -158,10 +163,7 @@ class Loop:
 
     def watch_template(self, group: GroupId) -> None:
         """Read what a new template says."""
-        descriptor = self.launcher.crews[group].control.fileno()
-        self._readers[descriptor] = group
-        self._templates.add(descriptor)
-        self._epoll.register(descriptor, _READ)
+        self._watched.add_template(self.launcher.crews[group].control.fileno(), group)
 
     def close(self) -> None:
         """After the last group is gone. What is posted later, by a thread that did not know, is answered at once."""
@@ -228,17 +230,17 @@ class Loop:
     def _read(self, descriptor: int, event: int, now: float) -> None:
         if descriptor == self._wake_fd:
             os.eventfd_read(self._wake_fd)
-        elif descriptor in self._templates:
-            self._read_template(descriptor, now)
+        elif descriptor in self._watched.templates:
+            self._read_template(self._watched.templates[descriptor], now)
         elif descriptor in self._outputs.pipes:
             self._outputs.read(self._outputs.pipes[descriptor], now)
         elif descriptor in self._store_lanes.leases:
             self._store_lanes.read(descriptor)
-        elif descriptor in self._readers:
-            lease = LeaseId(self._readers[descriptor])
+        elif descriptor in self._watched.lanes:
+            lease = self._watched.lanes[descriptor]
             lane = self.lanes[lease]
-            if event & select.EPOLLOUT and lane.flush():
-                self._epoll.modify(descriptor, _READ)
+            if event & select.EPOLLOUT:
+                self._watched.flush(lane)
             self._read_lane(lease, lane, now)
 
     def _read_lane(self, lease: LeaseId, lane: Lane, now: float) -> None:
@@ -248,9 +250,9 @@ class Loop:
         for message in messages:
             self._told(lease, message, now)
         self._peeks.heard(lease, now, holds_calls=self.client.held_by(lease) > 0)
-        if lane.is_at_end and lane.sock.fileno() in self._readers:
+        if lane.is_at_end:
             # The worker's end is closed; its death is told by its template.
-            self._forget(lane.sock.fileno())
+            self._watched.forget_lane(lane)
 
     def _peek(self, lease: LeaseId, now: float) -> None:
         lane = self.lanes[lease]
@@ -262,22 +264,17 @@ class Loop:
             self._outputs.read(lease, now)
             self.client.handle(lease, done, now)
 
-    def _show(self, lease: LeaseId, name: str, text: bytes) -> None:
-        self._told(lease, WorkerPrinted(name, text), time.monotonic())
-
-    def _told(self, lease: LeaseId, message: Message, now: float) -> None:
-        """By a worker, or of it."""
+    def _told(self, sender: Address, message: Message, now: float) -> None:
         if self._elsewhere.client is not None:
-            self.client.handle(lease, message, now)
+            self.client.handle(sender, message, now)
         elif type(message) is WorkerLogged:
             self.completions.append(Notice(handle_log_record, message.record))
         elif type(message) is WorkerPrinted:
             self.completions.append(Notice(show, message.stream, message.text))
         else:
-            self.client.handle(lease, message, now)
+            self.client.handle(sender, message, now)
 
-    def _read_template(self, descriptor: int, now: float) -> None:
-        group = GroupId(self._readers[descriptor])
+    def _read_template(self, group: GroupId, now: float) -> None:
         messages = self.launcher.receive(group)
         for message in messages:
             if isinstance(message, WorkerExited):
@@ -300,36 +297,28 @@ class Loop:
         )
         self._peeks.forget(lease)
         self._store_lanes.bury(lease)
-        if lane.sock.fileno() in self._readers:
-            self._forget(lane.sock.fileno())
+        self._watched.forget_lane(lane)
         del self.lanes[lease]
         lane.close()
         return WorkerExited(lease, exited.group, death)
-
-    def _forget(self, descriptor: int) -> None:
-        """A descriptor is about to be closed."""
-        self._templates.discard(descriptor)
-        self._epoll.unregister(descriptor)
-        del self._readers[descriptor]
 
     # Deciding and sending -------------------------------------------------------------------------------------------
 
     def _decide(self, now: float) -> None:
         """Until nobody has anything more to say; roles of this process hand each other messages without encoding."""
         # What is on its way comes first: the client must not decide on a lease whose loss it has yet to hear of.
-        self._hand_over(now)
         if self._stand_ins:
-            for stand_in in self._stand_ins:
-                stand_in.receive(now)
             self._hand_over(now)
+        for stand_in in self._stand_ins:
+            stand_in.receive(now)
+        self._hand_over(now)
         while True:
-            self._wake_at = self.client.decide(now)
+            self._wake_at = earlier(self.client.decide(now), self.node.decide(now))
             self.head.decide(now)
-            self._wake_by(self.node.decide(now))
             if not self._hand_over(now):
                 break
         for stand_in in self._stand_ins:
-            self._wake_by(stand_in.flush(now))
+            self._wake_at = earlier(self._wake_at, stand_in.flush(now))
         completions = self.client.outbox.completions
         if completions:
             self.completions.extend(completions)
@@ -337,10 +326,6 @@ class Loop:
         notes = self.client.outbox.notes
         while notes:
             self.completions.append(Notice(log_note, notes.popleft()))
-
-    def _wake_by(self, at: float | None) -> None:
-        if at is not None and (self._wake_at is None or at < self._wake_at):
-            self._wake_at = at
 
     def _hand_over(self, now: float) -> bool:
         """Empty the outboxes: whether a role of this process got anything."""
@@ -365,9 +350,8 @@ class Loop:
             self._deliver_to_launcher(message, now)
         elif to == CLIENT:
             if type(message) is FromWorker:
-                self._told(message.lease, decode_from_worker(message.frame), now)
-            else:
-                self.client.handle(sender, message, now)
+                sender, message = message.lease, decode_from_worker(message.frame)
+            self._told(sender, message, now)
         elif to == NODE:
             self.node.handle(sender, message, now)
         else:
@@ -390,7 +374,7 @@ class Loop:
         for answer in self.launcher.handle(message):
             self.node.handle(LAUNCHER, answer, now)
         if isinstance(message, StartWorker) and message.lease in self.lanes:
-            self._watch_lane(message.lease)
+            self._watched.add_lane(self.lanes[message.lease], message.lease)
         elif isinstance(message, OpenGroup) and message.group in self.launcher.crews:
             self.watch_template(message.group)
 
@@ -404,14 +388,13 @@ class Loop:
     def _send_to_worker(self, lease: LeaseId, message: Message) -> None:
         lane = self.lanes[lease]
         lane.send(message)
-        if lane.has_unsent() and lane.sock.fileno() in self._readers:
-            self._epoll.modify(lane.sock, _READ_WRITE)
+        self._watched.await_room(lane)
 
     def watch(self, descriptor: int) -> None:
         """Run a turn when this descriptor is ready: a stand-in has something to say, or a signal has come."""
         self._epoll.register(descriptor, _READ | select.EPOLLET)
 
-    def _watch_lane(self, lease: LeaseId) -> None:
-        descriptor = self.lanes[lease].sock.fileno()
-        self._readers[descriptor] = lease
-        self._epoll.register(descriptor, _READ)
+
+def earlier(one: float | None, other: float | None) -> float | None:
+    """Of two times, of which each may be never."""
+    return other if one is None else one if other is None else min(one, other)

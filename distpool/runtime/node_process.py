@@ -44,11 +44,14 @@ class NodeHost:
                 self._loop.turn(self._watch_head(time.monotonic()))
                 if self._role.refusal:
                     raise HeadUnreachable(f"the head at {self._head.connection.endpoint} refused: {self._role.refusal}")
+        except BaseException:
+            self._head.close()
+            raise
+        else:
             self._head.leave()
         finally:
             self._loop.close_after_fork()  # the templates end with this process, and their workers with them
             self._callers.close()
-            self._head.close()
 
     def _watch_head(self, now: float) -> float:
         """How long to wait until the head's silence means something."""

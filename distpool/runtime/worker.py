@@ -13,7 +13,6 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from distpool.base_errors import InvalidRef
 from distpool.config import SETTINGS
 from distpool.ids import INLINE_FUNCTION, FunctionId
 from distpool.interrupts import disregard
@@ -298,7 +297,7 @@ class Worker:
             if type(parts) is bytes and not refs:
                 return _VALUE, parts
             if not self._setup.stores_results:
-                return _VALUE, _whole(parts, refs)
+                return _VALUE, import_module("distpool.objects.whole").whole_result(parts, refs)
             store_result = import_module("distpool.objects.results").store_result
             return OutcomeKind.STORED, store_result(self._attached.store(), parts, refs)
         except Exception as error:
@@ -392,10 +391,3 @@ class Worker:
                 self._role.handle(message)
             elif type(message) is ExitWorker:
                 raise SystemExit(0)
-
-
-def _whole(parts: Any, refs: list[ObjectRef]) -> bytes:
-    """Of a result whose caller is on another machine. Raises InvalidRef."""
-    if refs:
-        raise InvalidRef(f"{refs[0]!r} names a value of a node, which its caller on another machine cannot reach")
-    return import_module("distpool.objects.whole").whole(parts)  # type: ignore[no-any-return]

@@ -12,6 +12,7 @@ from distpool.config import Settings
 from distpool.ids import HEAD, INLINE_FUNCTION, LAUNCHER, NODE, GroupId, LeaseId
 from distpool.logic.calls import NO_OPTIONS, Bundle, CallOptions, Outcome
 from distpool.logic.group import GroupPlan
+from distpool.protocol.cluster import EndGroup, Rejoined, RequestsDropped
 from distpool.protocol.messages import (
     CallMode,
     CallsDone,
@@ -123,6 +124,7 @@ class PoolWorld:
         self.workers: dict[LeaseId, ModelWorker] = {}
         self.leases_made = 0
         self.requested = 0
+        self.is_end_told = False
         self.stops = 0
         self.busy_at_stop: list[LeaseId] = []
         self.notes: list[str] = []
@@ -189,6 +191,17 @@ class PoolWorld:
         self.workers[lease] = ModelWorker(lease)
         self._tell(NODE, LeaseStarted(lease, GROUP))
         return self.workers[lease]
+
+    def drop_requests(self, count: int) -> None:
+        """The head has heard that the group ends."""
+        assert self.is_end_told
+        self.requested -= count
+        self._tell(HEAD, RequestsDropped(GROUP, count))
+
+    def rejoin(self) -> None:
+        """The head is another one: it knows nothing of what was requested."""
+        self.requested = 0
+        self._tell(NODE, Rejoined())
 
     def ready(self, worker: ModelWorker) -> None:
         worker.is_ready = True
@@ -319,6 +332,11 @@ class PoolWorld:
                 assert (to, group) == (HEAD, GROUP)
                 assert not self.stops, "leases are requested of a template that was told to stop"
                 self.requested += count
+            case EndGroup(group):
+                assert (to, group) == (HEAD, GROUP)
+                assert self.requested, "there is nothing to be dropped"
+                assert not self.is_end_told
+                self.is_end_told = True
             case StopGroup(group, _, busy):
                 assert (to, group) == (LAUNCHER, GROUP)
                 self.stops += 1

@@ -87,6 +87,16 @@ class AnyPool(RuleBasedStateMachine):
         return data.draw(st.sampled_from(able)) if able else None
 
     @rule()
+    def drop_requests(self):
+        if self.world.is_end_told and self.world.requested:
+            self.world.drop_requests(self.world.requested)
+
+    @rule()
+    def rejoin(self):
+        self.world.rejoin()
+
+    @precondition(lambda self: self.world is not None and self.world.requested)
+    @rule()
     def grant(self):
         if self.world.requested:
             self.world.grant()
@@ -514,6 +524,25 @@ def test_a_closed_pool_waits_for_a_lease_that_is_on_its_way():
     world.ready(worker)
     world.leave(worker)
     assert world.stops == 1
+
+
+def test_a_closed_pool_does_not_wait_for_a_lease_that_the_head_will_not_grant():
+    world = pool(2)
+    world.close()
+    assert world.is_end_told
+    assert world.stops == 0
+    world.drop_requests(1)
+    worker = world.grant()
+    world.ready(worker)
+    world.leave(worker)
+    assert world.stops == 1
+
+
+def test_a_head_that_has_forgotten_is_asked_again_for_what_is_missing():
+    world = pool(3)
+    world.ready(world.grant())
+    world.rejoin()
+    assert world.requested == 2
 
 
 def test_a_terminated_pool_ends_every_call_and_stops_its_template_once():

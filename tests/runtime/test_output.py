@@ -137,7 +137,7 @@ class Shown(list):
 
     def __init__(self):
         self._epoll = select.epoll()
-        self.outputs = Outputs(0.1, self._epoll, lambda name, text: self.append((name, text.decode())))
+        self.outputs = Outputs(0.1, self._epoll, lambda lease, name, text: self.append((name, text.decode())))
         self.stdout, self.stderr = self.outputs.open(LEASE)
 
     def write(self, text, now, stream="stdout"):
