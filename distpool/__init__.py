@@ -25,7 +25,7 @@ from distpool.context import Process, active_children, default_context
 
 if _TYPE_CHECKING:
     from distpool.api import configure_store, get, put, release, store_stats, wait
-    from distpool.errors import PoolBroken, PoolTerminated, WorkerDied
+    from distpool.errors import NodeLost, PoolBroken, PoolTerminated, WorkerDied
     from distpool.objects.refs import ObjectRef
     from distpool.objects.stats import StoreStats
 
@@ -87,6 +87,7 @@ _HOMES = {
     "store_stats": "distpool.api",
     "wait": "distpool.api",
     "Executor": "distpool.futures.process",
+    "NodeLost": "distpool.errors",
     "PoolBroken": "distpool.errors",
     "PoolTerminated": "distpool.errors",
     "WorkerDied": "distpool.errors",
@@ -121,6 +122,7 @@ __all__ = [
     "JoinableQueue",
     "Lock",
     "Manager",
+    "NodeLost",
     "ObjectLost",
     "ObjectRef",
     "Pipe",

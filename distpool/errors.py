@@ -31,6 +31,15 @@ class WorkerDied(DistpoolError, BrokenProcessPool):
     stderr: str = ""
 
 
+class NodeLost(WorkerDied):
+    """The node on which a call had begun, or may have, was lost: its agent or machine ended, or cannot be reached.
+
+    `node`: its name. The process id and the exit code of the worker are None.
+    """
+
+    node: str = ""
+
+
 class PoolBroken(DistpoolError, BrokenProcessPool):
     """No call of this pool can run any more, as its initializer always failed, say; the message has the reason."""
 

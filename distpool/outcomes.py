@@ -65,8 +65,12 @@ def open_outcome(outcome: Outcome, traceback_class: type[Exception]) -> tuple[bo
 
 def _worker_died(loss: Loss) -> WorkerDied:
     death = loss.death
-    error: WorkerDied = import_module("distpool.errors").WorkerDied(loss.text)
+    errors = import_module("distpool.errors")
+    error: WorkerDied = (errors.NodeLost if death.node else errors.WorkerDied)(loss.text)
     error.call = loss.call
+    if death.node:
+        error.node = death.node  # type: ignore[attr-defined]
+        return error
     error.pid = death.pid
     error.exitcode = death.exitcode
     error.peak_memory_bytes = death.peak_memory_bytes or None

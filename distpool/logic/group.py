@@ -22,7 +22,7 @@ from distpool.logic.limits import overdue
 from distpool.logic.losses import (
     call_to_repeat,
     describe_call,
-    describe_exit,
+    describe_end,
     loss_of,
     may_repeat,
     rest_of_chunk,
@@ -182,13 +182,15 @@ class Group:
             self.queue.push_back([*begun, *unbegun])
             self.break_down(
                 "A process in the process pool was terminated abruptly while the future was running or pending: "
-                f"worker process {death.pid} {describe_exit(death.exitcode)}.",
+                f"{describe_end(death)}.",
                 outbox,
             )
             return
         self.queue.wait_again(unbegun)
+        # One, as a worker runs one after another; of a node that is lost, all that its worker held.
         for span in begun:
-            self._lose(span, death, outbox)
+            for position in range(span.start, span.stop):
+                self._lose(Span(span.bundle, position, position + 1), death, outbox)
 
     def _lose(self, span: Span, death: Death, outbox: Outbox) -> None:
         """A worker died when it had begun this call."""
@@ -197,8 +199,7 @@ class Group:
         if again is not None:
             bundle = again.bundle
             outbox.note(
-                f"worker process {death.pid} {describe_exit(death.exitcode)}; its call is run again "
-                f"(retry {bundle.attempts} of {bundle.options.retries})"
+                f"{describe_end(death)}; its call is run again (retry {bundle.attempts} of {bundle.options.retries})"
             )
             self.queue.push_back([again])
             return

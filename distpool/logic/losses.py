@@ -78,14 +78,14 @@ def loss_of(span: Span, death: Death, name: str) -> Outcome:
     """What the caller of the lost call of `span` is told."""
     bundle = span.bundle
     what = describe_call(span, name, death.items_begun)
-    text = f"worker process {death.pid} {describe_exit(death.exitcode)} while it ran {what}."
+    text = f"{describe_end(death)} while it ran {what}."
     if death.peak_memory_bytes:
         text += f" Its memory peaked at {_size(death.peak_memory_bytes)}."
     if death.stderr:
         lines = "\n".join(f"    {line}" for line in death.stderr.splitlines())
-        text += f"\nIts last lines on stderr:\n{lines}\n{_remedy(death.exitcode)}"
+        text += f"\nIts last lines on stderr:\n{lines}\n{_remedy(death)}"
     else:
-        text += f" {_remedy(death.exitcode)}"
+        text += f" {_remedy(death)}"
     if bundle.attempts:
         text += f" The call was begun {bundle.attempts + 1} times."
     else:
@@ -100,7 +100,7 @@ def was_killed_early(death: Death) -> bool:
 
 def start_failure_text(death: Death, failures: int, traceback: bytes | None) -> str:
     """Why no worker of a pool becomes ready, after so many have failed in a row."""
-    text = f"worker process {death.pid} {describe_exit(death.exitcode)} before it was ready to take calls"
+    text = f"{describe_end(death)} before it was ready to take calls"
     if failures > 1:
         text += f", as {failures - 1} before it"
     return text if traceback is None else text + ".\n" + traceback.decode(errors="replace")
@@ -109,6 +109,13 @@ def start_failure_text(death: Death, failures: int, traceback: bytes | None) -> 
 def describe_call(span: Span, name: str, items_begun: int = 0) -> str:
     """The first call of a span: the name of its function, and which item it has."""
     return (span.bundle.name or name or "a call") + _item_of(span, items_begun)
+
+
+def describe_end(death: Death) -> str:
+    """Who ended, and how."""
+    if death.node:
+        return f"node {death.node!r} was lost with a worker"
+    return f"worker process {death.pid} {describe_exit(death.exitcode)}"
 
 
 def describe_exit(exitcode: int) -> str:
@@ -157,7 +164,10 @@ def _size(count: int) -> str:
     return f"{count / _MIB:.0f} MiB" if count < 1024 * _MIB else f"{count / 1024 / _MIB:.1f} GiB"
 
 
-def _remedy(exitcode: int) -> str:
+def _remedy(death: Death) -> str:
+    exitcode = death.exitcode
+    if death.node:
+        return "Its agent has ended, its machine has stopped, or the connection to it was cut."
     if exitcode == -9:
         return (
             "SIGKILL often comes from the system when memory runs out: use fewer workers, or smaller arguments and "

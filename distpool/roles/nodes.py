@@ -97,7 +97,8 @@ class NodesRole:
         """What the client says to its launcher."""
         match message:
             case StopGroup(group):
-                self._stop(group, message)
+                if group in self._plans:  # otherwise it has ended already
+                    self._stop(group, message)
             case EndWorker(lease):
                 held = self._leases.get(lease)
                 if held is not None:

@@ -37,12 +37,12 @@ FAR_METHODS = {"fork": "forkserver", "forkserver": "forkserver", "spawn": "spawn
 class FarSide:
     """Where the groups of a session are that uses a cluster."""
 
-    def __init__(self, address: str, settings: Settings) -> None:
+    def __init__(self, settings: Settings) -> None:
         """Raises DistpoolError when there is no such head, or it does not want this process."""
         folder = KeyFolder.of_user()
         identity = folder.identity(Part.DRIVER)
         name = f"process {os.getpid()}"
-        self.head: RemoteHead = join(find_head(address, folder), name, identity, settings)
+        self.head: RemoteHead = join(find_head(None, folder), name, identity, settings)
         self.nodes = NodeLinks(identity, self.head.greeting, settings)
         self.cpus = next(message.cpus for _, message in self.head.outbox.messages if isinstance(message, Welcome))
         self.elsewhere = Elsewhere(head=self.head, node=self.nodes)

@@ -62,12 +62,7 @@ class Loop:
     """Hosts the client, node and head roles of this process, and the hands that do their I/O."""
 
     def __init__(
-        self,
-        settings: Settings,
-        cpus: int,
-        wait: Wait,
-        elsewhere: Elsewhere = ALL_HERE,
-        node: NodeRole | None = None,
+        self, settings: Settings, cpus: int, wait: Wait, elsewhere: Elsewhere = ALL_HERE, node: NodeRole | None = None
     ) -> None:
         self.client: Any = elsewhere.client or ClientRole(settings)
         self.node: Any = elsewhere.node or node or NodeRole(NodeId("local"), cpus)
@@ -167,6 +162,7 @@ class Loop:
 
     def close(self) -> None:
         """After the last group is gone. What is posted later, by a thread that did not know, is answered at once."""
+        self._stand_ins = []
         with self._end_lock:
             self.is_closed = True
             self._epoll.close()
@@ -396,5 +392,5 @@ class Loop:
 
 
 def earlier(one: float | None, other: float | None) -> float | None:
-    """Of two times, of which each may be never."""
+    """Of two times; None is never."""
     return other if one is None else one if other is None else min(one, other)

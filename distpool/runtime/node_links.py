@@ -33,6 +33,7 @@ class NodeLinks:
         self._settings = settings
         self._limits = LinkLimits(beat_every_s=settings.beat_every_s)
         self._links: dict[NodeId, ClientLink] = {}
+        self._is_closed = False
         self._watch: Callable[[int], None] = _watch_nothing
 
     @property
@@ -87,6 +88,7 @@ class NodeLinks:
 
     def close(self) -> None:
         """Leave all nodes."""
+        self._is_closed = True
         for link in self._links.values():
             link.send(LeaveCluster())
             link.flush(0.0)
@@ -102,7 +104,7 @@ class NodeLinks:
                 self._note(message)
             if to in _HERE:
                 self.outbox.put(to, message)
-            else:
+            elif not self._is_closed:
                 self._link(NodeId(str(to)), now).send(message)
         for name in [name for name in self._links if name not in self._role.nodes]:
             self._links.pop(name).close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
+from multiprocessing import resource_tracker
 from urllib.parse import urlsplit
 
 from distpool.base_errors import HeadUnreachable
@@ -27,6 +28,7 @@ class NodeHost:
 
     def __init__(self, head: RemoteHead, identity: Identity, name: str, cpus: int, settings: Settings) -> None:
         """Raises DistpoolError when callers cannot be listened to."""
+        resource_tracker.ensure_running()  # the standard library's, for the workers
         self._head = head
         self._settings = settings
         self._is_silent = False

@@ -42,11 +42,10 @@ class Session:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        address = configured_address()
         # Imported by programs that use a cluster only.
         self.far: FarSide | None = None
-        if address is not None:
-            self.far = import_module("distpool.runtime.far_side").FarSide(address, SETTINGS)
+        if configured_address() is not None:
+            self.far = import_module("distpool.runtime.far_side").FarSide(SETTINGS)
         elsewhere = ALL_HERE if self.far is None else self.far.elsewhere
         self.loop = Loop(SETTINGS, os.cpu_count() or 1, self._wait_for_handle, elsewhere)
         self.helm = Helm(self.loop, SETTINGS, self._crash, self._end)

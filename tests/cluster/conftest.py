@@ -1,3 +1,5 @@
+"""Clusters for the tests of this folder: one that a test may break, and one of two nodes for the tests of a module."""
+
 from collections.abc import Iterator
 
 import pytest
@@ -10,3 +12,27 @@ def processes(tmp_path) -> Iterator[Cluster]:
     """A cluster of no process yet."""
     with cluster(tmp_path) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory) -> Iterator[Cluster]:
+    """A head and two nodes of two CPUs each."""
+    with cluster(tmp_path_factory.mktemp("cluster")) as made:
+        made.start_head()
+        for name in ("first", "second"):
+            made.start_node(name, "--cpus", "2")
+        made.until(lambda: made.nodes() == {"first", "second"})
+        yield made
+
+
+@pytest.fixture
+def two_nodes(shared, monkeypatch) -> Cluster:
+    """The shared one, which this process uses."""
+    use(shared, monkeypatch)
+    return shared
+
+
+def use(made: Cluster, monkeypatch) -> None:
+    """From now on the pools of this process are on that cluster."""
+    monkeypatch.setenv("DISTPOOL_HOME", str(made.keys))
+    monkeypatch.setenv("DISTPOOL_ADDRESS", made.address)

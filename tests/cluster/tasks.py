@@ -1,0 +1,87 @@
+"""What calls on nodes do."""
+
+import logging
+import os
+import signal
+import sys
+import time
+
+import numpy as np
+
+import distpool
+
+state = {}
+
+
+def square(x):
+    return x * x
+
+
+def where(_=None):
+    """(name of the node's process, pid of the worker)"""
+    return node_of(os.getpid()), os.getpid()
+
+
+def node_of(pid):
+    """The pid of the node's agent: the parent of the worker's template."""
+    template = os.getppid()
+    return int(open(f"/proc/{template}/stat").read().rsplit(")", 1)[1].split()[1])
+
+
+def where_slowly(seconds):
+    time.sleep(seconds)
+    return where()
+
+
+def set_up(key, value):
+    state[key] = value
+
+
+def state_of(key):
+    return state.get(key)
+
+
+def fail(text):
+    raise KeyError(text)
+
+
+def die(_=None):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def append(path, text, seconds=0.0):
+    """Writes down that it has begun."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(descriptor, f"{text}\n".encode())
+    os.close(descriptor)
+    time.sleep(seconds)
+    return text
+
+
+def shout(text):
+    print(text)
+    print(text, file=sys.stderr)
+    logging.getLogger("tests.cluster").warning("logged %s", text)
+    return text
+
+
+def double(array):
+    array *= 2  # arrays arrive writable
+    return array
+
+
+def put_it(value):
+    return distpool.put(value)
+
+
+def total(array):
+    return float(np.sum(array))
+
+
+def add(one, other, *, third=0):
+    return one + other + third
+
+
+def in_a_pool(numbers):
+    with distpool.Pool(2) as pool:
+        return pool.map(square, numbers)

@@ -1,0 +1,201 @@
+"""What is lost when a node, a head or a driver is, with calls under way; and what is not."""
+
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+
+import distpool
+from distpool import NodeLost, Pool
+from tests.cluster import tasks
+from tests.cluster.conftest import use
+from tests.cluster.processes import Cluster
+from tests.runtime.programs import is_gone, program, until
+
+LIMIT_S = 20.0
+GIVEN_UP_WITHIN_S = 5.0
+
+
+@pytest.fixture
+def nodes(processes: Cluster, monkeypatch) -> dict[str, psutil.Popen]:
+    """Two nodes of two CPUs each, by their names, which this process uses and the test may kill."""
+    processes.start_head()
+    started = {name: processes.start_node(name, "--cpus", "2") for name in ("first", "second")}
+    processes.until(lambda: processes.nodes() == set(started))
+    use(processes, monkeypatch)
+    return started
+
+
+def node_of(pool, nodes):
+    """Where each worker is, once all are there: the names of the nodes."""
+    names = {process.pid: name for name, process in nodes.items()}
+    give_up_at = time.monotonic() + LIMIT_S
+    while len(places := set(pool.map(tasks.where_slowly, [0.03] * 16, chunksize=1))) < 4:
+        assert time.monotonic() < give_up_at
+    return [names[node] for node, _ in places]
+
+
+def is_tracker(process):
+    """The standard library's, which lives as long as its node."""
+    return "resource_tracker" in " ".join(process.cmdline())
+
+
+def test_a_node_that_is_killed_costs_the_calls_that_it_had_begun_and_its_workers_go(nodes, tmp_path):
+    path = str(tmp_path / "begun")
+    with Pool(4) as pool:
+        assert Counter(node_of(pool, nodes)) == {"first": 2, "second": 2}
+        workers = psutil.Process(nodes["first"].pid).children(recursive=True)
+        # One call for each worker, and many that wait.
+        lost = []
+        long = [
+            pool.apply_async(
+                tasks.append,
+                (path, f"long {number}", 3.0),
+                error_callback=lambda error: lost.append((error, time.monotonic())),
+            )
+            for number in range(4)
+        ]
+        until(lambda: Path(path).exists() and len(Path(path).read_text().splitlines()) == 4)
+        short = [pool.apply_async(tasks.append, (path, f"short {number}")) for number in range(100)]
+        # What was sent ahead comes back when the call before it turns out to be long; until then it may have begun.
+        time.sleep(0.3)
+        nodes["first"].kill()
+        killed_at = time.monotonic()
+        for result in long:
+            result.wait(LIMIT_S)
+        assert len(lost) == 2
+        for error, lost_at in lost:
+            assert isinstance(error, NodeLost)
+            assert error.node == "first"
+            assert error.call == "append"
+            assert "node 'first' was lost with a worker while it ran append" in str(error)
+            assert lost_at - killed_at < 1.0
+        assert [result.get(LIMIT_S) for result in short] == [f"short {number}" for number in range(100)]
+        assert max(Counter(Path(path).read_text().splitlines()).values()) == 1, "a call ran twice"
+        assert until(lambda: all(map(is_gone, workers)), 1.0)
+
+
+def test_with_retries_the_calls_of_a_lost_node_run_again(nodes):
+    with Pool(4) as pool:
+        node_of(pool, nodes)
+        results = pool.with_options(retries=2).map_async(time.sleep, [0.5] * 8, chunksize=1)
+        time.sleep(0.3)
+        nodes["second"].kill()
+        assert results.get(LIMIT_S) == [None] * 8
+
+
+def test_a_node_that_is_silent_is_given_up_and_one_that_comes_back_has_ended_its_workers(nodes, tmp_path):
+    path = str(tmp_path / "begun")
+    with Pool(4) as pool:
+        node_of(pool, nodes)
+        results = [pool.apply_async(tasks.append, (path, f"{number}", 0.5)) for number in range(4)]
+        until(lambda: Path(path).exists() and len(Path(path).read_text().splitlines()) == 4)
+        below = psutil.Process(nodes["first"].pid).children(recursive=True)
+        workers = [process for process in below if not is_tracker(process)]
+        nodes["first"].send_signal(signal.SIGSTOP)
+        stopped_at = time.monotonic()
+        lost = 0
+        for result in results:
+            try:
+                result.get(LIMIT_S)
+            except NodeLost:
+                lost += 1
+        assert lost == 2
+        assert time.monotonic() - stopped_at < GIVEN_UP_WITHIN_S
+        nodes["first"].send_signal(signal.SIGCONT)
+        trackers = [
+            worker for worker in workers if not is_gone(worker) and "resource_tracker" in " ".join(worker.cmdline())
+        ]
+        assert until(lambda: all(is_gone(worker) for worker in workers if worker not in trackers), 5.0)
+        # It is there again, and the pool uses it.
+        assert Counter(node_of(pool, nodes)) == {"first": 2, "second": 2}
+
+
+def test_a_running_pool_does_not_notice_that_the_head_is_killed_and_started_again(nodes, processes, tmp_path):
+    path = str(tmp_path / "begun")
+    with Pool(4) as pool:
+        node_of(pool, nodes)
+        names = [f"call {number}" for number in range(400)]
+        results = pool.starmap_async(tasks.append, [(path, name, 0.02) for name in names], chunksize=1)
+        time.sleep(0.3)
+        head = processes.processes[0]
+        head.kill()
+        head.wait()
+        time.sleep(0.5)
+        assert not results.ready()
+        processes.start_head()
+        assert results.get(LIMIT_S) == names
+        assert Counter(Path(path).read_text().splitlines()) == dict.fromkeys(names, 1)
+        # The new head knows who has which leases, and gives out new ones.
+        processes.until(lambda: {node["leases"] for node in processes.status()["nodes"]} == {2}, GIVEN_UP_WITHIN_S)
+        with pytest.raises(distpool.WorkerDied):
+            pool.apply(tasks.die)
+        assert len(node_of(pool, nodes)) == 4
+    processes.until(lambda: {node["leases"] for node in processes.status()["nodes"]} == {0})
+
+
+def test_a_node_that_joins_is_used_by_a_pool_that_waits_for_workers(nodes, processes):
+    with Pool(6) as pool:
+        node_of(pool, nodes)
+        third = processes.start_node("third", "--cpus", "2")
+        names = {process.pid: name for name, process in {**nodes, "third": third}.items()}
+        began_at = time.monotonic()
+        seen: set[str] = set()
+        while "third" not in seen:
+            seen |= {names[node] for node, _ in pool.map(tasks.where_slowly, [0.02] * 12, chunksize=1)}
+            assert time.monotonic() - began_at < LIMIT_S
+
+
+def test_a_pool_that_waits_for_its_first_node_begins_when_there_is_one(processes, monkeypatch):
+    processes.start_head()
+    use(processes, monkeypatch)
+    with Pool(2) as pool:
+        result = pool.map_async(tasks.square, range(10))
+        time.sleep(0.3)
+        assert not result.ready()
+        processes.start_node("late", "--cpus", "2")
+        assert result.get(LIMIT_S)[3] == 9
+
+
+DRIVER = """
+    import sys, time
+    from distpool import Pool
+    from tests.cluster.tasks import where_slowly
+
+    if __name__ == "__main__":
+        pool = Pool(4)
+        while len(places := set(pool.map(where_slowly, [0.03] * 16, chunksize=1))) < 4:
+            pass
+        print(*[pid for _, pid in places], flush=True)
+        pool.map(time.sleep, [60] * 4, chunksize=1)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGSTOP])
+def test_a_driver_that_goes_frees_its_workers_on_all_nodes(nodes, processes, tmp_path, number):
+    with program(tmp_path, DRIVER) as driver:
+        workers = [psutil.Process(int(pid)) for pid in driver.stdout.readline().split()]
+        assert len(workers) == 4
+        time.sleep(0.2)
+        os.kill(driver.pid, number)
+        gone_at_s = processes.until(lambda: all(map(is_gone, workers)), GIVEN_UP_WITHIN_S)
+        assert gone_at_s < (GIVEN_UP_WITHIN_S if number in (signal.SIGSTOP, signal.SIGKILL) else 3.0)
+        processes.until(lambda: {node["leases"] for node in processes.status()["nodes"]} == {0})
+        with Pool(4) as pool:
+            assert len(node_of(pool, nodes)) == 4
+
+
+def test_without_a_head_a_pool_is_an_error_in_one_line_that_says_what_was_tried(processes, monkeypatch):
+    processes.start_head()
+    use(processes, monkeypatch)
+    processes.processes[0].kill()
+    processes.processes[0].wait()
+    with pytest.raises(distpool.errors.HeadUnreachable, match="no head answered within 5 s; nothing listens at port"):
+        Pool(2)
+    monkeypatch.setenv("DISTPOOL_ADDRESS", "no such address")
+    with pytest.raises(distpool.DistpoolError, match="'no such address'; it must be like tcp://host"):
+        Pool(2)

@@ -1,0 +1,184 @@
+"""Pools and executors whose workers are on two nodes do what they do on one machine."""
+
+import logging
+import os
+import time
+
+import numpy as np
+import pytest
+
+import distpool
+from distpool import Pool, WorkerDied
+from distpool.futures import ProcessPoolExecutor, as_completed
+from distpool.pool import MaybeEncodingError
+from tests.cluster import tasks
+
+pytestmark = pytest.mark.usefixtures("two_nodes")
+LIMIT_S = 20.0
+
+
+def test_a_pool_has_a_worker_for_each_cpu_of_all_nodes():
+    with Pool() as pool:
+        places = set(pool.map(tasks.where_slowly, [0.05] * 16, chunksize=1))
+    assert len(places) == 4
+    assert len({node for node, _ in places}) == 2
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_all_ways_to_call(method):
+    with distpool.get_context(method).Pool(3) as pool:
+        assert pool.map(tasks.square, range(1000)) == [x * x for x in range(1000)]
+        assert pool.map(tasks.square, range(50), chunksize=1) == [x * x for x in range(50)]
+        assert list(pool.imap(tasks.square, range(50))) == [x * x for x in range(50)]
+        assert sorted(pool.imap_unordered(tasks.square, range(50), chunksize=7)) == [x * x for x in range(50)]
+        assert pool.starmap(tasks.add, [(1, 2), (3, 4)]) == [3, 7]
+        assert pool.apply(tasks.add, (1, 2), {"third": 3}) == 6
+        assert pool.map_async(tasks.square, [3]).get(LIMIT_S) == [9]
+
+
+def test_an_executor_does_too():
+    with ProcessPoolExecutor(3) as executor:
+        futures = {executor.submit(tasks.square, x): x for x in range(200)}
+        assert all(future.result() == futures[future] ** 2 for future in as_completed(futures, LIMIT_S))
+        assert list(executor.map(tasks.square, range(100), chunksize=9)) == [x * x for x in range(100)]
+        assert isinstance(executor.submit(tasks.fail, "x").exception(LIMIT_S), KeyError)
+
+
+def test_an_initializer_runs_in_each_worker():
+    with Pool(4, tasks.set_up, ("key", [1, 2])) as pool:
+        assert pool.map(tasks.state_of, ["key"] * 20, chunksize=1) == [[1, 2]] * 20
+
+
+def test_lambdas_and_closures_travel():
+    factor = 3
+    with Pool(2) as pool:
+        assert pool.map(lambda x: x * factor, range(5)) == [0, 3, 6, 9, 12]
+
+
+def test_errors_arrive_with_their_type_and_traceback():
+    with Pool(2) as pool:
+        with pytest.raises(KeyError, match="wrong") as caught:
+            pool.apply(tasks.fail, ("wrong",))
+        assert "in fail" in str(caught.value.__cause__)
+        with pytest.raises(AttributeError):
+            pool.apply(tasks.square, (lambda: None,), {"no": object().missing})
+
+
+def test_what_workers_print_and_log_arrives_before_the_result(capfd, caplog):
+    with Pool(2) as pool:
+        with caplog.at_level(logging.WARNING):
+            assert pool.apply(tasks.shout, ("hello",)) == "hello"
+            assert "logged hello" in caplog.text
+        output = capfd.readouterr()
+        assert output.out == "hello\n"
+        assert "hello\n" in output.err
+
+
+@pytest.mark.parametrize("megabytes", [0.05, 1, 20])
+def test_arrays_arrive_as_they_were_and_writable(megabytes):
+    array = np.arange(int(megabytes * 2**20 / 8), dtype=np.int64)
+    with Pool(2) as pool:
+        for doubled in pool.map(tasks.double, [array, array[::-1].copy()]):
+            assert doubled.flags.writeable
+            assert doubled.sum() == array.sum() * 2
+        assert array[-1] == len(array) - 1
+
+
+def test_a_ref_that_is_an_argument_arrives_as_its_value():
+    ref = distpool.put(np.ones(100_000))
+    with Pool(2, tasks.set_up, ("array", ref)) as pool:
+        assert pool.map(tasks.total, [ref] * 4, chunksize=1) == [100_000.0] * 4
+        assert pool.apply(tasks.total, (ref,)) == 100_000.0
+        assert pool.apply(tasks.state_of, ("array",)).sum() == 100_000.0
+
+
+def test_a_ref_of_a_node_does_not_leave_it_and_the_error_says_so():
+    text = "a value of a node, which a caller on another machine cannot reach"
+    with distpool.Executor(2) as executor, pytest.raises(distpool.InvalidRef, match=text):
+        executor.submit(tasks.put_it, [1]).result(LIMIT_S)
+    with Pool(2) as pool, pytest.raises(MaybeEncodingError, match=text):
+        pool.apply(tasks.put_it, ([1],))
+
+
+def test_a_worker_that_dies_costs_the_call_that_it_had_begun_and_no_other():
+    with Pool(4) as pool:
+        results = [pool.apply_async(tasks.square, (x,)) for x in range(50)]
+        lost = pool.apply_async(tasks.die)
+        results += [pool.apply_async(tasks.square, (x,)) for x in range(50)]
+        with pytest.raises(WorkerDied, match="was killed by SIGKILL") as caught:
+            lost.get(LIMIT_S)
+        assert caught.value.call == "die"
+        assert [result.get(LIMIT_S) for result in results] == [x * x for x in range(50)] * 2
+        assert len(set(pool.map(tasks.where_slowly, [0.05] * 16, chunksize=1))) == 4, "it was replaced"
+
+
+def test_an_executor_breaks_with_its_worker():
+    with ProcessPoolExecutor(2) as executor:
+        with pytest.raises(distpool.futures.BrokenProcessPool):
+            executor.submit(tasks.die).result(LIMIT_S)
+        with pytest.raises(distpool.futures.BrokenProcessPool):
+            executor.submit(tasks.square, 2)
+
+
+def test_a_call_over_its_limit_is_ended():
+    with Pool(2) as pool:
+        began_at = time.monotonic()
+        with pytest.raises(distpool.CallTimeout):
+            pool.with_options(timeout=0.2).apply(time.sleep, (30,))
+        assert time.monotonic() - began_at < 5
+        assert pool.map(tasks.square, range(10)) == [x * x for x in range(10)]
+
+
+def test_uneven_calls_balance_over_the_nodes():
+    with Pool(4) as pool:
+        pool.map(tasks.square, range(1000), chunksize=1)
+        began_at = time.monotonic()
+        pool.map(time.sleep, [0.5, *[0.01] * 60], chunksize=1)
+        assert time.monotonic() - began_at < 3
+
+
+def test_pools_end_in_every_way_and_leave_nothing_on_the_nodes(two_nodes):
+    pool = Pool(4)
+    result = pool.map_async(time.sleep, [30] * 4, chunksize=1)
+    time.sleep(0.2)
+    pool.terminate()
+    pool.join()
+    with pytest.raises(distpool.PoolTerminated):
+        result.get(LIMIT_S)
+    pool = Pool(4)
+    kept = pool.map_async(tasks.square, range(100))
+    pool.close()
+    pool.join()
+    assert kept.get(LIMIT_S)[9] == 81
+    two_nodes.until(lambda: all(node["leases"] == 0 for node in two_nodes.status()["nodes"]))
+
+
+def test_more_workers_than_there_are_cpus_wait_and_the_pool_runs_with_what_it_has():
+    with Pool(3) as other, Pool(6) as pool:
+        assert pool.map(tasks.square, range(100), chunksize=1) == [x * x for x in range(100)]
+        assert other.map(tasks.square, range(10)) == [x * x for x in range(10)]
+        other.terminate()
+        other.join()
+        places = set()
+        give_up_at = time.monotonic() + LIMIT_S
+        while len(places) < 4:
+            places |= set(pool.map(tasks.where_slowly, [0.02] * 12, chunksize=1))
+            assert time.monotonic() < give_up_at
+
+
+def test_a_pool_that_never_got_a_worker_closes_all_the_same():
+    with Pool(4) as pool:
+        assert pool.map(tasks.square, [2]) == [4]
+        late = Pool(2)
+        late.close()
+        late.join()
+
+
+def test_a_worker_opens_pools_on_its_own_machine():
+    with Pool(2) as pool:
+        assert pool.apply(tasks.in_a_pool, ([1, 2, 3],)) == [1, 4, 9]
+
+
+def test_calls_run_on_other_processes_than_this_one():
+    with Pool(2) as pool:
+        assert os.getpid() not in {pid for _, pid in pool.map(tasks.where, range(10))}
