@@ -11,6 +11,9 @@ class Settings(msgspec.Struct, frozen=True):
     work_ahead_s: float = 0.010
     """How much work a worker holds ahead: enough to hide a round trip, little enough to stay balanced."""
 
+    far_work_ahead_s: float = 0.020
+    """The same for a worker on another machine: longer calls go there one by one, and a loss costs what has begun."""
+
     calls_ahead_limit: int = 4096
     """The most calls a worker holds, however short they are: bounds what a death or a take-back has to sort out."""
 

@@ -24,12 +24,19 @@ LINT_IMPORTS = [sys.executable, "-c", "from importlinter.cli import lint_imports
 # A check that takes longer hangs, for instance in a test's interpreter that does not exit.
 TIME_LIMIT_S = 450
 
-# Tests of decisions, which do no I/O and so are the same on all versions of Python.
-DECISIONS = ["tests/logic", "tests/protocol", "tests/roles", "tests/simulation"]
+# Tests of decisions, which do no I/O, and of what happens between processes: the same on all versions of Python.
+ONCE = [
+    "tests/cluster/test_losses.py",
+    "tests/cluster/test_membership.py",
+    "tests/logic",
+    "tests/protocol",
+    "tests/roles",
+    "tests/simulation",
+]
 
 # Tests that no other can disturb: of texts, of values, and those that work in programs of their own.
 APART = [
-    "tests/cluster",
+    "tests/cluster/test_pools.py",
     "tests/serialization",
     "tests/faults/test_interrupt_points.py",
     "tests/faults/test_store_endings.py",
@@ -54,11 +61,11 @@ def main(arguments: list[str]) -> int:
         failed += failing({} if tests_only else static_checks())
         failed += failing({"pytest": [*PYTHON, "pytest", *pytest_arguments]})
     else:
-        apart = APART if tests_only else [*DECISIONS, *APART]
+        apart = APART if tests_only else [*ONCE, *APART]
         thinned = FURTHER if tests_only else []
         with beside("pytest of what runs apart", [*PYTHON, "pytest", "-q", "-p", "no:cacheprovider", *apart], failed):
             failed += failing({} if tests_only else static_checks())
-            ignored = [f"--ignore={path}" for path in (*DECISIONS, *APART)]
+            ignored = [f"--ignore={path}" for path in (*ONCE, *APART)]
             failed += failing({"pytest": [*PYTHON, "pytest", *ignored, *thinned]})
     if failed:
         print(f"\nFAILED: {', '.join(failed)}", flush=True)

@@ -8,10 +8,11 @@ _GAIN_DOWN = 0.3
 
 
 class Credits:
-    """The limit for one group's workers. One call to run and one ahead are always allowed."""
+    """The limit for one group's workers. At `least` so many are always allowed: one call to run and one ahead."""
 
-    def __init__(self, work_ahead_s: float, calls_limit: int) -> None:
+    def __init__(self, work_ahead_s: float, calls_limit: int, least: int = _UNKNOWN_LIMIT) -> None:
         self._work_ahead_s = work_ahead_s
+        self._least = least
         self._calls_limit = calls_limit
         self.call_s: float | None = None
 
@@ -29,10 +30,10 @@ class Credits:
     def limit(self) -> int:
         """The most calls that a worker may hold, the running one included."""
         if self.call_s is None:
-            return _UNKNOWN_LIMIT
+            return self._least
         if self.call_s * self._calls_limit <= self._work_ahead_s:
             return self._calls_limit
-        return max(_UNKNOWN_LIMIT, int(self._work_ahead_s / self.call_s))
+        return max(self._least, int(self._work_ahead_s / self.call_s))
 
     def remaining_s(self, calls: int) -> float:
         """How long a worker is expected to need for so many calls."""

@@ -59,12 +59,14 @@ class GroupState(Enum):
 
 class GroupPlan(msgspec.Struct, frozen=True):
     """What a facade asks for. `on_demand`: start a worker only when a call waits for one. `breaks`: one death ends the
-    whole pool, as the standard Executor does it. `calls_per_worker`: replace a worker after so many calls."""
+    whole pool, as the standard Executor does it. `calls_per_worker`: replace a worker after so many calls.
+    `is_far`: its workers are on other machines, and what one of them holds is lost with its machine."""
 
     size: int
     on_demand: bool = False
     breaks: bool = False
     calls_per_worker: int | None = None
+    is_far: bool = False
 
 
 class Group:
@@ -83,7 +85,8 @@ class Group:
         self.reason = ""
         self.leases: dict[LeaseId, Lease] = {}
         self.queue = CallQueue()
-        self.credits = Credits(settings.work_ahead_s, settings.calls_ahead_limit)
+        ahead_s, least = (settings.far_work_ahead_s, 1) if plan.is_far else (settings.work_ahead_s, 2)
+        self.credits = Credits(ahead_s, settings.calls_ahead_limit, least)
         # For a worker that has nothing to do; and when nobody has, from one whose call turned out to be long: what it
         # had been sent can be cancelled again, and calls of a higher priority overtake it.
         self._sharing = Balance(settings.steal_after_s, 2)

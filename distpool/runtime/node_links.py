@@ -34,6 +34,7 @@ class NodeLinks:
         self._limits = LinkLimits(beat_every_s=settings.beat_every_s)
         self._links: dict[NodeId, ClientLink] = {}
         self._is_closed = False
+        self._probe_at = 0.0
         self._watch: Callable[[int], None] = _watch_nothing
 
     @property
@@ -69,9 +70,16 @@ class NodeLinks:
             for message in link.receive(now):
                 self._role.handle(name, message, now)
             is_silent = now - link.link.heard_at > self._settings.silence_limit_s
-            if is_silent or link.link.is_unknown or link.connection.is_refused():
+            if is_silent or link.link.is_unknown or self._is_gone(link, now):
                 self._role.handle(HEAD, NodeGone(name), now)
         self._sort(now)
+
+    def _is_gone(self, link: ClientLink, now: float) -> bool:
+        """Whether a connection that has broken shows that its node has ended. Asked again until there is a new one."""
+        if not link.connection.is_broken() or now < self._probe_at:
+            return False
+        self._probe_at = now + _PROBE_EVERY_S
+        return link.connection.is_refused()
 
     def decide(self, now: float) -> float | None:
         return None
@@ -82,6 +90,8 @@ class NodeLinks:
         for link in self._links.values():
             due = link.flush(now)
             silent_at = link.link.heard_at + self._settings.silence_limit_s
+            if link.connection.is_broken():
+                silent_at = min(silent_at, self._probe_at)
             due = silent_at if due is None else min(due, silent_at)
             wake_at = due if wake_at is None else min(due, wake_at)
         return wake_at
@@ -134,6 +144,7 @@ class NodeLinks:
 
 
 _LEAVE_MS = 200
+_PROBE_EVERY_S = 0.05
 
 
 def _watch_nothing(descriptor: int) -> None:

@@ -19,6 +19,8 @@ from itertools import count
 from multiprocessing import util
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from distpool.config import SETTINGS
 from distpool.ids import GroupId
 from distpool.logic.group import GroupPlan
@@ -93,7 +95,7 @@ class Session:
         loop = self.loop
         try:
             crew = far.open(group_id, launch, self._wait_for_handle, partial(loop.post, far.nodes.obey))
-            group = loop.client.open(group_id, plan)
+            group = loop.client.open(group_id, msgspec.structs.replace(plan, is_far=True))
             if not plan.on_demand:
                 loop.turn(0.0)
         finally:

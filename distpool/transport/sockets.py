@@ -194,6 +194,7 @@ class Connection:
             kind = event["event"]
             if kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 is_new = self.is_connected = True
+                self._has_broken = False
                 self.refusal = ""
             elif kind == zmq.EVENT_DISCONNECTED:
                 self._has_broken = self._has_broken or self.is_connected
@@ -202,12 +203,12 @@ class Connection:
                 self.refusal = _REFUSALS[zmq.Event(kind)]
         return is_new and self.is_connected
 
+    def is_broken(self) -> bool:
+        """There was a connection, and there is none now."""
+        return self._has_broken and not self.is_connected
+
     def is_refused(self) -> bool:
-        """Whether the connection has broken and nobody listens there any more: the process at the other end is gone.
-        Asks once for each connection that breaks."""
-        if self.is_connected or not self._has_broken:
-            return False
-        self._has_broken = False
+        """Whether nobody listens there in this moment: after a connection that broke, the process there is gone."""
         parts = urlsplit(self.endpoint)
         try:
             socket.create_connection((parts.hostname, parts.port), _PROBE_LIMIT_S).close()
