@@ -121,8 +121,7 @@ def _node(options: argparse.Namespace) -> None:
     identity = folder.identity(Part.NODE)
     head = join(address, f"node {options.name}", identity, SETTINGS)
     host = NodeHost(head, identity, options.name, options.cpus, SETTINGS)
-    print(f"node {options.name} has joined the head at {address}", flush=True)
-    host.serve(serving)
+    host.serve(serving, lambda: print(f"node {options.name} has joined the head at {address}", flush=True))
 
 
 def _status(options: argparse.Namespace) -> None:

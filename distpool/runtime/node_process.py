@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
+from collections.abc import Callable
 from multiprocessing import resource_tracker
 from urllib.parse import urlsplit
 
@@ -38,14 +39,20 @@ class NodeHost:
         self._role = NodeRole(NodeId(name), cpus, memory_bytes(), endpoint, identity.public)
         self._loop = Loop(settings, cpus, _wait_for_nothing, Elsewhere(head=head, client=self._callers), self._role)
 
-    def serve(self, serving: Serving) -> None:
-        """Until a signal ends it. Raises HeadUnreachable when the head refuses this node, or is gone for good."""
+    def serve(self, serving: Serving, tell: Callable[[], None]) -> None:
+        """Until a signal ends it; `tell` is called once the head knows this node. Raises HeadUnreachable when the head
+        refuses it, or is gone for good."""
         self._loop.watch(serving.descriptor)
+        is_told = False
         try:
+            self._loop.turn(0.0)
             while not serving.is_over:
                 self._loop.turn(self._watch_head(time.monotonic()))
                 if self._role.refusal:
                     raise HeadUnreachable(f"the head at {self._head.connection.endpoint} refused: {self._role.refusal}")
+                if not is_told and self._head.is_settled():
+                    is_told = True
+                    tell()
         except BaseException:
             self._head.close()
             raise
