@@ -123,8 +123,10 @@ class HeadRole:
         if member is not None and self._callers.get(lease) == member.life:
             self._revoke(lease)
             return
-        self._callers.pop(lease, None)
-        self.placement.free(lease)
+        node = self.placement.node_of(lease)
+        if node is not None and self._addresses[node] == sender:
+            self._callers.pop(lease, None)
+            self.placement.free(lease)
 
     def _revoke(self, lease: LeaseId) -> None:
         node = self.placement.node_of(lease)

@@ -2,9 +2,22 @@
 
 import pytest
 
-from distpool.ids import GroupId, NodeId
+from distpool.ids import GroupId, LeaseId, NodeId
 from distpool.logic.membership import Membership, Versions
-from distpool.protocol.cluster import AskStatus, Greeting, LeaveCluster, PeerLost, Refused, StatusTold, Welcome
+from distpool.protocol.cluster import (
+    AskStatus,
+    EndGroup,
+    Greeting,
+    LeaseGranted,
+    LeaveCluster,
+    NodeGone,
+    PeerLost,
+    Refused,
+    RequestsDropped,
+    RevokeLease,
+    StatusTold,
+    Welcome,
+)
 from distpool.protocol.messages import GrantLease, RegisterNode, RequestLeases, ReturnLease
 from distpool.roles.head import HeadRole
 
@@ -108,3 +121,71 @@ def test_the_status_tells_ages_and_how_many_drivers_there_are(head):
     ((to, status),) = told(head)
     assert to == "b"
     assert (status.drivers, status.up_s, status.nodes[0].joined_s) == (1, 11.0, 10.0)
+
+
+def test_a_driver_gets_its_leases_and_nobody_else_can_return_them(head):
+    head.handle("a", greeting(1), 11.0)
+    head.handle("a", RegisterNode(NodeId("first"), 2, 0, "tcp://first:1", "key"), 11.0)
+    told(head)
+    join(head, "b", 2, "second", cpus=1)
+    for link, life in (("c", 3), ("d", 4)):
+        head.handle(link, greeting(life), 12.0)
+    head.handle("c", RequestLeases(GroupId(5), 1), 12.0)
+    told(head)
+    head.decide(12.0)
+    messages = told(head)
+    lease = messages[0][1].lease
+    assert messages == [
+        ("a", GrantLease(lease, GroupId(5), 3)),
+        ("c", LeaseGranted(lease, GroupId(5), NodeId("first"), "tcp://first:1", "key")),
+    ]
+    for stranger in ("b", "d"):
+        head.handle(stranger, ReturnLease(lease), 13.0)
+    assert told(head) == []
+    assert nodes(head)["first"] == (2, 1)
+    head.handle("c", ReturnLease(lease), 13.0)
+    assert told(head) == [("a", RevokeLease(lease))]
+    head.handle("a", ReturnLease(lease), 13.0)
+    assert nodes(head)["first"] == (2, 0)
+
+
+def test_a_cluster_grants_no_more_leases_than_there_are_cpus_and_drops_what_is_not_wanted(head):
+    join(head, "a", 1, "first", cpus=2)
+    join(head, "c", 3)
+    head.handle("c", RequestLeases(GroupId(5), 5), 12.0)
+    head.decide(12.0)
+    assert len(told(head)) == 2
+    head.handle("c", EndGroup(GroupId(5)), 13.0)
+    assert told(head) == [("c", RequestsDropped(GroupId(5), 3))]
+    join(head, "b", 2, "second")
+    head.decide(14.0)
+    assert told(head) == []
+
+
+def test_the_leases_of_a_lost_driver_are_revoked_and_those_of_a_lost_node_are_told_of(head):
+    head.handle("a", greeting(1), 11.0)
+    head.handle("a", RegisterNode(NodeId("first"), 2, 0, "tcp://first:1", "key"), 11.0)
+    for link, life in (("c", 3), ("d", 4)):
+        head.handle(link, greeting(life), 12.0)
+        head.handle(link, RequestLeases(GroupId(life), 1), 12.0)
+    told(head)
+    head.decide(12.0)
+    leases = {message.group: message.lease for to, message in told(head) if to == "a"}
+    head.handle("c", PeerLost(), 13.0)
+    assert told(head) == [("a", RevokeLease(leases[3]))]
+    head.handle("a", PeerLost(), 14.0)
+    assert told(head) == [("d", NodeGone(NodeId("first")))]
+
+
+def test_a_head_that_was_just_started_is_told_of_the_leases_that_there_are(head):
+    head.handle("a", greeting(1), 11.0)
+    there = [(LeaseId(900), 3), (LeaseId(901), 3)]
+    head.handle("a", RegisterNode(NodeId("first"), 2, 0, "tcp://first:1", "key", there), 11.0)
+    head.handle("c", greeting(3), 12.0)
+    told(head)
+    assert nodes(head) == {"first": (2, 2)}
+    head.handle("c", RequestLeases(GroupId(5), 1), 12.0)
+    head.decide(12.0)
+    assert told(head) == [], "all CPUs are taken"
+    head.handle("c", LeaveCluster(), 13.0)
+    assert told(head) == [("a", RevokeLease(LeaseId(900))), ("a", RevokeLease(LeaseId(901)))]
