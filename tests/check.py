@@ -28,6 +28,7 @@ TIME_LIMIT_S = 450
 ONCE = [
     "tests/cluster/test_losses.py",
     "tests/cluster/test_membership.py",
+    "tests/cluster/test_networks.py",
     "tests/logic",
     "tests/protocol",
     "tests/roles",
