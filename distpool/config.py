@@ -86,6 +86,9 @@ class Settings(msgspec.Struct, frozen=True):
     silence_limit_s: float = 2.5
     """Between machines: the silence after which a process is given up."""
 
+    reconnect_limit_s: float = 1.0
+    """How long a process whose connection has broken has for the next one; then it is given up."""
+
     connect_limit_s: float = 5.0
     """How long a command tries to reach a head."""
 

@@ -35,7 +35,7 @@ class CallerLinks:
         self._role = CallersRole(Membership(own_versions()), life)
         self.listener = Listener(endpoint, identity, self._find)
         limits = LinkLimits(beat_every_s=settings.beat_every_s)
-        self._links = ServerLinks(self.listener, life, limits, settings.silence_limit_s, _may_say)
+        self._links = ServerLinks(self.listener, life, limits, settings, _may_say)
         self.held_by: Callable[[LeaseId], int] = self._role.held_by
 
     def attach(self, watch: Callable[[int], None]) -> None:

@@ -115,7 +115,7 @@ class HeadHost:
         life = new_epoch()
         self.role = HeadRole(Membership(own_versions()), life, now)
         limits = LinkLimits(beat_every_s=settings.beat_every_s)
-        self._links = ServerLinks(listener, life, limits, settings.silence_limit_s, _may_say)
+        self._links = ServerLinks(listener, life, limits, settings, _may_say)
 
     def has_some(self) -> bool:
         """Something has come meanwhile, of which the descriptors need not tell."""

@@ -6,18 +6,20 @@ role ── message ──► encode ──► Link ──► socket ═══ n
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
 from distpool.base_errors import ProtocolError
+from distpool.config import Settings
 from distpool.ids import Epoch
-from distpool.logic.link import Link, LinkLimits, Payload
+from distpool.logic.link import NOBODY, Link, LinkLimits, Payload
 from distpool.protocol.cluster import LinkHeader, PeerLost
 from distpool.protocol.codec import decode_header, decode_link, encode, encode_header
 from distpool.protocol.messages import Message
-from distpool.transport.keys import Allowed
+from distpool.transport.keys import Allowed, Part
 from distpool.transport.sockets import Connection, Incoming, Listener
 
 _REPEATS_SHOWN = (1, 10, 100, 1000)
@@ -64,7 +66,8 @@ def say(link: Link, message: Message) -> None:
 
 
 class Peer:
-    """One end that has connected. `key`: the only one that may speak on its route."""
+    """One end that has connected. `key`: the only one that may speak on its route. `connection`: by which it was heard
+    last, and `broken_at`: since when that is no more."""
 
     def __init__(self, route: bytes, key: str, link: Link) -> None:
         self.route = route
@@ -72,6 +75,13 @@ class Peer:
         self.link = link
         self.ear = Ear()
         self.strikes = 0
+        self.connection = 0
+        self.broken_at: float | None = None
+        self.is_judged_by_silence = False
+
+    def is_replaced_by(self, header: LinkHeader, incoming: Incoming) -> bool:
+        """A greeting on its route: the other end has given this link up, and begins another by a new connection."""
+        return header.sender != self.link.peer and incoming.connection != self.connection
 
 
 class ServerLinks:
@@ -82,35 +92,42 @@ class ServerLinks:
         listener: Listener,
         epoch: Epoch,
         limits: LinkLimits,
-        silence_limit_s: float,
+        settings: Settings,
         may_say: Callable[[Allowed | None, Message], bool],
     ) -> None:
-        """`may_say`: whether the holder of a key (None: a process of this machine, on a Unix socket) may say that."""
+        """`may_say`: whether the holder of a key (None: a process of this machine, on a Unix socket) may say that.
+
+        Nodes, which run nothing but their loop, are lost when they are silent for too long. A program may hold the
+        interpreter's lock for any time: it is lost when its connection is, and it does not make another one soon.
+        """
         self._listener = listener
         self._epoch = epoch
         self._limits = limits
-        self._silence_limit_s = silence_limit_s
+        self._settings = settings
         self._may_say = may_say
         self._peers: dict[str, Peer] = {}
+        # Connections that have ended; what is read in the same turn may still be of them.
+        self._ended: set[int] = set()
         self.dropped: Counter[str] = Counter()
         """Frames that were not heard, by the reason."""
 
     def receive(self, now: float) -> list[tuple[str, Message]]:
-        """What has come, and a PeerLost for each that was not heard of for too long."""
+        """What has come, and a PeerLost for each that is lost."""
         said: list[tuple[str, Message]] = []
+        self._ended = set(self._listener.broken())
+        for peer in self._peers.values():
+            if peer.connection in self._ended:
+                peer.broken_at, peer.connection = now, 0
         for incoming in self._listener.receive():
             address = incoming.route.hex()
             try:
-                message = self._hear(address, incoming, now)
+                said += ((address, message) for message in self._hear(address, incoming, now))
             except ProtocolError as error:
                 self._drop(address, str(error))
                 if self._gives_up(address):
                     said.append((address, PeerLost()))
-                continue
-            if message is not None:
-                said.append((address, message))
         for address, peer in list(self._peers.items()):
-            if now - peer.link.heard_at > self._silence_limit_s:
+            if now >= self._lost_at(peer):
                 del self._peers[address]
                 said.append((address, PeerLost()))
         return said
@@ -132,10 +149,16 @@ class ServerLinks:
             frames, due = peer.link.decide(now)
             for header, payload in frames:
                 self._listener.send(peer.route, [encode_header(header), *payload])
-            silent_at = peer.link.heard_at + self._silence_limit_s
-            due = silent_at if due is None else min(due, silent_at)
-            wake_at = due if wake_at is None else min(due, wake_at)
+            due = min(self._lost_at(peer), *(() if due is None else (due,)), *(() if wake_at is None else (wake_at,)))
+            wake_at = None if due == math.inf else due
         return wake_at
+
+    def _lost_at(self, peer: Peer) -> float:
+        """When it is given up, if nothing is heard of it until then."""
+        lost_at = math.inf if peer.broken_at is None else peer.broken_at + self._settings.reconnect_limit_s
+        if peer.is_judged_by_silence:
+            lost_at = min(lost_at, peer.link.heard_at + self._settings.silence_limit_s)
+        return lost_at
 
     def has_some(self) -> bool:
         """Something has come meanwhile, of which the descriptors need not tell."""
@@ -145,30 +168,36 @@ class ServerLinks:
         """All that was said has arrived."""
         return all(peer.link.is_settled() for peer in self._peers.values())
 
-    def _hear(self, address: str, incoming: Incoming, now: float) -> Message | None:
+    def _hear(self, address: str, incoming: Incoming, now: float) -> list[Message]:
         """Raises ProtocolError for what no peer of ours would send, and for what this one may not say."""
         if not incoming.frames:
             raise ProtocolError("a message without a frame")
         allowed = self._allowed(incoming.key)
         header = _decoded(decode_header, incoming.frames[0])
+        is_greeting = header.number == 1 and not header.receiver
+        heard: list[Message] = []
         peer = self._peers.get(address)
-        if peer is None:
-            if header.number != 1 or header.receiver:
-                self._say_unknown(incoming.route, header)
-                return None
-            peer = self._peers[address] = Peer(incoming.route, incoming.key, Link(self._epoch, self._limits, now))
-        if peer.key != incoming.key:
+        if peer is not None and peer.key != incoming.key:
             raise ProtocolError("a frame on the route of another")
+        if peer is not None and is_greeting and peer.is_replaced_by(header, incoming):
+            heard.append(PeerLost())
+            peer = None
+        if peer is None:
+            if not is_greeting:
+                self._say_unknown(incoming.route, header)
+                return heard
+            peer = self._peers[address] = Peer(incoming.route, incoming.key, Link(self._epoch, self._limits, now))
+        if peer.link.peer in (header.sender, NOBODY) and incoming.connection not in self._ended:
+            peer.connection, peer.broken_at = incoming.connection, None
+        peer.is_judged_by_silence = allowed is not None and allowed.part is Part.NODE
         payload = peer.link.receive(header, incoming.frames[1:], now)
-        if payload is None:
-            return None
-        message = peer.ear.hear(header, payload)
+        message = None if payload is None else peer.ear.hear(header, payload)
         if message is None:
-            return None
+            return heard
         if not self._may_say(allowed, message):
             raise ProtocolError(f"{type(message).__name__} from one who may not say that")
         peer.strikes = 0
-        return message
+        return [*heard, message]
 
     def _allowed(self, key: str) -> Allowed | None:
         """Raises ProtocolError for a key that was let in once, and is not any more."""

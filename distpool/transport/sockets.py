@@ -30,15 +30,19 @@ _PATH_LIMIT = 100
 _RECONNECT_FIRST_MS = 50
 _RECONNECT_AT_MOST_MS = 500
 _CONNECT_LIMIT_MS = 2000
+_HEARTBEAT_MS = 500
+_HEARTBEAT_LIMIT_MS = 1500
 _PROBE_LIMIT_S = 0.2
 
 
 class Incoming(NamedTuple):
-    """The frames of one message. `key`: the public key of who sent it; empty where connections have none."""
+    """The frames of one message. `key`: the public key of who sent it; empty where connections have none.
+    `connection`: a number that no other connection has while this one lives."""
 
     route: bytes
     key: str
     frames: list[memoryview]
+    connection: int
 
 
 class SocketFolder:
@@ -92,6 +96,11 @@ class Listener:
         self._socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         if identity is not None:
             serve_securely(self._socket, identity)
+        # By the threads of ZeroMQ at both ends: they answer while a program holds the interpreter's lock, and do not
+        # when its process is stopped.
+        self._socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
+        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_LIMIT_MS)
+        self._events = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         try:
             self._socket.bind(endpoint)
         except zmq.ZMQError as error:
@@ -100,11 +109,15 @@ class Listener:
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def has_some(self) -> bool:
-        return _has_some(self._socket)
+        return _has_some(self._socket) or _has_some(self._events)
 
     def descriptors(self) -> list[int]:
         """For a poll: edge-triggered, so `has_some` is to be asked after whatever was done with the socket."""
-        return [int(self._socket.getsockopt(zmq.FD)), *([] if self.doorman is None else [self.doorman.fileno()])]
+        sockets = (self._socket, self._events)
+        return [
+            *(int(socket.getsockopt(zmq.FD)) for socket in sockets),
+            *([] if self.doorman is None else [self.doorman.fileno()]),
+        ]
 
     def send(self, route: bytes, frames: Sequence[bytes | memoryview]) -> bool:
         """False when the peer is not connected, or does not read: the frames are dropped."""
@@ -116,6 +129,14 @@ class Listener:
             return False
         return True
 
+    def broken(self) -> list[int]:
+        """The connections that have ended since this was asked last. To be asked before `receive`: their numbers are
+        given to others after that."""
+        ended = []
+        while _has_some(self._events):
+            ended.append(int(recv_monitor_message(self._events)["value"]))
+        return ended
+
     def receive(self) -> list[Incoming]:
         """All that has come. Does not wait."""
         if self.doorman is not None:
@@ -124,10 +145,13 @@ class Listener:
         while _has_some(self._socket):
             route, *frames = self._socket.recv_multipart(copy=False)
             key = sender_of(route) if self.doorman is not None else ""
-            messages.append(Incoming(route.bytes, key, [frame.buffer for frame in frames]))
+            connection = int(route.get(zmq.SRCFD))
+            messages.append(Incoming(route.bytes, key, [frame.buffer for frame in frames], connection))
         return messages
 
     def close(self) -> None:
+        self._socket.disable_monitor()
+        self._events.close(linger=0)
         self._socket.close(linger=0)
         if self.doorman is not None:
             self.doorman.close()

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -25,7 +26,7 @@ def where(_=None):
 def node_of(pid):
     """The pid of the node's agent: the parent of the worker's template."""
     template = os.getppid()
-    return int(open(f"/proc/{template}/stat").read().rsplit(")", 1)[1].split()[1])
+    return int(Path(f"/proc/{template}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
 def where_slowly(seconds):

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from distpool.config import SETTINGS
 from distpool.ids import Epoch
 from distpool.logic.link import LinkLimits
 from distpool.protocol.cluster import DRIVER_MAY_SAY, NODE_MAY_SAY, AskStatus, Greeting, LinkHeader, PeerLost, Welcome
@@ -16,7 +17,8 @@ from distpool.transport.sockets import Incoming
 SERVER = Epoch(100)
 GREETING = Greeting("gpu-1", 7, 1, "3.11", "0.1.0")
 MAY_SAY = {Part.NODE: NODE_MAY_SAY, Part.DRIVER: DRIVER_MAY_SAY}
-SILENCE_S = 2.5
+SILENCE_S = SETTINGS.silence_limit_s
+RECONNECT_S = SETTINGS.reconnect_limit_s
 
 
 class FakeListener:
@@ -26,7 +28,12 @@ class FakeListener:
         self.members = {"node key": Allowed("node key", Part.NODE, "n"), "driver key": Allowed("k", Part.DRIVER, "d")}
         self.doorman = SimpleNamespace(find=self.members.get)
         self.incoming = []
+        self.ended = []
         self.sent = []
+
+    def broken(self):
+        ended, self.ended = self.ended, []
+        return ended
 
     def receive(self):
         incoming, self.incoming = self.incoming, []
@@ -45,6 +52,7 @@ class Client:
         self.route = route
         self.key = key
         self.epoch = Epoch(epoch)
+        self.connection = epoch
         self.number = 0
 
     def say(self, *messages, receiver=None):
@@ -55,7 +63,9 @@ class Client:
             self.raw(encode_header(header), *encode(message))
 
     def raw(self, *frames):
-        self.listener.incoming.append(Incoming(self.route, self.key, [memoryview(frame) for frame in frames]))
+        self.listener.incoming.append(
+            Incoming(self.route, self.key, [memoryview(frame) for frame in frames], self.connection)
+        )
 
 
 @pytest.fixture
@@ -67,7 +77,7 @@ def listener():
 def links(listener):
     limits = LinkLimits(beat_every_s=0.5)
     return ServerLinks(
-        listener, SERVER, limits, SILENCE_S, lambda allowed, message: isinstance(message, MAY_SAY[allowed.part])
+        listener, SERVER, limits, SETTINGS, lambda allowed, message: isinstance(message, MAY_SAY[allowed.part])
     )
 
 
@@ -103,12 +113,60 @@ def test_one_who_is_silent_for_too_long_is_lost_once_and_unknown_after_that(link
     client.say(GREETING)
     links.receive(0.0)
     assert links.flush(0.0) <= SILENCE_S
-    assert links.receive(SILENCE_S) == []
+    assert links.receive(SILENCE_S - 0.1) == []
     assert links.receive(SILENCE_S + 0.1) == [("01", PeerLost())]
     assert links.receive(SILENCE_S + 0.2) == []
     client.say(RegisterNode("gpu-1", 4))
     assert links.receive(SILENCE_S + 0.3) == []
     assert listener.sent[-1][1].unknown
+
+
+def test_a_program_may_be_silent_for_as_long_as_its_connection_lives(links, listener):
+    driver = Client(listener, key="driver key")
+    driver.say(GREETING)
+    links.receive(0.0)
+    assert links.receive(1000.0) == []
+    listener.ended.append(77)  # another's
+    assert links.receive(1001.0) == []
+    driver.say(AskStatus())
+    assert links.receive(1002.0) == [("01", AskStatus())]
+
+
+def test_a_program_whose_connection_has_ended_is_lost_unless_it_makes_another_one_soon(links, listener):
+    driver = Client(listener, key="driver key")
+    driver.say(GREETING)
+    links.receive(0.0)
+    listener.ended.append(driver.connection)
+    assert links.receive(10.0) == []
+    assert links.flush(10.0) <= 10.0 + RECONNECT_S
+    driver.connection = 78
+    driver.say(AskStatus())
+    assert links.receive(10.0 + RECONNECT_S / 2) == [("01", AskStatus())]
+    assert links.receive(500.0) == []
+    listener.ended.append(78)
+    assert links.receive(600.0) == []
+    assert links.receive(600.0 + RECONNECT_S) == [("01", PeerLost())]
+
+
+def test_what_is_read_late_of_a_connection_that_has_ended_is_no_sign_of_life(links, listener):
+    driver = Client(listener, key="driver key")
+    driver.say(GREETING)
+    links.receive(0.0)
+    driver.say(AskStatus())
+    listener.ended.append(driver.connection)
+    assert links.receive(5.0) == [("01", AskStatus())]
+    assert links.receive(5.0 + RECONNECT_S) == [("01", PeerLost())]
+
+
+def test_who_begins_a_new_link_by_a_new_connection_has_ended_the_old_one(links, listener):
+    driver = Client(listener, key="driver key")
+    driver.say(GREETING)
+    links.receive(0.0)
+    again = Client(listener, key="driver key", epoch=6)
+    again.say(GREETING, AskStatus())
+    assert links.receive(1.0) == [("01", PeerLost()), ("01", GREETING), ("01", AskStatus())]
+    driver.say(AskStatus())
+    assert links.receive(2.0) == []
 
 
 def test_a_key_may_say_only_what_it_is_for(links, listener):

@@ -110,7 +110,7 @@ def requests_one_too_many(self, outbox):
 
 
 def requests_again_and_again(self, outbox):
-    self._requested = 0
+    self.requests.pending = 0
     request_leases(self, outbox)
 
 

@@ -81,7 +81,7 @@ def test_whoever_has_a_key_that_is_let_in_is_heard_and_known_by_it(listener, con
     connection = connect(node)
     until_connected(listener, connection)
     assert connection.send([b"one", b"two"])
-    ((route, key, frames),) = received(listener)
+    ((route, key, frames, _),) = received(listener)
     assert (route, key, frames) == (b"me", node.public, [b"one", b"two"])
     assert listener.send(b"me", [b"answer"])
     until = time.monotonic() + LIMIT_S
@@ -192,3 +192,20 @@ def test_a_port_that_is_taken_is_an_error_that_names_it(listener, folder):
 
 def test_a_frame_for_somebody_who_is_not_there_is_dropped(listener):
     assert listener.send(b"nobody", [b"hello"]) is False
+
+
+def test_a_connection_that_ends_is_told_of_by_the_number_that_its_messages_had(listener, connect, folder):
+    node = folder.identity(Part.NODE)
+    connection, other = Connection(listener.endpoint, b"me", node, node.head), connect(node, b"other")
+    numbers = {}
+    until = time.monotonic() + LIMIT_S
+    while len(numbers) < 2:
+        assert time.monotonic() < until
+        for each in (connection, other):
+            each.send([b"hello"])
+        numbers.update((message.route, message.connection) for message in listener.receive())
+    assert listener.broken() == []
+    connection.close()
+    while not (ended := listener.broken()):
+        assert time.monotonic() < until
+    assert ended == [numbers[b"me"]]
