@@ -20,7 +20,7 @@ def shared(tmp_path_factory) -> Iterator[Cluster]:
     with cluster(tmp_path_factory.mktemp("cluster")) as made:
         made.start_head()
         for name in ("first", "second"):
-            made.start_node(name, "--cpus", "2")
+            made.start_node(name, "--cpus", "2", DISTPOOL_ADDRESS=made.address)
         made.until(lambda: made.nodes() == {"first", "second"})
         yield made
 
