@@ -23,7 +23,7 @@ from distpool.protocol.cluster import (
     UseLease,
     Welcome,
 )
-from distpool.protocol.codec import decode_from_worker, encode
+from distpool.protocol.codec import encode
 from distpool.protocol.messages import (
     Death,
     EndWorker,
@@ -72,12 +72,6 @@ class NodesRole:
     def open(self, plan: OpenGroup) -> None:
         """A group whose leases will be on nodes."""
         self._plans[plan.group] = plan
-
-    def has_group(self, group: GroupId) -> bool:
-        return group in self._plans
-
-    def has_lease(self, lease: Address) -> bool:
-        return lease in self._leases
 
     def decide(self, now: float) -> float | None:
         return None
@@ -198,8 +192,3 @@ class NodesRole:
             self._stopping.discard(group)
             del self._plans[group]
             self.outbox.put(CLIENT, GroupGone(group))
-
-
-def opened(message: FromWorker) -> Any:
-    """What a worker has said, for its client. Raises ProtocolError."""
-    return decode_from_worker(message.frame)

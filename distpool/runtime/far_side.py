@@ -16,6 +16,7 @@ import msgspec
 
 from distpool.config import Settings
 from distpool.ids import GroupId
+from distpool.logic.group import GroupPlan
 from distpool.protocol.cluster import OpenGroup, Welcome
 from distpool.runtime.arguments import pickle_whole
 from distpool.runtime.contact import find_head
@@ -26,7 +27,7 @@ from distpool.runtime.hosting import RemoteHead
 from distpool.runtime.interpreter import pickling_for_child
 from distpool.runtime.joining import join
 from distpool.runtime.launcher import LaunchPlan, worker_setup
-from distpool.runtime.main_view import MainView, view_of_main
+from distpool.runtime.main_view import view_of_main
 from distpool.runtime.node_links import NodeLinks
 from distpool.serialization.buffers import parts_of
 from distpool.transport.keys import KeyFolder, Part
@@ -47,19 +48,20 @@ class FarSide:
         self.cpus = next(message.cpus for _, message in self.head.outbox.messages if isinstance(message, Welcome))
         self.elsewhere = Elsewhere(head=self.head, node=self.nodes)
 
+    def plans(self, plan: GroupPlan, launch: LaunchPlan) -> tuple[GroupPlan, LaunchPlan]:
+        """For workers on nodes."""
+        replace = msgspec.structs.replace
+        return replace(plan, is_far=True), replace(launch, start_method=FAR_METHODS[launch.start_method])
+
     def open(self, group: GroupId, plan: LaunchPlan, wait: Wait, order: Order) -> FarCrew:
         """Have templates for a group started wherever it gets leases. Raises what pickling the initializer raises."""
         setup = msgspec.structs.replace(
             worker_setup(plan, None, ()), pickled=_pickled(plan), main=_preparation(), stores_results=False
         )
         crew = FarCrew(group, plan.names, daemon=plan.daemon, wait=wait, order=order)
-        method = FAR_METHODS[plan.start_method]
-        self.nodes.open(OpenGroup(group, plan.size, method, plan.names, plan.daemon, pickle.dumps(setup)), crew)
+        opening = OpenGroup(group, plan.size, plan.start_method, plan.names, plan.daemon, pickle.dumps(setup))
+        self.nodes.open(opening, crew)
         return crew
-
-    def main_view(self, start_method: str) -> MainView:
-        """What the workers will have of `__main__`."""
-        return view_of_main(FAR_METHODS[start_method])
 
     def close(self) -> None:
         """Leave the cluster."""
@@ -70,7 +72,7 @@ class FarSide:
 def _pickled(plan: LaunchPlan) -> bytes | None:
     if plan.initializer is None:
         return None
-    main = view_of_main(FAR_METHODS[plan.start_method])
+    main = view_of_main(plan.start_method)
 
     def with_values(replace: Callable[[Any], list[Any]]) -> Any:
         return plan.initializer, tuple(replace(plan.initargs))

@@ -138,10 +138,6 @@ class ServerLinks:
         if peer is not None:
             say(peer.link, message)
 
-    def end(self, address: str) -> None:
-        """Nothing more is heard from this peer, nor said to it."""
-        self._peers.pop(address, None)
-
     def flush(self, now: float) -> float | None:
         """Send what is due; when to be asked again."""
         wake_at = None
@@ -163,10 +159,6 @@ class ServerLinks:
     def has_some(self) -> bool:
         """Something has come meanwhile, of which the descriptors need not tell."""
         return self._listener.has_some()
-
-    def is_settled(self) -> bool:
-        """All that was said has arrived."""
-        return all(peer.link.is_settled() for peer in self._peers.values())
 
     def _hear(self, address: str, incoming: Incoming, now: float) -> list[Message]:
         """Raises ProtocolError for what no peer of ours would send, and for what this one may not say."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,8 @@ from distpool.runtime.far_crew import FarCrew
 from distpool.runtime.links import ClientLink
 from distpool.transport.keys import Identity
 from distpool.transport.sockets import Connection
+
+_log = logging.getLogger("distpool")
 
 _HERE = (CLIENT, HEAD, LAUNCHER)
 
@@ -36,11 +39,6 @@ class NodeLinks:
         self._is_closed = False
         self._probe_at = 0.0
         self._watch: Callable[[int], None] = _watch_nothing
-
-    @property
-    def refusal(self) -> str:
-        """Why the head does not want this process."""
-        return self._role.refusal
 
     def open(self, plan: OpenGroup, crew: FarCrew) -> None:
         """A group whose workers will be on nodes."""
@@ -63,6 +61,9 @@ class NodeLinks:
     def handle(self, sender: Address, message: Any, now: float) -> None:
         """What the head says."""
         self._role.handle(HEAD, message, now)
+        if self._role.refusal:
+            _log.warning("the head refuses this program, which gets no new workers: %s", self._role.refusal)
+            self._role.refusal = ""
         self._sort(now)
 
     def receive(self, now: float) -> None:

@@ -19,8 +19,6 @@ from itertools import count
 from multiprocessing import util
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from distpool.config import SETTINGS
 from distpool.ids import GroupId
 from distpool.logic.group import GroupPlan
@@ -30,12 +28,13 @@ from distpool.runtime.addresses import configured_address
 from distpool.runtime.elsewhere import ALL_HERE
 from distpool.runtime.handles import WorkerHandle
 from distpool.runtime.helm import Helm
-from distpool.runtime.launcher import LaunchPlan
+from distpool.runtime.launcher import Crew, LaunchPlan
 from distpool.runtime.loop import Loop
 from distpool.runtime.main_view import view_of_main
 from distpool.runtime.workers import OPEN_WORKERS, Workers, wait_briefly
 
 if TYPE_CHECKING:
+    from distpool.runtime.far_crew import FarCrew
     from distpool.runtime.far_side import FarSide
 
 
@@ -70,14 +69,16 @@ class Session:
         if loop.is_closed:
             return False
         group_id = GroupId(next(self._group_ids))
-        if self.far is not None:
-            self._open_far(self.far, group_id, plan, launch, own, drains_at_exit=drains_at_exit)
-            return True
+        crew: Crew | FarCrew
         try:
-            if launch.start_method == "fork":
-                wait_for_end(self.helm.end_thread())
-            crew = loop.launcher.open(group_id, launch)
-            loop.watch_template(group_id)
+            if self.far is not None:
+                plan, launch = self.far.plans(plan, launch)
+                crew = self.far.open(group_id, launch, self._wait_for_handle, partial(loop.post, self.far.nodes.obey))
+            else:
+                if launch.start_method == "fork":
+                    wait_for_end(self.helm.end_thread())
+                crew = loop.launcher.open(group_id, launch)
+                loop.watch_template(group_id)
             group = loop.client.open(group_id, plan)
             if not plan.on_demand:
                 loop.turn(0.0)
@@ -86,25 +87,9 @@ class Session:
                 self.helm.start()
             else:
                 self._end()
-        own(Workers(self, group, crew, view_of_main(launch.start_method), drains_at_exit=drains_at_exit))
+        main = view_of_main(launch.start_method)
+        own(Workers(self, group, crew, main, drains_at_exit=drains_at_exit, stored=self.far is None))
         return True
-
-    def _open_far(
-        self, far: FarSide, group_id: GroupId, plan: GroupPlan, launch: LaunchPlan, own: Own, *, drains_at_exit: bool
-    ) -> None:
-        loop = self.loop
-        try:
-            crew = far.open(group_id, launch, self._wait_for_handle, partial(loop.post, far.nodes.obey))
-            group = loop.client.open(group_id, msgspec.structs.replace(plan, is_far=True))
-            if not plan.on_demand:
-                loop.turn(0.0)
-        finally:
-            if loop.client.groups:
-                self.helm.start()
-            else:
-                self._end()
-        main = far.main_view(launch.start_method)
-        own(Workers(self, group, crew, main, drains_at_exit=drains_at_exit, stored=False))
 
     def wait(
         self, is_done: Callable[[], bool], timeout_s: float | None, passively: Callable[[float | None], Any]
