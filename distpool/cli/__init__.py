@@ -1,0 +1,35 @@
+"""The command `distpool`: a head, nodes, what is there, and keys.
+
+Facts go to standard output, with `--json` as one JSON object; errors go to standard error, in one line where that is
+possible. Exit codes: 0, 1 for what failed, 2 for a command that makes no sense.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+from distpool.base_errors import DistpoolError
+from distpool.cli import keys, processes, status
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(format="distpool: %(message)s", level=logging.INFO)
+    try:
+        return int(options.run(options) or 0)
+    except (DistpoolError, OSError, ValueError) as error:
+        print(f"distpool {options.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="distpool", description=__doc__.split("\n\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in (processes, status, keys):
+        module.add_to(commands)
+    return parser
