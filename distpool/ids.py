@@ -21,5 +21,7 @@ NODE: Final = "node"
 HEAD: Final = "head"
 LAUNCHER: Final = "launcher"
 
+NO_STORE: Final = StoreId(0)
+
 INLINE_FUNCTION: Final = FunctionId(0)
 """The function travels in the arguments of the call itself."""

@@ -28,10 +28,22 @@ class HolderKind(Enum):
     CALL = "a call that a worker was given"
     WORKER = "a worker"
     VALUE = "a value that lies in it"
+    COPY = "a process whose object it is a copy of"
+    ELSEWHERE = "a process of another machine"
+    TRANSFER = "a transfer to another machine"
     FORK = "a child process that was forked while values lay in it"
 
 
-_PINNING = frozenset({HolderKind.WRITER, HolderKind.CALL, HolderKind.WORKER, HolderKind.VALUE, HolderKind.FORK})
+_PINNING = frozenset(
+    {
+        HolderKind.WRITER,
+        HolderKind.CALL,
+        HolderKind.WORKER,
+        HolderKind.VALUE,
+        HolderKind.TRANSFER,
+        HolderKind.FORK,
+    }
+)
 """While one of these holds an object, somebody may look at its memory."""
 
 

@@ -14,7 +14,7 @@ from distpool.objects.known import Key, Known
 from distpool.objects.refs import ObjectRef
 from distpool.objects.segments import Piece
 from distpool.objects.shelf import lost_text
-from distpool.objects.stores import get_value, load_object
+from distpool.objects.stores import get_value, is_on_node, load_object
 from distpool.serialization.buffers import Parts
 from distpool.store.addresses import address_of
 from distpool.store.libc import LIBC
@@ -65,12 +65,12 @@ class ByValue:
 
 def by_value(home: Home, values: Iterable[Any], taken: dict[ObjectRef, ByValue]) -> list[Any]:
     """The values, with a stand-in for each ref, which `taken` gets too: one ref is one value within a pickle, like any
-    object. Raises what getting a value of another store raises."""
+    object. Raises what getting a value raises of a store that the worker cannot reach."""
     result = []
     for value in values:
         if type(value) is ObjectRef:
-            is_here = value.store_id == home.id
-            value = taken.setdefault(value, ByValue(value)) if is_here else get_value(value)
+            can_follow = value.store_id == home.id or is_on_node(value)
+            value = taken.setdefault(value, ByValue(value)) if can_follow else get_value(value)
         result.append(value)
     return result
 
@@ -86,6 +86,7 @@ def claimed(
             if hold is None:
                 raise ObjectLost(lost_text(ref.id, ref.home_pid))
             holds.append(hold)
+    named = [*named, *(ref for ref in taken if ref.store_id != home.id)]
     if type(parts) is bytes:
         return ClaimedPickle(parts, Claim(home, holds, named))
     recipe = home.keep(parts, known)  # type: ignore[arg-type]

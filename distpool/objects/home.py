@@ -22,7 +22,7 @@ from distpool.interrupts import Deferral
 from distpool.logic.stock import Holder, HolderKind, Stock, as_holder
 from distpool.objects.forks import ForkGuards
 from distpool.objects.known import Known
-from distpool.objects.refs import ObjectRef
+from distpool.objects.refs import ObjectRef, names_of
 from distpool.objects.segments import Allocate, Recipe, Room, write_object, write_value, write_whole
 from distpool.objects.shelf import Shelf
 from distpool.objects.stats import StoreStats
@@ -95,14 +95,14 @@ class Home:
 
     # Values ---------------------------------------------------------------------------------------------------------
 
-    def put(self, parts: Parts | bytes, named: Iterable[ObjectRef]) -> ObjectRef:
-        """Store a value as an object, which holds those that it names. Raises StoreFull."""
+    def put(self, parts: Parts | bytes, named: list[ObjectRef]) -> ObjectRef:
+        """Store a value as an object, which holds those that it names. Raises StoreFull and InvalidRef."""
+        inner = names_of(named, self.id)
         room, size = self._write(lambda allocate: write_object(parts, self.memory, allocate))
         room.hold.become(HolderKind.REFERENCE)
         with self.locked() as shelf:
-            for ref in named:
-                if ref.store_id == self.id:
-                    shelf.hold(ref.id, as_holder(room.object))
+            for object_id in inner:
+                shelf.hold(object_id, as_holder(room.object))
         ref = ObjectRef(self.id, room.object, room.offset, size, self.pid)
         ref._hold = room.hold
         return ref
@@ -118,19 +118,21 @@ class Home:
         """The beginning of an object's segment: a private copy, or else the shared memory itself, while there is a view
         of it. What is on disk and has no room in memory is read into this process's own. Raises ObjectLost."""
 
-        def bring_in() -> Hold:
-            holder = self.new_holder(HolderKind.VALUE)
-            with self.locked() as shelf:
-                shelf.bring_in(object_id, holder)
-                return Hold(self, object_id, holder)
-
         try:
-            hold = self._retried(bring_in)
+            hold = self._retried(lambda: self.bring_in(object_id, HolderKind.VALUE))
         except StoreFull:
             with self.locked() as shelf:
                 copy = shelf.read_from_disk(object_id, size)
             return memoryview(copy).toreadonly() if readonly else memoryview(copy)
         return self.memory.view(offset, size, hold.end, readonly=readonly)
+
+    def bring_in(self, object_id: ObjectId, kind: HolderKind) -> Hold:
+        """See that it is in memory, and stays there for a holder of a kind that pins. Raises ObjectLost and
+        StoreFull."""
+        holder = self.new_holder(kind)
+        with self.locked() as shelf:
+            shelf.bring_in(object_id, holder)
+            return Hold(self, object_id, holder)
 
     def have(self, object_id: ObjectId) -> None:
         """Whoever views it has it."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from distpool.base_errors import InvalidRef
 from distpool.ids import ObjectId, StoreId
 from distpool.logic.sizes import size_text
 
@@ -83,6 +85,27 @@ def noting_refs(dump: Callable[[Any], Result], value: Any) -> tuple[Result, list
         return dump(value), refs
     finally:
         noted.refs = before
+
+
+def names_of(refs: Iterable[ObjectRef], store_id: StoreId) -> list[ObjectId]:
+    """The objects that a value names which is put into this store. Raises InvalidRef for those of other stores: nothing
+    there could keep them."""
+    for ref in refs:
+        if ref.store_id != store_id:
+            raise InvalidRef(
+                f"{ref!r} belongs to another store than the value that is put, which cannot keep it: put the value of "
+                "that ref, or pass the ref itself on"
+            )
+    return [ref.id for ref in refs]
+
+
+def out_of_reach(object_id: ObjectId, home_pid: int | None = None) -> str:
+    """Why the value of a ref cannot be had here."""
+    where = "another process" if home_pid is None else f"process {home_pid}"
+    return (
+        f"object {object_id} belongs to the store of {where}, which process {os.getpid()} cannot reach: "
+        "pass the ref as an argument to a pool of that process, or pass the value"
+    )
 
 
 class _Noted(threading.local):

@@ -15,21 +15,25 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any, TypeVar
 
-from distpool.base_errors import ObjectLost, StoreFull
+from distpool.base_errors import InvalidRef, ObjectLost, StoreFull
 from distpool.ids import ObjectId, StoreId
+from distpool.objects.borrowed import Borrowed, Borrowing
 from distpool.objects.forks import ForkGuards
 from distpool.objects.known import Known
-from distpool.objects.refs import ObjectRef
+from distpool.objects.refs import ObjectRef, names_of, out_of_reach
 from distpool.objects.segments import Allocate, Recipe, Result, Room, lies_there, write_object, write_value, write_whole
 from distpool.objects.stats import StoreStats
 from distpool.protocol.codec import decode_store, encode
-from distpool.protocol.messages import (
+from distpool.protocol.messages import Message
+from distpool.protocol.store import (
     AskStoreStats,
+    BringObjects,
     DropObjects,
     HoldObjects,
+    KeepForeign,
     MemoryReserved,
-    Message,
     NameObjects,
+    ObjectsBrought,
     ObjectsHeld,
     ReserveMemory,
     StoreRefused,
@@ -40,6 +44,9 @@ from distpool.store.memory import Memory
 from distpool.transport.frames import receive_frame, send_frame
 
 Answer = TypeVar("Answer", bound=Message)
+
+_FOREIGN = ObjectId(0)
+"""Among the news and what was dropped: that there is some of other stores."""
 
 
 class Loan:
@@ -88,13 +95,14 @@ class RemoteStore:
         self._numbers = count(1)
         self._main_thread = threading.get_ident()
         self._forks = ForkGuards()
+        self._borrowing = Borrowing(lambda: dropped.append(_FOREIGN))
 
     # Values ---------------------------------------------------------------------------------------------------------
 
-    def put(self, parts: Parts | bytes, named: Iterable[ObjectRef]) -> ObjectRef:
-        """Store a value as an object, which holds those that it names. Raises StoreFull."""
+    def put(self, parts: Parts | bytes, named: list[ObjectRef]) -> ObjectRef:
+        """Store a value as an object, which holds those that it names. Raises StoreFull and InvalidRef."""
+        inner = names_of(named, self.id)
         room, size = self._write(lambda allocate: write_object(parts, self.memory, allocate))
-        inner = [ref.id for ref in named if ref.store_id == self.id]
         if inner:
             self._ask(NameObjects(next(self._numbers), room.object, inner), ObjectsHeld)
         ref = ObjectRef(self.id, room.object, room.offset, size, self.home_pid)
@@ -137,8 +145,31 @@ class RemoteStore:
         self._note_held([object_id])
         loan.end()
 
+    # Objects of other stores ----------------------------------------------------------------------------------------
+
+    def bring(self, store_id: StoreId, objects: list[ObjectId]) -> tuple[list[tuple[ObjectId, int]], list[Loan]]:
+        """Where they lie in this store from now on, and what keeps them there. Raises ObjectLost and StoreFull."""
+        told = self._ask(BringObjects(next(self._numbers), store_id, objects), ObjectsBrought)
+        if told.failure:
+            raise ObjectLost(told.failure)
+        if not told.places:
+            raise InvalidRef(out_of_reach(objects[0]))
+        brought = [object_id for object_id, _ in told.places]
+        loans = [self._use(object_id) for object_id in brought]
+        self._note_held(brought)
+        return told.places, loans
+
+    def borrow(self, store_id: StoreId, object_id: ObjectId) -> Borrowed:
+        """For a ref: what it names is held by whoever sent it, for now."""
+        with self._counting:
+            self._news.add(_FOREIGN)
+        return self._borrowing.take((store_id, object_id))
+
     def settle(self) -> None:
         """At the end of a call, before its result is told: hold what is still in use."""
+        if self._borrowing.has_news():
+            gc.collect(1)
+            self._tell_borrowed()
         if not self._in_use():
             return
         # A call leaves cycles behind, of closures for instance; they are young, so this is quick.
@@ -156,8 +187,16 @@ class RemoteStore:
         dropped = []
         while self._dropped:
             dropped.append(self._dropped.popleft())
+        if _FOREIGN in dropped:
+            self._tell_borrowed()
+            dropped = [object_id for object_id in dropped if object_id != _FOREIGN]
         if dropped:
             self._send(DropObjects(dropped))
+
+    def _tell_borrowed(self) -> None:
+        kept, dropped = self._borrowing.changes()
+        if kept or dropped:
+            self._ask(KeepForeign(next(self._numbers), kept, dropped), ObjectsHeld)
 
     def stats(self) -> StoreStats:
         return StoreStats(*self._ask(AskStoreStats(next(self._numbers)), StoreStatsTold).values)

@@ -14,7 +14,9 @@ from distpool.objects.lending import Lending
 from distpool.objects.refs import ObjectRef
 from distpool.objects.stores import home
 from distpool.objects.whole import whole
-from distpool.protocol.messages import StoredResult
+from distpool.protocol.store import (
+    StoredResult,
+)
 from distpool.serialization.buffers import Parts
 
 
@@ -22,14 +24,15 @@ def store_result(store: Any, parts: Parts | bytes, refs: list[ObjectRef]) -> byt
     """In the worker: what is told of a result. Its large parts are in the store from now on, or travel with it when the
     store is full: it was made, and must not be lost."""
     named = [ref.id for ref in refs if ref.store_id == store.id]
+    foreign = [(ref.store_id, ref.id) for ref in refs if ref.store_id != store.id]
     if type(parts) is bytes:
-        return msgspec.msgpack.encode(StoredResult(parts, [], named))
+        return msgspec.msgpack.encode(StoredResult(parts, [], named, foreign))
     try:
         recipe = store.keep(parts)
     except StoreFull:
-        return msgspec.msgpack.encode(StoredResult(whole(parts), [], named))
+        return msgspec.msgpack.encode(StoredResult(whole(parts), [], named, foreign))
     made = [store.give_away(hold) for hold in recipe.holds]
-    return msgspec.msgpack.encode(StoredResult(pickle_apart(recipe, store.id, store.home_pid), made, named))
+    return msgspec.msgpack.encode(StoredResult(pickle_apart(recipe, store.id, store.home_pid), made, named, foreign))
 
 
 class StoredValue:

@@ -150,6 +150,21 @@ def lies_there(memory: Memory, object_id: ObjectId, offset: int) -> bool:
     return bool(magic == _MAGIC and found == object_id)
 
 
+def moved(recipe: Recipe, places: dict[ObjectId, tuple[ObjectId, int]]) -> Recipe:
+    """The recipe with copies of its objects, by (the copy's id, where it lies), in their place."""
+
+    def at_copy(part: bytes | Piece) -> Any:
+        return part if type(part) is bytes else Piece(*places[part.object], part.start, part.size)  # type: ignore[union-attr]
+
+    return Recipe([at_copy(part) for part in recipe.stream], [at_copy(piece) for piece in recipe.buffers], recipe.holds)
+
+
+def readdressed(beginning: memoryview, object_id: ObjectId) -> bytes:
+    """The beginning of an object's segment, as that of a copy which has another id."""
+    magic, _, start, size = _HEADER.unpack(beginning[: _HEADER.size])
+    return _HEADER.pack(magic, object_id, start, size) + bytes(beginning[_HEADER.size :])
+
+
 class Store(Protocol):
     """What a value is loaded from."""
 

@@ -36,6 +36,8 @@ class Shelf:
         self._ask_at = 0.0
         self.on_end: Callable[[], None] = _do_nothing
         """Called when a holder has ended."""
+        self.on_freed: Callable[[list[ObjectId]], None] = _tell_nobody
+        """Called with the objects that were freed, at any place; it must do little."""
 
     def hold(self, object_id: ObjectId, holder: Holder) -> bool:
         """False when there is no such object any more."""
@@ -45,6 +47,13 @@ class Shelf:
         """0 when there is no such object any more."""
         stored = self._stock.find(object_id)
         return 0 if stored is None else stored.size
+
+    def place_of(self, object_id: ObjectId) -> tuple[int, int]:
+        """(its size, where in the memory it lies or would lie). Raises ObjectLost."""
+        stored = self._stock.find(object_id)
+        if stored is None:
+            raise ObjectLost(lost_text(object_id, self._pid))
+        return stored.size, stored.extent.offset
 
     def held_by(self, kind: HolderKind) -> list[ObjectId]:
         """The objects that have a holder of this kind."""
@@ -131,6 +140,7 @@ class Shelf:
             if stored.is_spilled:
                 self._spill.remove(stored.extent.offset)
         if freed:
+            self.on_freed([stored.id for stored in freed])
             self._used_at = time.monotonic()
             self._give_back(self._stock.surplus(self._warm_limit()))
 
@@ -202,6 +212,10 @@ class Shelf:
 
 
 def _do_nothing() -> None:
+    pass
+
+
+def _tell_nobody(objects: list[ObjectId]) -> None:
     pass
 
 

@@ -1,4 +1,5 @@
-"""The stores that this process can reach: its own, made at first use, and in a worker also its node's.
+"""The stores that this process can reach: its own, made at first use, and in a worker also its node's. Objects of
+others are brought here, where that is possible.
 
 Nothing here is imported that only a process needs which uses them.
 """
@@ -8,11 +9,11 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from distpool.base_errors import InvalidRef, ObjectLost
 from distpool.ids import ObjectId, StoreId
-from distpool.objects.refs import ObjectRef
+from distpool.objects.refs import ObjectRef, out_of_reach
 from distpool.store.create import own_memory
 
 if TYPE_CHECKING:
@@ -25,6 +26,24 @@ _making = threading.RLock()
 _home: list[Home] = []
 _attached: list[Attached] = []
 _options: dict[str, Any] = {}
+_far: list[FarStores] = []
+
+
+class FarStores(Protocol):
+    """The stores of a cluster's nodes, for a program that uses it."""
+
+    def hold(self, store_id: StoreId, object_id: ObjectId) -> Any:
+        """What keeps an object there; None when that is not known here, or gone."""
+        ...
+
+    def bring(self, store_id: StoreId, objects: list[ObjectId]) -> tuple[list[Place], Any]:
+        """Where they lie in this process's own store from now on, and what keeps them there. Raises ObjectLost,
+        StoreFull, and InvalidRef when no node has that store."""
+        ...
+
+
+Place = tuple[ObjectId, int]
+"""(an object's id in a store that this process can reach, where it lies in the memory there)"""
 
 
 class Attached:
@@ -99,6 +118,11 @@ def configure(size: str | int | None, spill_folder: str | os.PathLike[str] | Non
         _options.update(size=size, spill_folder=spill_folder)
 
 
+def connect(far: FarStores | None) -> None:
+    """In a program that uses a cluster: the stores of its nodes; None: it does not any more."""
+    _far[:] = [] if far is None else [far]
+
+
 def attach(store_id: StoreId, descriptor: int, sock: socket.socket, home_pid: int) -> Attached:
     """In a worker: its node's store."""
     _attached[:] = [Attached(store_id, descriptor, sock, home_pid)]
@@ -111,56 +135,94 @@ def attach(store_id: StoreId, descriptor: int, sock: socket.socket, home_pid: in
 def hold(ref: ObjectRef) -> Any:
     """What keeps the object of a ref that has arrived here; None when that cannot be."""
     store = _find(ref.store_id)
-    return None if store is None else store.hold(ref.id)
+    if store is not None:
+        return store.hold(ref.id)
+    if _attached:
+        return _attached[0].store().borrow(ref.store_id, ref.id)
+    return _far[0].hold(ref.store_id, ref.id) if _far else None
 
 
 def get_value(ref: ObjectRef, *, readonly: bool = False) -> Any:
-    """Raises ObjectLost, and InvalidRef for a ref of a store that cannot be reached from here."""
-    store = reach(ref.store_id, ref.id, ref.home_pid)
+    """Raises ObjectLost, StoreFull, and InvalidRef for a ref of a store that cannot be reached from here."""
+    store = _find(ref.store_id)
     if ref._hold is None:
+        if store is None:
+            _check_reach(ref.store_id, ref.id, ref.home_pid)
         raise ObjectLost(
             f"object {ref.id} of process {ref.home_pid} is gone: this ref was released, or its object was freed before "
             "the ref arrived"
         )
+    if store is None:
+        return _load_brought(ref, readonly=readonly)
     store.have(ref.id)
-    return _load_object(store, ref, readonly=readonly)
+    return _load_object(store, ref, (ref.id, ref.offset), readonly=readonly)
+
+
+def is_on_node(ref: ObjectRef) -> bool:
+    """It names an object of a node of the cluster that this program uses: other nodes get it from there."""
+    return bool(_far) and ref._hold is not None and _find(ref.store_id) is None
 
 
 def load_object(ref: ObjectRef) -> Any:
     """Where the pickle of an argument that was a ref is opened: the value."""
-    return _load_object(reach(ref.store_id, ref.id, ref.home_pid), ref)
+    store = _find(ref.store_id)
+    return _load_brought(ref) if store is None else _load_object(store, ref, (ref.id, ref.offset))
 
 
 def load_value(store_id: StoreId, stream: Any, buffers: Any, home_pid: int) -> Any:
     """Where the pickle of a value is opened whose large parts lie in a store."""
-    from distpool.objects.segments import Piece, Recipe, load
+    from distpool.objects.segments import Piece, Recipe, load, moved
 
     recipe = Recipe(
         [part if type(part) is bytes else Piece(*part) for part in stream], [Piece(*part) for part in buffers], []
     )
-    first = next(part.object for part in (*recipe.buffers, *recipe.stream) if not isinstance(part, bytes))
-    return load(recipe, reach(store_id, first, home_pid), {})
-
-
-def reach(store_id: StoreId, object_id: ObjectId, home_pid: int) -> Any:
-    """The store. Raises InvalidRef."""
     store = _find(store_id)
-    if store is None:
-        raise InvalidRef(
-            f"object {object_id} belongs to the store of process {home_pid}, which process {os.getpid()} cannot reach: "
-            "pass the ref as an argument to a pool of that process, or pass the value"
-        )
-    return store
+    if store is not None:
+        return load(recipe, store, {})
+    pieces = (part for part in (*recipe.buffers, *recipe.stream) if not isinstance(part, bytes))
+    objects = list(dict.fromkeys(piece.object for piece in pieces))
+    store, places, kept = _bring(store_id, objects, home_pid)
+    value = load(moved(recipe, dict(zip(objects, places, strict=True))), store, {})
+    del kept
+    return value
 
 
-def _load_object(store: Any, ref: ObjectRef, *, readonly: bool = False) -> Any:
+def _load_brought(ref: ObjectRef, *, readonly: bool = False) -> Any:
+    store, places, kept = _bring(ref.store_id, [ref.id], ref.home_pid)
+    value = _load_object(store, ref, places[0], readonly=readonly)
+    del kept
+    return value
+
+
+def _load_object(store: Any, ref: ObjectRef, place: Place, *, readonly: bool = False) -> Any:
     from distpool.objects.segments import load, read_recipe
 
-    segment = store.view(ref.id, ref.offset, ref.size, readonly=readonly)
-    recipe = read_recipe(segment, ref.id, ref.offset)
+    object_id, offset = place
+    segment = store.view(object_id, offset, ref.size, readonly=readonly)
+    recipe = read_recipe(segment, object_id, offset)
     if recipe is None:
         raise ObjectLost(f"object {ref.id} of process {ref.home_pid} does not lie where its ref says")
-    return load(recipe, store, {ref.id: segment}, readonly=readonly)
+    return load(recipe, store, {object_id: segment}, readonly=readonly)
+
+
+def _bring(store_id: StoreId, objects: list[ObjectId], home_pid: int) -> tuple[Any, list[Place], Any]:
+    """Objects of a store elsewhere: the store that they are brought to, where they lie there, and what keeps them."""
+    if _attached:
+        store = _attached[0].store()
+        return store, *store.bring(store_id, objects)
+    from distpool.objects.copies import find
+
+    here = [find((store_id, object_id)) for object_id in objects]
+    if all(copy is not None and copy.is_whole for copy in here):
+        return home(), [copy.place for copy in here if copy is not None], here
+    _check_reach(store_id, objects[0], home_pid)
+    return home(), *_far[0].bring(store_id, objects)
+
+
+def _check_reach(store_id: StoreId, object_id: ObjectId, home_pid: int) -> None:
+    """Raises InvalidRef when there is no way from here to that store."""
+    if not (_attached or _far):
+        raise InvalidRef(out_of_reach(object_id, home_pid))
 
 
 def _find(store_id: StoreId) -> Any:
@@ -198,6 +260,7 @@ def _after_fork_in_child() -> None:
         store.fork_done(is_child=True)
     _home.clear()
     _attached.clear()
+    _far.clear()
     _making.release()
 
 

@@ -1,12 +1,10 @@
-"""Values whose large parts travel in their pickle, where there is no store that both sides can reach."""
+"""Values whose large parts travel in their pickle, where the store has no room for them."""
 
 from __future__ import annotations
 
 import pickle
 from typing import Any
 
-from distpool.base_errors import InvalidRef
-from distpool.objects.refs import ObjectRef
 from distpool.serialization.buffers import Parts
 
 
@@ -22,13 +20,6 @@ class _Whole:
 def whole(parts: Parts | bytes) -> bytes:
     """One pickle."""
     return parts if type(parts) is bytes else pickle.dumps(_Whole(parts), 5)  # type: ignore[arg-type]
-
-
-def whole_result(parts: Parts | bytes, refs: list[ObjectRef]) -> bytes:
-    """Of a worker whose caller is on another machine. Raises InvalidRef for a value that names others."""
-    if refs:
-        raise InvalidRef(f"{refs[0]!r} names a value of a node, which a caller on another machine cannot reach")
-    return whole(parts)
 
 
 def load_whole(stream: bytes, buffers: list[bytearray]) -> Any:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
-from distpool.ids import Epoch, GroupId, LeaseId, NodeId
+from distpool.ids import NO_STORE, Epoch, GroupId, LeaseId, NodeId, ObjectId, StoreId
 from distpool.protocol.messages import (
     CallsDone,
     EndWorker,
@@ -27,6 +27,7 @@ from distpool.protocol.messages import (
     WorkerReady,
     WorkerUnusable,
 )
+from distpool.protocol.transfers import Key
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -59,10 +60,12 @@ class Greeting(Message, tag=60, frozen=True):
 
 class Welcome(Message, tag=61, frozen=True):
     """Head to node or driver, node to driver: you are in. `life`: the same for as long as this process lives. `cpus`:
-    that the nodes have in all."""
+    that the nodes have in all. `transfers`, `store`: of a node: where it can be asked for objects, and its store."""
 
     life: int
     cpus: int = 0
+    transfers: str = ""
+    store: StoreId = NO_STORE
 
 
 class Refused(Message, tag=62, frozen=True):
@@ -190,6 +193,42 @@ class WorkerPrinted(Message, tag=75, frozen=True):
     text: bytes
 
 
+# Objects --------------------------------------------------------------------------------------------------------------
+
+
+class WantTransfers(Message, tag=90, frozen=True):
+    """Node to driver: connect to where I can be asked for objects, as I want to ask you."""
+
+
+class ReleaseObjects(Message, tag=91, frozen=True):
+    """Driver to node: I keep these objects of your store no more, as (object, how often I was told of it)."""
+
+    objects: list[tuple[ObjectId, int]]
+
+
+class ForgetObjects(Message, tag=92, frozen=True):
+    """Driver to node: these objects of a store elsewhere are not used any more."""
+
+    store: StoreId
+    objects: list[ObjectId]
+
+
+class ForeignKept(Message, tag=93, frozen=True):
+    """Node to driver: the worker of the lease keeps refs to these of other stores, and no more to those that are
+    `dropped`."""
+
+    lease: LeaseId
+    kept: list[Key]
+    dropped: list[Key]
+
+
+class WorkerSaid(Message, tag=94, frozen=True):
+    """A driver's links to its client: what came in a `FromWorker`."""
+
+    lease: LeaseId
+    message: Any
+
+
 LINK_MESSAGES = (
     RegisterNode
     | RequestLeases
@@ -216,6 +255,10 @@ LINK_MESSAGES = (
     | UseLease
     | ToWorker
     | FromWorker
+    | WantTransfers
+    | ReleaseObjects
+    | ForgetObjects
+    | ForeignKept
 )
 TO_WORKER = RunCalls | ExitWorker | TakeBack
 FROM_WORKER = WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted
@@ -224,5 +267,7 @@ NODE_MAY_SAY = Greeting | LeaveCluster | RegisterNode | ReturnLease
 """To a head."""
 DRIVER_MAY_SAY = Greeting | LeaveCluster | AskStatus | RequestLeases | EndGroup | ReturnLease
 """To a head."""
-CALLER_MAY_SAY = Greeting | LeaveCluster | OpenGroup | UseLease | ToWorker | StopGroup | EndWorker
+CALLER_MAY_SAY = (
+    Greeting | LeaveCluster | OpenGroup | UseLease | ToWorker | StopGroup | EndWorker | ReleaseObjects | ForgetObjects
+)
 """To a node."""

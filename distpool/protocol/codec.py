@@ -9,7 +9,17 @@ import msgspec
 
 from distpool.base_errors import ProtocolError
 from distpool.protocol.cluster import FROM_WORKER, LINK_MESSAGES, TO_WORKER, LinkHeader
-from distpool.protocol.messages import LANE_MESSAGES, STORE_MESSAGES, TEMPLATE_MESSAGES, LargeOutcome, Message, RunCalls
+from distpool.protocol.messages import (
+    LANE_MESSAGES,
+    TEMPLATE_MESSAGES,
+    LargeOutcome,
+    Message,
+    RunCalls,
+)
+from distpool.protocol.store import (
+    STORE_MESSAGES,
+)
+from distpool.protocol.transfers import TRANSFER_MESSAGES
 
 Buffer = bytes | memoryview
 OUT_OF_BAND_BYTES = 32 * 1024
@@ -22,6 +32,7 @@ _template_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(TEMPLA
 _to_worker_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(TO_WORKER)
 _from_worker_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(FROM_WORKER)
 _header_decoder: msgspec.msgpack.Decoder[LinkHeader] = msgspec.msgpack.Decoder(LinkHeader)
+_transfer_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(TRANSFER_MESSAGES)
 _link_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(LINK_MESSAGES)
 
 
@@ -67,6 +78,11 @@ def decode_template(frame: Buffer) -> Any:
 def decode_link(frame: Buffer) -> Any:
     """The message of a frame between client, head and node. Raises ProtocolError."""
     return _decode(_link_decoder, frame)
+
+
+def decode_transfer(frame: Buffer) -> Any:
+    """The message of a frame between two processes that transfer objects. Raises ProtocolError."""
+    return _decode(_transfer_decoder, frame)
 
 
 def encode_header(header: LinkHeader) -> bytes:

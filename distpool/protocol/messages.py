@@ -6,7 +6,7 @@ from enum import IntEnum
 
 import msgspec
 
-from distpool.ids import FunctionId, GroupId, LeaseId, NodeId, ObjectId
+from distpool.ids import FunctionId, GroupId, LeaseId, NodeId
 
 PROTOCOL_VERSION = 1
 
@@ -158,84 +158,6 @@ class CallsDone(Message, tag=14, frozen=True):
     stopped: bool
 
 
-class StoredResult(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A result that is not all in its pickle. `made`: the objects that its worker has made for it, and that are the
-    caller's from now on; `named`: those that it names."""
-
-    pickled: bytes
-    made: list[ObjectId]
-    named: list[ObjectId]
-
-
-# Worker and its node's store ----------------------------------------------------------------------------------------
-
-
-class ReserveMemory(Message, tag=50, frozen=True):
-    """Worker to store: memory for a new object, which the worker holds. `number`: of the request, for its answer."""
-
-    number: int
-    size: int
-
-
-class MemoryReserved(Message, tag=51, frozen=True):
-    """Store to worker: it is yours to write to. `warm`: bytes that have pages already."""
-
-    number: int
-    object: ObjectId
-    offset: int
-    warm: int
-
-
-class HoldObjects(Message, tag=52, frozen=True):
-    """Worker to store: I keep these. `in_memory`: and want to look at them now; fetch those that are on disk."""
-
-    number: int
-    objects: list[ObjectId]
-    in_memory: bool
-
-
-class ObjectsHeld(Message, tag=53, frozen=True):
-    """Store to worker: you hold them, but for those that are gone."""
-
-    number: int
-    gone: list[ObjectId]
-
-
-class NameObjects(Message, tag=54, frozen=True):
-    """Worker to store: an object of mine names these others."""
-
-    number: int
-    object: ObjectId
-    named: list[ObjectId]
-
-
-class StoreRefused(Message, tag=55, frozen=True):
-    """Store to worker: there is no room, and why."""
-
-    number: int
-    text: str
-
-
-class DropObjects(Message, tag=56, frozen=True):
-    """Worker to store: I hold these no more. `unwritten`: not all could be written that was to lie in them."""
-
-    objects: list[ObjectId]
-    unwritten: bool = False
-
-
-class AskStoreStats(Message, tag=57, frozen=True):
-    """Worker to store: how full are you?"""
-
-    number: int
-
-
-class StoreStatsTold(Message, tag=58, frozen=True):
-    """Store to worker: the fields of `StoreStats`, in order."""
-
-    number: int
-    values: list[int]
-
-
 # Client, head and node ----------------------------------------------------------------------------------------------
 
 
@@ -377,16 +299,5 @@ class StopTemplate(Message, tag=43, frozen=True):
 
 LANE_MESSAGES = (
     RunCalls | ExitWorker | RoomInRing | WorkerReady | WorkerUnusable | CallsFinished | LargeOutcome | WorkerLogged
-)
-STORE_MESSAGES = (
-    ReserveMemory
-    | MemoryReserved
-    | HoldObjects
-    | ObjectsHeld
-    | NameObjects
-    | StoreRefused
-    | DropObjects
-    | AskStoreStats
-    | StoreStatsTold
 )
 TEMPLATE_MESSAGES = ForkWorker | WorkerForked | WorkerReaped | StopTemplate | EndWorker

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from distpool.ids import LAUNCHER, NODE, Address, GroupId, LeaseId
+from distpool.ids import LAUNCHER, NO_STORE, NODE, Address, GroupId, LeaseId, StoreId
 from distpool.logic.membership import Membership
 from distpool.logic.outbox import Outbox
 from distpool.protocol.cluster import (
@@ -55,12 +55,13 @@ class Held(msgspec.Struct):
 class CallersRole:
     """Has the interface of a client role, so that a node's loop cannot tell."""
 
-    def __init__(self, membership: Membership, life: int) -> None:
+    def __init__(self, membership: Membership, life: int, transfers: str = "", store: StoreId = NO_STORE) -> None:
+        """`transfers`, `store`: where the node can be asked for objects, and its store."""
         self.outbox = Outbox()
         self.allowed: dict[str, tuple[str, str]] = {}
         """Who may connect, by the public key: what it is, and its name."""
         self._membership = membership
-        self._life = life
+        self._welcome = Welcome(life, 0, transfers, store)
         self._owners: dict[GroupId, Address] = {}
         self._held: dict[LeaseId, Held] = {}
 
@@ -68,6 +69,11 @@ class CallersRole:
         """How many calls the worker of this lease holds."""
         held = self._held.get(lease)
         return 0 if held is None else held.calls
+
+    def owner_of(self, lease: LeaseId) -> Address | None:
+        """The caller that uses its worker; None when it has ended."""
+        held = self._held.get(lease)
+        return None if held is None else self._owners.get(held.group)
 
     def decide(self, now: float) -> float | None:
         return None
@@ -112,7 +118,7 @@ class CallersRole:
         match message:
             case Greeting():
                 refusal = self._membership.greet(sender, message, now)
-                self.outbox.put(sender, Refused(refusal) if refusal else Welcome(self._life))
+                self.outbox.put(sender, Refused(refusal) if refusal else self._welcome)
             case PeerLost() | LeaveCluster():
                 self._forget(sender)
             case _ if self._membership.find(sender) is None:

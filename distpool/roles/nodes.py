@@ -73,6 +73,11 @@ class NodesRole:
         """A group whose leases will be on nodes."""
         self._plans[plan.group] = plan
 
+    def node_of(self, lease: LeaseId) -> NodeId | None:
+        """Where the lease is; None when it has ended."""
+        held = self._leases.get(lease)
+        return None if held is None else held.node
+
     def decide(self, now: float) -> float | None:
         return None
 

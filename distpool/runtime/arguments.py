@@ -16,7 +16,7 @@ from distpool.ids import FunctionId
 from distpool.logic.calls import Entry
 from distpool.objects.known import Known
 from distpool.objects.refs import ObjectRef, noting_refs
-from distpool.objects.stores import get_value, home
+from distpool.objects.stores import home
 from distpool.protocol.messages import FunctionBlob
 from distpool.runtime.main_view import MainView
 from distpool.serialization.buffers import Parts, parts_of
@@ -33,12 +33,8 @@ if TYPE_CHECKING:
 class Arguments:
     """Pickles calls for one group. Used by any thread; every method raises what pickling raises, and StoreFull."""
 
-    def __init__(
-        self, main: MainView, ids: Iterator[int], published: dict[FunctionId, FunctionBlob], *, stored: bool = True
-    ) -> None:
-        """`stored`: the workers can reach this process's store; else everything travels whole."""
+    def __init__(self, main: MainView, ids: Iterator[int], published: dict[FunctionId, FunctionBlob]) -> None:
         self._main = main
-        self._stored = stored
         self._published = published
         self._functions = FunctionTable(main, ids, self._publish)
         self._dump: Dump = partial(parts_of, main=main)
@@ -108,8 +104,6 @@ class Arguments:
         return self._functions.any(function)
 
     def _pickle(self, value: Any, with_values: Callable[[Replace], Any], known: Known | None) -> Pickled:
-        if not self._stored:
-            return pickle_whole(value, with_values, self._dump)
         return _pickle(value, with_values, self._dump, known or self._what_is_recent)
 
     def _what_is_recent(self, store: Home) -> Known:
@@ -136,21 +130,6 @@ def pickle_initializer(
         return pickled, None
     pickled.claim.sent()  # type: ignore[union-attr]
     return pickled.pickled, pickled.claim  # type: ignore[union-attr]
-
-
-def pickle_whole(value: Any, with_values: Callable[[Replace], Any], dump: Dump) -> bytes:
-    """For workers that cannot reach this process's store. Raises what pickling raises, and what getting the value of a
-    ref raises."""
-    parts, refs = noting_refs(dump, value)
-    if type(parts) is bytes and not refs:
-        return parts
-    if refs:
-        parts = dump(with_values(_values_of))
-    return import_module("distpool.objects.whole").whole(parts)  # type: ignore[no-any-return]
-
-
-def _values_of(values: Iterable[Any]) -> list[Any]:
-    return [get_value(value) if type(value) is ObjectRef else value for value in values]
 
 
 def _pickle(

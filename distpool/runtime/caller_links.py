@@ -12,11 +12,15 @@ from distpool.ids import CLIENT, HEAD, LAUNCHER, NODE, Address, LeaseId
 from distpool.logic.link import LinkLimits
 from distpool.logic.membership import Membership
 from distpool.logic.outbox import Outbox
-from distpool.protocol.cluster import CALLER_MAY_SAY
+from distpool.logic.times import earlier
+from distpool.protocol.cluster import CALLER_MAY_SAY, ForgetObjects, LeaveCluster, PeerLost, ReleaseObjects
 from distpool.protocol.messages import Message
 from distpool.roles.callers import CallersRole
+from distpool.runtime.caller_objects import CallerObjects
+from distpool.runtime.channels import Channels
 from distpool.runtime.hosting import own_versions
 from distpool.runtime.links import ServerLinks, new_epoch
+from distpool.store.create import own_memory
 from distpool.transport.keys import Allowed, Identity, Part
 from distpool.transport.sockets import Listener
 
@@ -32,7 +36,10 @@ class CallerLinks:
         """Raises DistpoolError when it cannot listen there."""
         self.outbox = Outbox()
         life = new_epoch()
-        self._role = CallersRole(Membership(own_versions()), life)
+        transfers = Listener(endpoint, identity, self._find)
+        self._role = CallersRole(Membership(own_versions()), life, transfers.endpoint, own_memory()[0])
+        channels = Channels(identity, life.to_bytes(8, "little"), transfers)
+        self.objects = CallerObjects(channels, settings, self._owner_of, self._say)
         self.listener = Listener(endpoint, identity, self._find)
         limits = LinkLimits(beat_every_s=settings.beat_every_s)
         self._links = ServerLinks(self.listener, life, limits, settings, _may_say)
@@ -41,9 +48,10 @@ class CallerLinks:
     def attach(self, watch: Callable[[int], None]) -> None:
         for descriptor in self.listener.descriptors():
             watch(descriptor)
+        self.objects.transfers.channels.attach(watch)
 
     def has_some(self) -> bool:
-        return self._links.has_some()
+        return self._links.has_some() or self.objects.transfers.channels.has_some()
 
     def handle(self, sender: Address, message: Any, now: float) -> None:
         """What the node, a worker or a lane says."""
@@ -52,20 +60,36 @@ class CallerLinks:
 
     def receive(self, now: float) -> None:
         for address, message in self._links.receive(now):
+            if isinstance(message, ReleaseObjects | ForgetObjects):
+                self.objects.hear(address, message)
+                continue
             try:
                 self._role.hear(address, message, now)
             except ProtocolError as error:
                 _log.warning("a caller's message was dropped: %s", error)
+            if isinstance(message, PeerLost | LeaveCluster):
+                self.objects.forget(address, now)
+        self.objects.transfers.receive(now)
         self._sort()
 
     def decide(self, now: float) -> float | None:
         return None
 
     def flush(self, now: float) -> float | None:
-        return self._links.flush(now)
+        return earlier(self.objects.transfers.flush(now), self._links.flush(now))
 
     def close(self) -> None:
         self.listener.close()
+        self.objects.transfers.close()
+
+    def _owner_of(self, lease: LeaseId) -> str | None:
+        owner = self._role.owner_of(lease)
+        return None if owner is None else str(owner)
+
+    def _say(self, caller: str, message: Message) -> None:
+        """In order with what its workers say."""
+        self._sort()
+        self._links.send(caller, message)
 
     def _sort(self) -> None:
         """What is for this process, and what for a caller."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from distpool.ids import GroupId, LeaseId
+from distpool.logic.calls import Claim
 from distpool.protocol.messages import Death, EndWorker
 from distpool.runtime.handles import Wait, WorkerHandle
 
@@ -42,7 +43,11 @@ class FarHandle(WorkerHandle):
 class FarCrew:
     """The workers of one group."""
 
-    def __init__(self, group: GroupId, names: str, *, daemon: bool, wait: Wait, order: Order) -> None:
+    def __init__(
+        self, group: GroupId, names: str, claim: Claim | None, *, daemon: bool, wait: Wait, order: Order
+    ) -> None:
+        # What the initializer's arguments need of the store, for as long as a worker may be started.
+        self.claim = claim
         self.handles: dict[LeaseId, WorkerHandle] = {}
         self._group = group
         self._names = names

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable
-from functools import partial
 from multiprocessing import process, spawn
 from typing import Any
 
@@ -17,8 +16,9 @@ import msgspec
 from distpool.config import Settings
 from distpool.ids import GroupId
 from distpool.logic.group import GroupPlan
+from distpool.objects.stores import connect
 from distpool.protocol.cluster import OpenGroup, Welcome
-from distpool.runtime.arguments import pickle_whole
+from distpool.runtime.arguments import pickle_initializer
 from distpool.runtime.contact import find_head
 from distpool.runtime.elsewhere import Elsewhere
 from distpool.runtime.far_crew import FarCrew, Order
@@ -29,7 +29,6 @@ from distpool.runtime.joining import join
 from distpool.runtime.launcher import LaunchPlan, worker_setup
 from distpool.runtime.main_view import view_of_main
 from distpool.runtime.node_links import NodeLinks
-from distpool.serialization.buffers import parts_of
 from distpool.transport.keys import KeyFolder, Part
 
 FAR_METHODS = {"fork": "forkserver", "forkserver": "forkserver", "spawn": "spawn"}
@@ -55,30 +54,28 @@ class FarSide:
 
     def open(self, group: GroupId, plan: LaunchPlan, wait: Wait, order: Order) -> FarCrew:
         """Have templates for a group started wherever it gets leases. Raises what pickling the initializer raises."""
-        setup = msgspec.structs.replace(
-            worker_setup(plan, None, ()), pickled=_pickled(plan), main=_preparation(), stores_results=False
-        )
-        crew = FarCrew(group, plan.names, daemon=plan.daemon, wait=wait, order=order)
+        pickled = claim = None
+        if plan.initializer is not None:
+            with pickling_for_child():
+                pickled, claim = pickle_initializer(plan.initializer, plan.initargs, view_of_main(plan.start_method))
+        setup = msgspec.structs.replace(worker_setup(plan, None, ()), pickled=pickled, main=_preparation())
+        crew = FarCrew(group, plan.names, claim, daemon=plan.daemon, wait=wait, order=order)
         opening = OpenGroup(group, plan.size, plan.start_method, plan.names, plan.daemon, pickle.dumps(setup))
         self.nodes.open(opening, crew)
         return crew
 
+    def serve(
+        self, post: Callable[..., None], wake: Callable[[], None], wait: Callable[[Callable[[], bool]], None]
+    ) -> None:
+        """By the session that uses it (see `FarObjects.serve`)."""
+        self.nodes.objects.serve(post, wake, wait)
+        connect(self.nodes.objects)
+
     def close(self) -> None:
         """Leave the cluster."""
+        connect(None)
         self.nodes.close()
         self.head.leave()
-
-
-def _pickled(plan: LaunchPlan) -> bytes | None:
-    if plan.initializer is None:
-        return None
-    main = view_of_main(plan.start_method)
-
-    def with_values(replace: Callable[[Any], list[Any]]) -> Any:
-        return plan.initializer, tuple(replace(plan.initargs))
-
-    with pickling_for_child():
-        return pickle_whole((plan.initializer, plan.initargs), with_values, partial(parts_of, main=main))
 
 
 def _preparation() -> dict[str, Any]:

@@ -108,6 +108,8 @@ class Launcher:
         self._lanes = lanes
         self._open_output = open_output
         self._open_store_lane = open_store_lane
+        self.adopt: Callable[[LeaseId, bytes], Any] = _adopt
+        """Takes what is told of a result in the store, and gives what stands for it."""
         self._wait = wait
         self._forget = forget
 
@@ -200,7 +202,7 @@ class Launcher:
         ring.clear()
         ours, theirs = socket_pair()
         tokens = make_tokens()
-        self._lanes[lease] = Lane(ours, tokens, ring, partial(_adopt, lease))
+        self._lanes[lease] = Lane(ours, tokens, ring, partial(self.adopt, lease))
         store_lane = self._open_store_lane(lease)
         writers = self._open_output(lease) if crew.forwards_output else []
         try:

@@ -24,8 +24,8 @@ from distpool.config import Settings
 from distpool.ids import CLIENT, HEAD, LAUNCHER, NODE, Address, GroupId, LeaseId, NodeId
 from distpool.interrupts import deferred
 from distpool.logic.outbox import Completion
-from distpool.protocol.cluster import FromWorker, OpenGroup, WorkerPrinted
-from distpool.protocol.codec import decode_from_worker
+from distpool.logic.times import earlier
+from distpool.protocol.cluster import OpenGroup, WorkerPrinted, WorkerSaid
 from distpool.protocol.messages import (
     Death,
     Message,
@@ -82,14 +82,14 @@ class Loop:
             self._epoll,
             lambda lease, name, text: self._told(lease, WorkerPrinted(name, text), time.monotonic()),
         )
-        self._store_lanes = StoreLanes(
+        self.store_lanes = StoreLanes(
             self._epoll,
             self.wake,
             lambda lease: self.client.held_by(lease) > 0,
             lambda lease: self._peek(lease, time.monotonic()),
         )
         self.launcher = Launcher(
-            settings, self.lanes, wait, self._watched.forget, self._outputs.open, self._store_lanes.open
+            settings, self.lanes, wait, self._watched.forget, self._outputs.open, self.store_lanes.open
         )
         self.mailbox: deque[Command] = deque()
         self.completions: deque[Completion | Notice] = deque()
@@ -144,7 +144,7 @@ class Loop:
             function, args = self.mailbox.popleft()
             function(*args)
         self._decide(now)
-        self._store_lanes.retry()
+        self.store_lanes.retry()
 
     def run_completions(self) -> None:
         """Tell sinks what became of their calls. Each is removed before it is told, as it may run turns itself."""
@@ -188,7 +188,7 @@ class Loop:
         for lane in self.lanes.values():
             lane.close()
         self._outputs.close()
-        self._store_lanes.close()
+        self.store_lanes.close()
         self.lanes.clear()
         self.launcher.close_after_fork()
 
@@ -204,7 +204,7 @@ class Loop:
         due = [*self._peeks.due.values(), *self._outputs.flush_at.values()]
         if self._wake_at is not None:
             due.append(self._wake_at)
-        if (cool_at := self._store_lanes.cool()) is not None:
+        if (cool_at := self.store_lanes.cool()) is not None:
             due.append(cool_at)
         if due:
             remaining_s = max(0.0, min(due) - time.monotonic())
@@ -230,8 +230,8 @@ class Loop:
             self._read_template(self._watched.templates[descriptor], now)
         elif descriptor in self._outputs.pipes:
             self._outputs.read(self._outputs.pipes[descriptor], now)
-        elif descriptor in self._store_lanes.leases:
-            self._store_lanes.read(descriptor)
+        elif descriptor in self.store_lanes.leases:
+            self.store_lanes.read(descriptor)
         elif descriptor in self._watched.lanes:
             lease = self._watched.lanes[descriptor]
             lane = self.lanes[lease]
@@ -292,7 +292,7 @@ class Loop:
             self._outputs.bury(lease),
         )
         self._peeks.forget(lease)
-        self._store_lanes.bury(lease)
+        self.store_lanes.bury(lease)
         self._watched.forget_lane(lane)
         del self.lanes[lease]
         lane.close()
@@ -345,8 +345,8 @@ class Loop:
         elif to == LAUNCHER:
             self._deliver_to_launcher(message, now)
         elif to == CLIENT:
-            if type(message) is FromWorker:
-                sender, message = message.lease, decode_from_worker(message.frame)
+            if type(message) is WorkerSaid:
+                sender, message = message.lease, message.message
             self._told(sender, message, now)
         elif to == NODE:
             self.node.handle(sender, message, now)
@@ -389,8 +389,3 @@ class Loop:
     def watch(self, descriptor: int) -> None:
         """Run a turn when this descriptor is ready: a stand-in has something to say, or a signal has come."""
         self._epoll.register(descriptor, _READ | select.EPOLLET)
-
-
-def earlier(one: float | None, other: float | None) -> float | None:
-    """Of two times; None is never."""
-    return other if one is None else one if other is None else min(one, other)

@@ -10,10 +10,25 @@ from distpool.config import Settings
 from distpool.ids import CLIENT, HEAD, LAUNCHER, Address, GroupId, LeaseId, NodeId
 from distpool.logic.link import LinkLimits
 from distpool.logic.outbox import Outbox
-from distpool.protocol.cluster import Greeting, LeaveCluster, NodeGone, OpenGroup
-from distpool.protocol.messages import LeaseLost, LeaseStarted
+from distpool.protocol.cluster import (
+    ForeignKept,
+    FromWorker,
+    Greeting,
+    LeaveCluster,
+    NodeGone,
+    OpenGroup,
+    WantTransfers,
+    Welcome,
+    WorkerSaid,
+)
+from distpool.protocol.codec import decode_from_worker
+from distpool.protocol.messages import GroupGone, LeaseLost, LeaseStarted, Message
+from distpool.protocol.transfers import Place
 from distpool.roles.nodes import NodesRole
+from distpool.runtime.channels import Channels
 from distpool.runtime.far_crew import FarCrew
+from distpool.runtime.far_objects import FarObjects, NodeStore
+from distpool.runtime.far_results import FarResults
 from distpool.runtime.links import ClientLink
 from distpool.transport.keys import Identity
 from distpool.transport.sockets import Connection
@@ -36,6 +51,9 @@ class NodeLinks:
         self._settings = settings
         self._limits = LinkLimits(beat_every_s=settings.beat_every_s)
         self._links: dict[NodeId, ClientLink] = {}
+        channels = Channels(identity, greeting.life.to_bytes(8, "little"))
+        self.objects = FarObjects(channels, settings, self._say)
+        self._results = FarResults(self.objects, self._say)
         self._is_closed = False
         self._probe_at = 0.0
         self._watch: Callable[[int], None] = _watch_nothing
@@ -47,9 +65,10 @@ class NodeLinks:
 
     def attach(self, watch: Callable[[int], None]) -> None:
         self._watch = watch
+        self.objects.transfers.channels.attach(watch)
 
     def has_some(self) -> bool:
-        return any(link.has_some() for link in self._links.values())
+        return self.objects.transfers.channels.has_some() or any(link.has_some() for link in self._links.values())
 
     def pass_on(self, lease: LeaseId, message: Any) -> None:
         self._role.pass_on(lease, message)
@@ -69,11 +88,25 @@ class NodeLinks:
     def receive(self, now: float) -> None:
         for name, link in list(self._links.items()):
             for message in link.receive(now):
-                self._role.handle(name, message, now)
+                self._hear(name, message, now)
             is_silent = now - link.link.heard_at > self._settings.silence_limit_s
             if is_silent or link.link.is_unknown or self._is_gone(link, now):
                 self._role.handle(HEAD, NodeGone(name), now)
+        self.objects.receive(now)
         self._sort(now)
+
+    def _hear(self, name: NodeId, message: Any, now: float) -> None:
+        match message:
+            case Welcome(transfers=endpoint, store=store):
+                self.objects.joined(name, NodeStore(Place(endpoint, self._role.nodes[name].public), store))
+            case WantTransfers():
+                self.objects.connect(name)
+            case ForeignKept(lease) if self._role.node_of(lease) == name:
+                self.objects.worker_keeps(message)
+            case ForeignKept():
+                pass  # its worker has ended meanwhile
+            case _:
+                self._role.handle(name, message, now)
 
     def _is_gone(self, link: ClientLink, now: float) -> bool:
         """Whether a connection that has broken shows that its node has ended. Asked again until there is a new one."""
@@ -87,7 +120,8 @@ class NodeLinks:
 
     def flush(self, now: float) -> float | None:
         self._sort(now)
-        wake_at = None
+        wake_at = self.objects.flush(now)
+        self._sort(now)
         for link in self._links.values():
             due = link.flush(now)
             silent_at = link.link.heard_at + self._settings.silence_limit_s
@@ -100,6 +134,7 @@ class NodeLinks:
     def close(self) -> None:
         """Leave all nodes."""
         self._is_closed = True
+        self.objects.close()
         for link in self._links.values():
             link.send(LeaveCluster())
             link.flush(0.0)
@@ -112,13 +147,36 @@ class NodeLinks:
         while messages:
             to, message = messages.popleft()
             if to == CLIENT:
-                self._note(message)
-            if to in _HERE:
+                self._for_client(message, now)
+            elif to in _HERE:
                 self.outbox.put(to, message)
             elif not self._is_closed:
                 self._link(NodeId(str(to)), now).send(message)
         for name in [name for name in self._links if name not in self._role.nodes]:
             self._links.pop(name).close()
+            self._results.node_gone(name)
+            self.objects.node_gone(name, now)
+        for lease, message in self._results.heard():
+            self._note(message)
+            self.outbox.put(CLIENT, message if lease is None else WorkerSaid(lease, message))
+
+    def _for_client(self, message: Any, now: float) -> None:
+        match message:
+            case FromWorker(lease, frame):
+                self._results.said(lease, self._role.node_of(lease), decode_from_worker(frame), now)
+            case LeaseLost(lease):
+                self.objects.worker_ended(lease)
+                self._results.said(lease, None, message, now)
+            case GroupGone():
+                self._results.group_gone(message)
+            case _:
+                self._note(message)
+                self.outbox.put(CLIENT, message)
+
+    def _say(self, name: NodeId, message: Message) -> None:
+        """To a node, if it is still there."""
+        if name in self._links and not self._is_closed:
+            self._links[name].send(message)
 
     def _link(self, name: NodeId, now: float) -> ClientLink:
         link = self._links.get(name)

@@ -38,6 +38,8 @@ class NodeHost:
         endpoint = self._callers.listener.endpoint
         self._role = NodeRole(NodeId(name), cpus, memory_bytes(), endpoint, identity.public)
         self._loop = Loop(settings, cpus, _wait_for_nothing, Elsewhere(head=head, client=self._callers), self._role)
+        self._loop.launcher.adopt = self._callers.objects.adopt
+        self._loop.store_lanes.serve_foreign = self._callers.objects.serve
 
     def serve(self, serving: Serving, tell: Callable[[], None]) -> None:
         """Until a signal ends it; `tell` is called once the head knows this node. Raises HeadUnreachable when the head

@@ -49,6 +49,8 @@ class Session:
             self.far = import_module("distpool.runtime.far_side").FarSide(SETTINGS)
         elsewhere = ALL_HERE if self.far is None else self.far.elsewhere
         self.loop = Loop(SETTINGS, os.cpu_count() or 1, self._wait_for_handle, elsewhere)
+        if self.far is not None:
+            self.far.serve(self.loop.post, self.loop.wake, lambda is_done: self._wait_for_handle(is_done, None))
         self.helm = Helm(self.loop, SETTINGS, self._crash, self._end)
         self.functions = count(1)
         # A flag, set in the child of a fork: to ask the kernel for the pid at each call takes half a microsecond.
@@ -88,7 +90,7 @@ class Session:
             else:
                 self._end()
         main = view_of_main(launch.start_method)
-        own(Workers(self, group, crew, main, drains_at_exit=drains_at_exit, stored=self.far is None))
+        own(Workers(self, group, crew, main, drains_at_exit=drains_at_exit))
         return True
 
     def wait(

@@ -9,6 +9,7 @@ import select
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,16 @@ from distpool.base_errors import StoreFull
 from distpool.ids import LeaseId
 from distpool.objects.stores import home, made_home
 from distpool.protocol.codec import decode_store, encode
-from distpool.protocol.messages import (
+from distpool.protocol.messages import Message
+from distpool.protocol.store import (
     AskStoreStats,
+    BringObjects,
     DropObjects,
     HoldObjects,
+    KeepForeign,
     MemoryReserved,
-    Message,
     NameObjects,
+    ObjectsBrought,
     ObjectsHeld,
     ReserveMemory,
     StoreRefused,
@@ -36,6 +40,9 @@ from distpool.transport.pairs import socket_pair
 if TYPE_CHECKING:
     from distpool.objects.home import Home
     from distpool.objects.lending import Lending
+
+
+ServeForeign = Callable[[LeaseId, Any, Callable[[Message], None]], None]
 
 
 class StoreLanes:
@@ -58,6 +65,8 @@ class StoreLanes:
         self._wake = wake
         self._runs = runs
         self._read_ring = read_ring
+        self.serve_foreign: ServeForeign | None = None
+        """Sees to objects of other stores, and answers; None where there is no way to them."""
 
     def open(self, lease: LeaseId) -> socket.socket:
         """The worker's end; it is the caller's to close."""
@@ -83,6 +92,9 @@ class StoreLanes:
                 self._forget(lease)
                 return
             message = decode_store(frame)
+            if type(message) in (BringObjects, KeepForeign) and self.serve_foreign is not None:
+                self.serve_foreign(lease, message, partial(self._tell, lease))
+                continue
             if type(message) is DropObjects:
                 # First the results that were told before it: they may name what is dropped now.
                 self._read_ring(lease)
@@ -138,7 +150,7 @@ class StoreLanes:
         self.leases.clear()
 
     def _tell(self, lease: LeaseId, answer: Message | None) -> None:
-        if answer is not None:
+        if answer is not None and lease in self._socks:
             try:
                 send_frame(self._socks[lease], encode(answer))
             except (BrokenPipeError, ConnectionResetError):
@@ -185,6 +197,8 @@ def _serve(lease: LeaseId, message: Any) -> Message | None:
         case DropObjects(objects, unwritten):
             worker.drop(objects, unwritten=unwritten)
             return None
+        case BringObjects(number) | KeepForeign(number):
+            return ObjectsBrought(number, []) if isinstance(message, BringObjects) else ObjectsHeld(number, [])
         case AskStoreStats(number):
             return StoreStatsTold(number, list(msgspec.structs.astuple(store.stats())))
         case other:

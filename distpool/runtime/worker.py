@@ -296,8 +296,6 @@ class Worker:
             parts, refs = noting_refs(self._dump_result, value)
             if type(parts) is bytes and not refs:
                 return _VALUE, parts
-            if not self._setup.stores_results:
-                return _VALUE, import_module("distpool.objects.whole").whole_result(parts, refs)
             store_result = import_module("distpool.objects.results").store_result
             return OutcomeKind.STORED, store_result(self._attached.store(), parts, refs)
         except Exception as error:

@@ -24,7 +24,5 @@ class WorkerSetup(msgspec.Struct, frozen=True):
     """Results may be what only cloudpickle can pickle."""
     interruptible: bool = True
     """The driver does not ignore Ctrl-C, so its workers do not either."""
-    stores_results: bool = True
-    """Its caller can reach its node's store; else results travel whole."""
     native_threads: int = 1
     log_levels: dict[str, int] = {}

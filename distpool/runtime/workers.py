@@ -52,12 +52,11 @@ class Workers:
         main: MainView,
         *,
         drains_at_exit: bool,
-        stored: bool = True,
     ) -> None:
         self._session = session
         self._group = group
         self._crew = crew
-        self.arguments = Arguments(main, session.functions, session.loop.client.functions, stored=stored)
+        self.arguments = Arguments(main, session.functions, session.loop.client.functions)
         self._incoming: deque[Bundle] = deque()
         self._is_posted = False
         self._gone = Event()

@@ -11,12 +11,14 @@ from distpool.protocol import codec
 from distpool.protocol.cluster import Greeting, LinkHeader, NodeFacts, StatusTold
 from distpool.protocol.messages import (
     FunctionBlob,
-    HoldObjects,
     LargeOutcome,
     RegisterNode,
     RunCalls,
     Slice,
     StopTemplate,
+)
+from distpool.protocol.store import (
+    HoldObjects,
 )
 
 LARGE = bytes(codec.OUT_OF_BAND_BYTES + 1)

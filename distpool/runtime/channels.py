@@ -1,0 +1,137 @@
+"""The sockets by which objects go from process to process: one that listens, and those to others that listen.
+
+A channel is a `Place` that this process has connected to, or the route of one that has connected to it. What cannot be
+sent is dropped, as whoever misses it asks again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from distpool.base_errors import ProtocolError
+from distpool.protocol.codec import decode_transfer, encode
+from distpool.protocol.messages import Message
+from distpool.protocol.transfers import Hello, Place
+from distpool.transport.keys import Identity
+from distpool.transport.sockets import Connection, Listener
+
+Channel = Place | bytes
+
+_REPEATS_SHOWN = (1, 10, 100, 1000)
+
+_log = logging.getLogger("distpool.security")
+
+
+class Said(NamedTuple):
+    """A message that has come, with the bytes that follow it."""
+
+    channel: Channel
+    message: Any
+    payload: memoryview
+
+
+class Channels:
+    """Owned by whoever holds the loop."""
+
+    def __init__(self, identity: Identity, route: bytes, listener: Listener | None = None) -> None:
+        """`route`: under which this process connects to others. `listener`: where others connect to it."""
+        self._identity = identity
+        self._route = route
+        self._listener = listener
+        self._connections: dict[Place, Connection] = {}
+        self._routes: dict[bytes, Place | None] = {}
+        self._watch: Callable[[int], None] = _watch_nothing
+        self.dropped: Counter[str] = Counter()
+        """Frames that were not heard, by the reason."""
+
+    def attach(self, watch: Callable[[int], None]) -> None:
+        self._watch = watch
+        if self._listener is not None:
+            for descriptor in self._listener.descriptors():
+                watch(descriptor)
+
+    def has_some(self) -> bool:
+        if self._listener is not None and self._listener.has_some():
+            return True
+        return any(connection.has_some() for connection in self._connections.values())
+
+    def place_of(self, channel: Channel) -> Place | None:
+        """Where others can ask that process; None: it does not listen."""
+        return channel if isinstance(channel, Place) else self._routes.get(channel)
+
+    def is_known(self, channel: Channel) -> bool:
+        """There is, or was, a connection."""
+        return channel in self._connections or channel in self._routes
+
+    def connect(self, place: Place) -> None:
+        if place not in self._connections:
+            connection = self._connections[place] = Connection(
+                place.endpoint, self._route, self._identity, place.public
+            )
+            for descriptor in connection.descriptors():
+                self._watch(descriptor)
+
+    def disconnect(self, channel: Channel) -> None:
+        """That process is no more, or is not needed."""
+        if isinstance(channel, Place):
+            connection = self._connections.pop(channel, None)
+            if connection is not None:
+                connection.close()
+        else:
+            self._routes.pop(channel, None)
+
+    def send(self, channel: Channel, message: Message, payload: bytes | None = None) -> None:
+        frames = [*encode(message), *([] if payload is None else [payload])]
+        if isinstance(channel, Place):
+            self.connect(channel)
+            self._connections[channel].send(frames)
+        elif self._listener is not None:
+            self._listener.send(channel, frames)
+
+    def receive(self) -> Iterator[Said]:
+        """All that has come. A `Hello` means that whatever was said by that channel before may be lost, either way."""
+        for place, connection in list(self._connections.items()):
+            if connection.has_reconnected():
+                endpoint = "" if self._listener is None else self._listener.endpoint
+                connection.send(encode(Hello(endpoint)))
+                yield Said(place, Hello(place.endpoint), memoryview(b""))
+            for frames in connection.receive():
+                yield from self._heard(place, frames)
+        if self._listener is None:
+            return
+        self._listener.broken()
+        for incoming in self._listener.receive():
+            if incoming.route not in self._routes:
+                self._routes[incoming.route] = None
+            for said in self._heard(incoming.route, incoming.frames):
+                if isinstance(said.message, Hello):
+                    endpoint = said.message.endpoint
+                    self._routes[incoming.route] = Place(endpoint, incoming.key) if endpoint else None
+                yield said
+
+    def _heard(self, channel: Channel, frames: list[memoryview]) -> Iterator[Said]:
+        try:
+            if not 0 < len(frames) <= 2:
+                raise ProtocolError("a message of a transfer has one frame or two")
+            message = decode_transfer(frames[0])
+        except ProtocolError:
+            reason = "a frame that is no message of a transfer"
+            self.dropped[reason] += 1
+            if self.dropped[reason] in _REPEATS_SHOWN:
+                _log.warning("dropped %s (%d so far)", reason, self.dropped[reason])
+            return
+        yield Said(channel, message, frames[1] if len(frames) > 1 else memoryview(b""))
+
+    def close(self) -> None:
+        for connection in self._connections.values():
+            connection.close()
+        self._connections.clear()
+        if self._listener is not None:
+            self._listener.close()
+
+
+def _watch_nothing(descriptor: int) -> None:
+    pass

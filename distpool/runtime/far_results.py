@@ -1,0 +1,121 @@
+"""What workers on nodes say, held back until the results that it tells of are here.
+
+So a call has ended when its caller has its value, and is lost with its node until then.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from distpool.base_errors import ObjectLost
+from distpool.ids import LeaseId, NodeId
+from distpool.objects.copies import Copy
+from distpool.objects.results import StoredValue
+from distpool.protocol.cluster import ReleaseObjects
+from distpool.protocol.messages import CallsDone, GroupGone, LeaseLost, Message, OutcomeKind
+from distpool.protocol.store import StoredResult
+from distpool.runtime.far_objects import FarObjects
+from distpool.serialization.remote_errors import encode_failure
+
+
+class Pending(msgspec.Struct):
+    """Something that a worker has said. `missing`: so many objects have yet to come before it may be heard."""
+
+    message: Any
+    node: NodeId | None
+    missing: int = 0
+
+
+class FarResults:
+    """Owned by whoever holds the loop."""
+
+    def __init__(self, objects: FarObjects, say: Callable[[NodeId, Message], None]) -> None:
+        self._objects = objects
+        self._say = say
+        self._pending: dict[LeaseId, deque[Pending]] = {}
+        self._gone: list[GroupGone] = []
+        self._ready: deque[tuple[LeaseId | None, Message]] = deque()
+
+    def said(self, lease: LeaseId, node: NodeId | None, message: Any, now: float) -> None:
+        """By a worker (or of it: then without its `node`)."""
+        pending = Pending(message, node)
+        if isinstance(message, CallsDone) and node is not None:
+            self._adopt_all(lease, node, pending, now)
+        queue = self._pending.get(lease)
+        if queue is None and not pending.missing:
+            self._make_ready(lease, pending)
+            return
+        self._pending.setdefault(lease, deque()).append(pending)
+
+    def group_gone(self, message: GroupGone) -> None:
+        """Not before the end of its workers was told."""
+        self._gone.append(message)
+
+    def heard(self) -> Iterator[tuple[LeaseId | None, Message]]:
+        """What can be heard now, in order, and by the worker of which lease it was said."""
+        while self._ready:
+            yield self._ready.popleft()
+        for message in list(self._gone):
+            if not self._waits_for(message):
+                self._gone.remove(message)
+                yield None, message
+
+    def _waits_for(self, gone: GroupGone) -> bool:
+        return any(
+            isinstance(pending.message, LeaseLost) and pending.message.group == gone.group
+            for queue in self._pending.values()
+            for pending in queue
+        )
+
+    def node_gone(self, node: NodeId) -> None:
+        """What its workers have said of results that are not here is not heard: they are lost."""
+        for lease, queue in list(self._pending.items()):
+            if any(pending.node == node for pending in queue):
+                self._pending[lease] = deque(pending for pending in queue if pending.node is None)
+                self._release(lease)
+
+    def _adopt_all(self, lease: LeaseId, node: NodeId, pending: Pending, now: float) -> None:
+        outcomes = pending.message.outcomes
+        for position, (kind, payload) in enumerate(outcomes):
+            if kind == OutcomeKind.STORED:
+                self._adopt(lease, node, pending, position, payload, now)
+
+    def _adopt(self, lease: LeaseId, node: NodeId, pending: Pending, position: int, told: bytes, now: float) -> None:
+        """Put in the place of one outcome what stands for it here, and have its objects brought here."""
+        result = msgspec.msgpack.decode(told, type=StoredResult)
+        objects = self._objects
+        holds: list[Any] = [*objects.made_on(node, result.named), *objects.keep(result.foreign)]
+        outcomes = pending.message.outcomes
+        outcomes[position] = OutcomeKind.STORED, StoredValue(result.pickled, holds)
+        if not result.made:
+            return
+        pending.missing += 1
+        left = set(result.made)
+
+        def arrived(copy: Copy) -> None:
+            left.discard(copy.key[1])
+            if copy.failure and outcomes[position][0] == OutcomeKind.STORED:
+                error = ObjectLost(f"the result of a call on node {node} did not come: {copy.failure}")
+                outcomes[position] = OutcomeKind.ERROR, encode_failure(error)
+            if not left:
+                self._say(node, ReleaseObjects([(object_id, 1) for object_id in result.made]))
+                pending.missing -= 1
+                self._release(lease)
+
+        holds.extend(objects.fetch(node, result.made, arrived, now))
+
+    def _make_ready(self, lease: LeaseId, pending: Pending) -> None:
+        self._ready.append((None if pending.node is None else lease, pending.message))
+
+    def _release(self, lease: LeaseId) -> None:
+        queue = self._pending.get(lease)
+        if queue is None:
+            return
+        while queue and not queue[0].missing:
+            self._make_ready(lease, queue.popleft())
+        if not queue:
+            del self._pending[lease]
