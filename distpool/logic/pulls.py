@@ -8,7 +8,6 @@ memory is taken on the way.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
 from itertools import count
 from typing import Any, Protocol
 
@@ -28,8 +27,8 @@ from distpool.protocol.transfers import (
     Place,
 )
 
-Channel = Hashable
-"""By which a process is asked: a `Place` that is connected to, or whatever stands for one that has connected."""
+Channel = Place | bytes
+"""By which a process is asked: the place that this one has connected to, or the route of one that has connected."""
 
 AHEAD = 8
 """Pieces that are asked for and have not come: enough for a way of 10 ms at 800 MB/s."""

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from distpool.base_errors import ProtocolError
+from distpool.logic.pulls import Channel
 from distpool.protocol.codec import decode_transfer, encode
 from distpool.protocol.messages import Message
 from distpool.protocol.transfers import Hello, Place
 from distpool.transport.keys import Identity
 from distpool.transport.sockets import Connection, Listener
 
-Channel = Place | bytes
-
+_PROBE_EVERY_S = 0.1
 _REPEATS_SHOWN = (1, 10, 100, 1000)
 
 _log = logging.getLogger("distpool.security")
@@ -43,6 +43,7 @@ class Channels:
         self._listener = listener
         self._connections: dict[Place, Connection] = {}
         self._routes: dict[bytes, Place | None] = {}
+        self._probe_at = 0.0
         self._watch: Callable[[int], None] = _watch_nothing
         self.dropped: Counter[str] = Counter()
         """Frames that were not heard, by the reason."""
@@ -90,6 +91,20 @@ class Channels:
             self._connections[channel].send(frames)
         elif self._listener is not None:
             self._listener.send(channel, frames)
+
+    def ended(self, now: float) -> list[Place]:
+        """The places whose connection has broken because nobody listens there any more. Each is asked now and then."""
+        if now < self._probe_at:
+            return []
+        broken = [place for place, connection in self._connections.items() if connection.is_broken()]
+        if broken:
+            self._probe_at = now + _PROBE_EVERY_S
+        return [place for place in broken if self._connections[place].is_refused()]
+
+    def probe_at(self) -> float | None:
+        """When that is to be asked again."""
+        is_due = any(connection.is_broken() for connection in self._connections.values())
+        return self._probe_at if is_due else None
 
     def receive(self) -> Iterator[Said]:
         """All that has come. A `Hello` means that whatever was said by that channel before may be lost, either way."""

@@ -86,3 +86,59 @@ def add(one, other, *, third=0):
 def in_a_pool(numbers):
     with distpool.Pool(2) as pool:
         return pool.map(square, numbers)
+
+
+def put_array(size, value):
+    return distpool.put(np.full(size, value))
+
+
+def ones(size):
+    return np.ones(size)
+
+
+def total_of_ref(refs):
+    return float(distpool.get(refs[0]).sum())
+
+
+def keep_ref(refs):
+    state["refs"] = refs
+
+
+def total_of_kept():
+    return float(distpool.get(state["refs"][0]).sum())
+
+
+def drop_kept():
+    del state["refs"]
+
+
+def same_ref(refs):
+    return refs
+
+
+def store_use(_=None):
+    """(the node's agent, objects in its store)"""
+    return node_of(os.getpid()), distpool.store_stats().objects
+
+
+def store_use_slowly(seconds):
+    time.sleep(seconds)
+    return store_use()
+
+
+def add_total(array, x):
+    return float(array.sum()) + x
+
+
+def shape_of(key):
+    return state[key].shape
+
+
+def die_with(array):
+    state["array"] = array
+    die()
+
+
+def total_slowly(array):
+    time.sleep(0.3)
+    return total(array)

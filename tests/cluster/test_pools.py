@@ -10,7 +10,6 @@ import pytest
 import distpool
 from distpool import Pool, WorkerDied
 from distpool.futures import ProcessPoolExecutor, as_completed
-from distpool.pool import MaybeEncodingError
 from tests.cluster import tasks
 
 pytestmark = pytest.mark.usefixtures("two_nodes")
@@ -90,14 +89,6 @@ def test_a_ref_that_is_an_argument_arrives_as_its_value():
         assert pool.map(tasks.total, [ref] * 4, chunksize=1) == [100_000.0] * 4
         assert pool.apply(tasks.total, (ref,)) == 100_000.0
         assert pool.apply(tasks.state_of, ("array",)).sum() == 100_000.0
-
-
-def test_a_ref_of_a_node_does_not_leave_it_and_the_error_says_so():
-    text = "a value of a node, which a caller on another machine cannot reach"
-    with distpool.Executor(2) as executor, pytest.raises(distpool.InvalidRef, match=text):
-        executor.submit(tasks.put_it, [1]).result(LIMIT_S)
-    with Pool(2) as pool, pytest.raises(MaybeEncodingError, match=text):
-        pool.apply(tasks.put_it, ([1],))
 
 
 def test_a_worker_that_dies_costs_the_call_that_it_had_begun_and_no_other():
