@@ -119,7 +119,7 @@ class Home:
         of it. What is on disk and has no room in memory is read into this process's own. Raises ObjectLost."""
 
         try:
-            hold = self._retried(lambda: self.bring_in(object_id, HolderKind.VALUE))
+            hold = _retried(lambda: self.bring_in(object_id, HolderKind.VALUE))
         except StoreFull:
             with self.locked() as shelf:
                 copy = shelf.read_from_disk(object_id, size)
@@ -147,7 +147,7 @@ class Home:
                 return Room(stored.id, stored.extent.offset, warm, hold)
 
         # A worker's request waits for others instead, see `StoreLanes`.
-        return self._retried(take) if holder.kind is HolderKind.WRITER else take()
+        return _retried(take) if holder.kind is HolderKind.WRITER else take()
 
     def tell_of_ends(self, tell: Callable[[], None]) -> None:
         """Have `tell` called whenever a holder has ended; it may be called at any place."""
@@ -256,14 +256,15 @@ class Home:
             for room in rooms:
                 shelf.forget_memory(room.object)
 
-    def _retried(self, function: Callable[[], Result]) -> Result:
-        """Once more after the garbage collector has run, if the store is full: cycles may hold values."""
-        try:
-            return function()
-        except StoreFull:
-            gc.collect()
-            return function()
-
     def close(self) -> None:
         """Nobody uses it any more."""
         self._shelf.close()
+
+
+def _retried(function: Callable[[], Result]) -> Result:
+    """Once more after the garbage collector has run, if the store is full: cycles may hold values."""
+    try:
+        return function()
+    except StoreFull:
+        gc.collect()
+        return function()

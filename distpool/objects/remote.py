@@ -94,7 +94,8 @@ class RemoteStore:
         self._counting = threading.RLock()
         self._numbers = count(1)
         self._main_thread = threading.get_ident()
-        self._forks = ForkGuards()
+        self.forks = ForkGuards()
+        """Children of this process that may still use what they were forked with."""
         self._borrowing = Borrowing(lambda: dropped.append(_FOREIGN))
 
     # Values ---------------------------------------------------------------------------------------------------------
@@ -183,7 +184,7 @@ class RemoteStore:
 
     def flush(self) -> None:
         """After the result was told: say what was dropped, also by children that have ended."""
-        self._forks.look()
+        self.forks.look()
         dropped = []
         while self._dropped:
             dropped.append(self._dropped.popleft())
@@ -207,17 +208,13 @@ class RemoteStore:
         """This process is about to be forked: the child uses what is used here now, for as long as it lives."""
         loans = [self._use(object_id) for object_id in list(self._uses)]
         if loans:
-            self._forks.open(loans.clear)
-
-    def has_children(self) -> bool:
-        """Children of this process may still use what they were forked with."""
-        return self._forks.has_open()
+            self.forks.open(loans.clear)
 
     def fork_done(self, *, is_child: bool) -> None:
         """After the fork, on both sides."""
         if is_child:
             self.is_foreign = True
-        self._forks.forked(is_child=is_child)
+        self.forks.forked(is_child=is_child)
 
     # Uses -----------------------------------------------------------------------------------------------------------
 

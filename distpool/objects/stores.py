@@ -67,7 +67,7 @@ class Attached:
 
     def look_after_children(self) -> None:
         """Before the worker waits: let go of what children have used that have ended."""
-        if self._made is not None and self._made.has_children():
+        if self._made is not None and self._made.forks.has_open():
             self._made.flush()
 
     def note_fork(self) -> None:
