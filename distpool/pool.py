@@ -14,7 +14,7 @@ from typing import Any
 
 from distpool.context import cpu_count_for_pools, get_context
 from distpool.feeder import Feeder
-from distpool.logic.group import GroupPlan
+from distpool.logic.group_plan import GroupPlan
 from distpool.options import NO_OPTIONS, merged
 from distpool.pool_calls import PoolCalls, PoolWithOptions
 from distpool.results import AsyncResult, IMapIterator, IMapUnorderedIterator, MapResult

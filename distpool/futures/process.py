@@ -19,7 +19,7 @@ from distpool.context import cpu_count_for_pools, get_context
 from distpool.futures.insides import CallQueue, ManagerThread
 from distpool.futures.maps import map_calls
 from distpool.logic.calls import NO_OPTIONS, CallOptions, Outcome
-from distpool.logic.group import GroupPlan
+from distpool.logic.group_plan import GroupPlan
 from distpool.options import check_repeatable, merged
 from distpool.pool import check_may_have_children, start_method_prefix
 from distpool.process_future import Future as ProcessFuture

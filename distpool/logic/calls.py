@@ -160,6 +160,11 @@ class CallQueue:
                 bundle.sink.put_back()
         self.push_back(taken)
 
+    def first(self) -> Span | None:
+        """What is sent next; None: nothing waits."""
+        spans = self._by_priority[0][1]
+        return spans[0] if spans else None
+
     def take(self, limit: int, bytes_limit: int) -> tuple[list[Span], list[Span]]:
         """Remove at most `limit` calls: those to send, and those that turn out to be cancelled (not counted).
 

@@ -7,16 +7,14 @@ who waits for it, it leaves to the bundle's sink; how calls are encoded, to the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from enum import Enum, auto
 from types import MappingProxyType
-
-import msgspec
 
 from distpool.config import Settings
 from distpool.ids import LAUNCHER, FunctionId, GroupId, LeaseId
 from distpool.logic.balance import Balance, has_idle_worker
 from distpool.logic.calls import Bundle, CallQueue, Span
 from distpool.logic.credits import Credits
+from distpool.logic.group_plan import GroupPlan, GroupState
 from distpool.logic.leases import Lease, LeaseState
 from distpool.logic.limits import overdue
 from distpool.logic.losses import (
@@ -29,6 +27,7 @@ from distpool.logic.losses import (
     start_failure_text,
     was_killed_early,
 )
+from distpool.logic.nearness import Nearness, put_nearest_first
 from distpool.logic.outbox import Outbox
 from distpool.logic.requests import Requests
 from distpool.protocol.messages import (
@@ -42,31 +41,6 @@ from distpool.protocol.messages import (
     StopGroup,
     TakeBack,
 )
-
-
-class GroupState(Enum):
-    """The life of a pool's workers."""
-
-    OPEN = auto()
-    CLOSING = auto()
-    """No more calls come; workers end when all are done."""
-    BROKEN = auto()
-    """No call can run; the workers are being ended."""
-    TERMINATED = auto()
-    GONE = auto()
-    """No process is left."""
-
-
-class GroupPlan(msgspec.Struct, frozen=True):
-    """What a facade asks for. `on_demand`: start a worker only when a call waits for one. `breaks`: one death ends the
-    whole pool, as the standard Executor does it. `calls_per_worker`: replace a worker after so many calls.
-    `is_far`: its workers are on other machines, and what one of them holds is lost with its machine."""
-
-    size: int
-    on_demand: bool = False
-    breaks: bool = False
-    calls_per_worker: int | None = None
-    is_far: bool = False
 
 
 class Group:
@@ -103,6 +77,7 @@ class Group:
         self._has_news = True
         self._wake_at: float | None = None
         self.on_gone: Callable[[], None] = lambda: None
+        self.nearness: Nearness | None = None
 
     # What is told to it ---------------------------------------------------------------------------------------------
 
@@ -329,7 +304,9 @@ class Group:
         # The worker heard from last comes first: it may still be spinning for its next call.
         open_leases.sort(key=lambda lease: (lease.holding.calls, -lease.heard_at))
         to_send = []
-        for position, lease in enumerate(open_leases):
+        for position in range(len(open_leases)):
+            put_nearest_first(open_leases, position, self.queue.first(), self.nearness)
+            lease = open_leases[position]
             share = -(-self.queue.waiting // (len(open_leases) - position))
             bytes_room = self._settings.bytes_ahead_limit - lease.holding.bytes
             # What is stored is pinned for a call that was sent: of large ones none is sent ahead.
@@ -355,8 +332,7 @@ class Group:
     def _let_spent_workers_leave(self, outbox: Outbox) -> None:
         for lease in self.leases.values():
             if lease.is_spent():
-                lease.step("told to end")
-                outbox.put(lease.id, ExitWorker())
+                _let_leave(lease, outbox)
 
     def _request_leases(self, outbox: Outbox) -> None:
         wanted = self.plan.size
@@ -371,8 +347,7 @@ class Group:
             return
         for lease in self.leases.values():
             if lease.state is not LeaseState.LEAVING:
-                lease.step("told to end")
-                outbox.put(lease.id, ExitWorker())
+                _let_leave(lease, outbox)
         self.requests.give_up(outbox)
         if not self.leases and not self.requests.pending and not self._stopping_sent:
             self._stopping_sent = True
@@ -387,6 +362,11 @@ class Group:
         if not self._stopping_sent:
             self._stopping_sent = True
             outbox.put(LAUNCHER, StopGroup(self.id, True, busy))
+
+
+def _let_leave(lease: Lease, outbox: Outbox) -> None:
+    lease.step("told to end")
+    outbox.put(lease.id, ExitWorker())
 
 
 def _name_of(functions: Mapping[FunctionId, FunctionBlob], span: Span) -> str:

@@ -10,11 +10,12 @@ from distpool.base_errors import ObjectLost
 from distpool.logic.stock import HolderKind
 from distpool.objects.apart import pickle_apart
 from distpool.objects.home import Hold, Home
-from distpool.objects.known import Key, Known
+from distpool.objects.known import Address, Known
 from distpool.objects.refs import ObjectRef
 from distpool.objects.segments import Piece
 from distpool.objects.shelf import lost_text
 from distpool.objects.stores import get_value, is_on_node, load_object
+from distpool.protocol.transfers import Key
 from distpool.serialization.buffers import Parts
 from distpool.store.addresses import address_of
 from distpool.store.libc import LIBC
@@ -33,6 +34,11 @@ class Claim:
         self._pins: list[Hold | None] = []
         self.bytes = home.bytes_of(hold.id for hold in holds)
         """Of the store's memory, which they take while the call runs."""
+
+    def needs(self) -> list[tuple[Key, int]]:
+        """(an object, its bytes), of all stores."""
+        here = [((self._home.id, hold.id), self._home.bytes_of([hold.id])) for hold in self._holds]
+        return [*here, *(((ref.store_id, ref.id), ref.size) for ref in self._refs if ref.store_id != self._home.id)]
 
     def sent(self) -> None:
         """A worker gets the call, and may look at them at any time."""
@@ -101,9 +107,9 @@ class Recent(Known):
         super().__init__()
         self._home = home
         # Several threads may use it: each step is one operation of the dictionary.
-        self._recent: dict[Key, tuple[Piece, weakref.ref[Hold]]] = {}
+        self._recent: dict[Address, tuple[Piece, weakref.ref[Hold]]] = {}
 
-    def find(self, key: Key) -> tuple[Piece, Any] | None:
+    def find(self, key: Address) -> tuple[Piece, Any] | None:
         found = self._recent.pop(key, None)
         if found is None:
             return None
@@ -114,12 +120,12 @@ class Recent(Known):
         self._recent[key] = found
         return piece, hold
 
-    def add(self, key: Key, piece: Piece, hold: Any, buffer: Buffer) -> None:
+    def add(self, key: Address, piece: Piece, hold: Any, buffer: Buffer) -> None:
         self._recent[key] = (piece, weakref.ref(hold))
         while len(self._recent) > _RECENT:
             self._recent.pop(next(iter(self._recent)), None)
 
-    def _is_same(self, key: Key, piece: Piece) -> bool:
+    def _is_same(self, key: Address, piece: Piece) -> bool:
         address, size = key
         object_id, offset, start, _ = piece
         view = self._home.view(object_id, offset, start + size, readonly=True)

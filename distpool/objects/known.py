@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from distpool.objects.segments import Piece
     from distpool.store.memory import Buffer
 
-Key = tuple[int, int]
+Address = tuple[int, int]
 """(address, bytes)"""
 
 
@@ -16,12 +16,12 @@ class Known:
     """What was stored of the arguments of one call of a facade: none of it changes or ends meanwhile."""
 
     def __init__(self) -> None:
-        self._pieces: dict[Key, tuple[Piece, Any, Buffer]] = {}
+        self._pieces: dict[Address, tuple[Piece, Any, Buffer]] = {}
 
-    def find(self, key: Key) -> tuple[Piece, Any] | None:
+    def find(self, key: Address) -> tuple[Piece, Any] | None:
         """The piece where it lies, and what keeps it."""
         found = self._pieces.get(key)
         return None if found is None else found[:2]
 
-    def add(self, key: Key, piece: Piece, hold: Any, buffer: Buffer) -> None:
+    def add(self, key: Address, piece: Piece, hold: Any, buffer: Buffer) -> None:
         self._pieces[key] = (piece, hold, buffer)  # the buffer itself, so that nothing else can come to lie there

@@ -9,7 +9,8 @@ from typing import Any
 from distpool.config import Settings
 from distpool.ids import INLINE_FUNCTION, Address, FunctionId, GroupId, LeaseId
 from distpool.logic.calls import Bundle, Span
-from distpool.logic.group import Group, GroupPlan
+from distpool.logic.group import Group
+from distpool.logic.group_plan import GroupPlan
 from distpool.logic.leases import Lease
 from distpool.logic.outbox import Outbox
 from distpool.protocol.cluster import Rejoined, RequestsDropped

@@ -166,6 +166,14 @@ class FarObjects:
                 found.append(hold)
         return found
 
+    def bytes_at(self, node: NodeId | None, claim: Any) -> int:
+        """How much of what a call needs lies on this node, or is about to."""
+        about = None if node is None else self._nodes.get(node)
+        if about is None:
+            return 0
+        place = about.place.endpoint
+        return sum(size for key, size in claim.needs() if key[0] == about.store or place in self._spread.holders(key))
+
     def fetch(self, node: NodeId, objects: Iterable[ObjectId], then: Callable[[Copy], None], now: float) -> list[Copy]:
         """Have objects of a node brought here; whoever keeps the copies keeps them."""
         about = self._nodes[node]

@@ -15,7 +15,7 @@ import msgspec
 
 from distpool.config import Settings
 from distpool.ids import GroupId
-from distpool.logic.group import GroupPlan
+from distpool.logic.group_plan import GroupPlan
 from distpool.objects.stores import connect
 from distpool.protocol.cluster import OpenGroup, Welcome
 from distpool.runtime.arguments import pickle_initializer

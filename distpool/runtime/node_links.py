@@ -63,6 +63,10 @@ class NodeLinks:
         self._role.open(plan)
         self.crews[plan.group] = crew
 
+    def nearness(self, lease: LeaseId, claim: Any) -> int:
+        """How many bytes of what a claim names lie on the node of a lease."""
+        return self.objects.bytes_at(self._role.node_of(lease), claim)
+
     def attach(self, watch: Callable[[int], None]) -> None:
         self._watch = watch
         self.objects.transfers.channels.attach(watch)

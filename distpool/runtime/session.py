@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from distpool.config import SETTINGS
 from distpool.ids import GroupId
-from distpool.logic.group import GroupPlan
+from distpool.logic.group_plan import GroupPlan
 from distpool.objects.stores import made_home
 from distpool.protocol.messages import OutcomeKind
 from distpool.runtime.addresses import configured_address
@@ -82,6 +82,7 @@ class Session:
                 crew = loop.launcher.open(group_id, launch)
                 loop.watch_template(group_id)
             group = loop.client.open(group_id, plan)
+            group.nearness = None if self.far is None else self.far.nodes.nearness
             if not plan.on_demand:
                 loop.turn(0.0)
         finally:

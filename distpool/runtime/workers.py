@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from distpool.base_errors import ForeignProcess
 from distpool.interrupts import deferred
 from distpool.logic.calls import NO_OPTIONS, SCALAR_BYTES, Bundle, CallOptions, Claim, Entry, Outcome
-from distpool.logic.group import Group, GroupState
+from distpool.logic.group import Group
+from distpool.logic.group_plan import GroupState
 from distpool.protocol.messages import CallMode, OutcomeKind
 from distpool.runtime.arguments import Arguments
 from distpool.runtime.handles import WorkerHandle

@@ -146,3 +146,11 @@ def test_the_death_of_a_worker_with_an_array_frees_what_it_kept():
         with pytest.raises(distpool.WorkerDied):
             lost.get(LIMIT_S)
         until_free(pool)
+
+
+def test_a_call_goes_to_where_what_it_needs_lies():
+    with Pool(4) as pool:
+        objects_on_nodes(pool)
+        homes = dict(pool.map(tasks.put_here, [SIZE] * 12, chunksize=1))
+        for node, ref in homes.items():
+            assert {pool.apply(tasks.where_is, (ref,)) for _ in range(6)} == {node}

@@ -11,7 +11,7 @@ import msgspec
 from distpool.config import Settings
 from distpool.ids import HEAD, INLINE_FUNCTION, LAUNCHER, NODE, GroupId, LeaseId
 from distpool.logic.calls import NO_OPTIONS, Bundle, CallOptions, Outcome
-from distpool.logic.group import GroupPlan
+from distpool.logic.group_plan import GroupPlan
 from distpool.protocol.cluster import EndGroup, Rejoined, RequestsDropped
 from distpool.protocol.messages import (
     CallMode,

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from distpool.logic.calls import NO_OPTIONS, CallOptions
-from distpool.logic.group import GroupPlan, GroupState
+from distpool.logic.group_plan import GroupPlan, GroupState
 from distpool.protocol.messages import OutcomeKind
 from tests.logic.machines import tries
 from tests.logic.pool_world import PoolWorld

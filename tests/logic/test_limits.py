@@ -4,7 +4,7 @@ import pytest
 
 from distpool.ids import INLINE_FUNCTION, LeaseId
 from distpool.logic.calls import Bundle, CallOptions, Span
-from distpool.logic.group import GroupPlan
+from distpool.logic.group_plan import GroupPlan
 from distpool.logic.leases import Lease
 from distpool.logic.limits import overdue
 from distpool.protocol.messages import CallMode

@@ -5,7 +5,8 @@ import pytest
 
 from distpool.ids import FunctionId, GroupId
 from distpool.logic.calls import Bundle, CallOptions, Span
-from distpool.logic.group import Group, GroupPlan
+from distpool.logic.group import Group
+from distpool.logic.group_plan import GroupPlan
 from distpool.logic.losses import (
     Remainder,
     call_to_repeat,

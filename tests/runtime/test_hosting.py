@@ -14,7 +14,7 @@ from distpool.config import SETTINGS
 from distpool.errors import DistpoolError
 from distpool.ids import GroupId
 from distpool.logic.calls import Bundle
-from distpool.logic.group import GroupPlan, GroupState
+from distpool.logic.group_plan import GroupPlan, GroupState
 from distpool.protocol.messages import CallMode, FunctionBlob, OutcomeKind
 from distpool.runtime.elsewhere import Elsewhere
 from distpool.runtime.hosting import HeadHost, RemoteHead

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from distpool.config import SETTINGS
 from distpool.ids import FunctionId, GroupId
 from distpool.logic.calls import NO_OPTIONS, SCALAR_BYTES, Bundle, CallOptions
-from distpool.logic.group import Group, GroupPlan
+from distpool.logic.group import Group
+from distpool.logic.group_plan import GroupPlan
 from distpool.protocol.messages import CallMode, FunctionBlob, OutcomeKind
 from tests.simulation.ledger import Allowed, Call, Handed, Point, Trap
 from tests.simulation.pretend import KILLED

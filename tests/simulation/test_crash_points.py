@@ -10,7 +10,7 @@ import pytest
 
 from distpool.ids import FunctionId, GroupId
 from distpool.logic.calls import SCALAR_BYTES, Bundle, CallOptions
-from distpool.logic.group import GroupPlan
+from distpool.logic.group_plan import GroupPlan
 from distpool.protocol.messages import CallMode, FunctionBlob, OutcomeKind
 from tests.simulation.ledger import Handed, Point, Trap
 from tests.simulation.world import World

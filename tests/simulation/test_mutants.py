@@ -11,7 +11,8 @@ from distpool.logic import group, limits, losses
 from distpool.logic.balance import Balance
 from distpool.logic.calls import CallQueue, Holding, Span
 from distpool.logic.credits import Credits
-from distpool.logic.group import Group, GroupPlan
+from distpool.logic.group import Group
+from distpool.logic.group_plan import GroupPlan
 from distpool.logic.leases import Lease
 from distpool.protocol.messages import OutcomeKind
 from distpool.roles import client

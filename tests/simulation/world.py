@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 
 from distpool.config import Settings
 from distpool.ids import GroupId, LeaseId, NodeId
-from distpool.logic.group import Group, GroupPlan
+from distpool.logic.group import Group
+from distpool.logic.group_plan import GroupPlan
 from distpool.logic.leases import LeaseState
 from tests.simulation.hosting import Hosting
 from tests.simulation.ledger import SLACK_S, Call, Ledger, Point

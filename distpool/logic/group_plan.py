@@ -1,0 +1,32 @@
+"""What a facade asks for when it opens a group of workers, and how far the life of the group is."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+import msgspec
+
+
+class GroupState(Enum):
+    """The life of a pool's workers."""
+
+    OPEN = auto()
+    CLOSING = auto()
+    """No more calls come; workers end when all are done."""
+    BROKEN = auto()
+    """No call can run; the workers are being ended."""
+    TERMINATED = auto()
+    GONE = auto()
+    """No process is left."""
+
+
+class GroupPlan(msgspec.Struct, frozen=True):
+    """What a facade asks for. `on_demand`: start a worker only when a call waits for one. `breaks`: one death ends the
+    whole pool, as the standard Executor does it. `calls_per_worker`: replace a worker after so many calls.
+    `is_far`: its workers are on other machines, and what one of them holds is lost with its machine."""
+
+    size: int
+    on_demand: bool = False
+    breaks: bool = False
+    calls_per_worker: int | None = None
+    is_far: bool = False
