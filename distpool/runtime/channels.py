@@ -11,13 +11,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import msgspec
+
 from distpool.base_errors import ProtocolError
 from distpool.logic.pulls import Channel
 from distpool.protocol.codec import decode_transfer, encode
 from distpool.protocol.messages import Message
 from distpool.protocol.transfers import Hello, Place
 from distpool.transport.keys import Identity
-from distpool.transport.sockets import Connection, Listener
+from distpool.transport.sockets import Connection, Incoming, Listener
 
 _PROBE_EVERY_S = 0.1
 _REPEATS_SHOWN = (1, 10, 100, 1000)
@@ -33,6 +35,14 @@ class Said(NamedTuple):
     payload: memoryview
 
 
+class Route(msgspec.Struct):
+    """One who has connected: its key, the number of its connection, and where it listens itself."""
+
+    key: str
+    connection: int
+    place: Place | None = None
+
+
 class Channels:
     """Owned by whoever holds the loop."""
 
@@ -42,7 +52,7 @@ class Channels:
         self._route = route
         self._listener = listener
         self._connections: dict[Place, Connection] = {}
-        self._routes: dict[bytes, Place | None] = {}
+        self._routes: dict[bytes, Route] = {}
         self._probe_at = 0.0
         self._watch: Callable[[int], None] = _watch_nothing
         self.dropped: Counter[str] = Counter()
@@ -61,10 +71,13 @@ class Channels:
 
     def place_of(self, channel: Channel) -> Place | None:
         """Where others can ask that process; None: it does not listen."""
-        return channel if isinstance(channel, Place) else self._routes.get(channel)
+        if isinstance(channel, Place):
+            return channel
+        route = self._routes.get(channel)
+        return None if route is None else route.place
 
     def is_known(self, channel: Channel) -> bool:
-        """There is, or was, a connection."""
+        """There is a connection, or will be."""
         return channel in self._connections or channel in self._routes
 
     def connect(self, place: Place) -> None:
@@ -117,15 +130,30 @@ class Channels:
                 yield from self._heard(place, frames)
         if self._listener is None:
             return
-        self._listener.broken()
+        ended = set(self._listener.broken())
+        for name in [name for name, route in self._routes.items() if route.connection in ended]:
+            del self._routes[name]
         for incoming in self._listener.receive():
-            if incoming.route not in self._routes:
-                self._routes[incoming.route] = None
-            for said in self._heard(incoming.route, incoming.frames):
-                if isinstance(said.message, Hello):
-                    endpoint = said.message.endpoint
-                    self._routes[incoming.route] = Place(endpoint, incoming.key) if endpoint else None
-                yield said
+            route = self._routes.get(incoming.route)
+            if not self._is_let_in(incoming.key):
+                self._drop("a frame with a key that is not let in any more")
+            elif route is not None and route.key != incoming.key:
+                self._drop("a frame on the route of another")
+            else:
+                for said in self._heard(incoming.route, incoming.frames):
+                    self._note(incoming, said.message)
+                    yield said
+
+    def _is_let_in(self, key: str) -> bool:
+        """Still: a connection that is there outlives the revocation of its key."""
+        doorman = None if self._listener is None else self._listener.doorman
+        return doorman is None or doorman.find(key) is not None
+
+    def _note(self, incoming: Incoming, message: Any) -> None:
+        route = self._routes.setdefault(incoming.route, Route(incoming.key, incoming.connection))
+        route.connection = incoming.connection
+        if isinstance(message, Hello):
+            route.place = Place(message.endpoint, incoming.key) if message.endpoint else None
 
     def _heard(self, channel: Channel, frames: list[memoryview]) -> Iterator[Said]:
         try:
@@ -133,12 +161,14 @@ class Channels:
                 raise ProtocolError("a message of a transfer has one frame or two")
             message = decode_transfer(frames[0])
         except ProtocolError:
-            reason = "a frame that is no message of a transfer"
-            self.dropped[reason] += 1
-            if self.dropped[reason] in _REPEATS_SHOWN:
-                _log.warning("dropped %s (%d so far)", reason, self.dropped[reason])
+            self._drop("a frame that is no message of a transfer")
             return
         yield Said(channel, message, frames[1] if len(frames) > 1 else memoryview(b""))
+
+    def _drop(self, reason: str) -> None:
+        self.dropped[reason] += 1
+        if self.dropped[reason] in _REPEATS_SHOWN:
+            _log.warning("dropped %s (%d so far)", reason, self.dropped[reason])
 
     def close(self) -> None:
         for connection in self._connections.values():

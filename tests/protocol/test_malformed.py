@@ -20,6 +20,7 @@ from distpool.protocol.messages import (
 from distpool.protocol.store import (
     HoldObjects,
 )
+from distpool.protocol.transfers import AskObject, AskPiece
 
 LARGE = bytes(codec.OUT_OF_BAND_BYTES + 1)
 WHOLE = {
@@ -35,6 +36,7 @@ WHOLE = {
         codec.encode(LargeOutcome(LARGE)),
     ],
     codec.decode_store: [codec.encode(HoldObjects(1, [1, 2, 2**40], True))],
+    codec.decode_transfer: [codec.encode(AskObject(1, 2**50, 3, ["tcp://a:1"])), codec.encode(AskPiece(1, 0, 2**20))],
     codec.decode_template: [codec.encode(StopTemplate(0.5, [1, 2, 3]))],
 }
 # Lengths and types of MessagePack that promise much, or nothing that is known.
