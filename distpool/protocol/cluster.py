@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
@@ -226,7 +226,7 @@ class WorkerSaid(Message, tag=94, frozen=True):
     """A driver's links to its client: what came in a `FromWorker`."""
 
     lease: LeaseId
-    message: Any
+    message: WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted
 
 
 LINK_MESSAGES = (

@@ -162,7 +162,7 @@ class NodeLinks:
             self.objects.node_gone(name, now)
         for lease, message in self._results.heard():
             self._note(message)
-            self.outbox.put(CLIENT, message if lease is None else WorkerSaid(lease, message))
+            self.outbox.put(CLIENT, message if lease is None else WorkerSaid(lease, message))  # type: ignore[arg-type]
 
     def _for_client(self, message: Any, now: float) -> None:
         match message:
