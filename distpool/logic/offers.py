@@ -47,7 +47,7 @@ class Offered(Protocol):
         """Why the rest does not come; empty while it may."""
         ...
 
-    def read(self, start: int, size: int) -> bytes:
+    def read(self, start: int, size: int) -> memoryview:
         """Raises ObjectLost and StoreFull."""
         ...
 
@@ -75,7 +75,7 @@ class Offers:
         """`offer`: an object that this process has; raises ObjectLost and StoreFull. `place_of`: where others can ask
         the process at the other end of a channel. `spread`: for a process that says who gets an object from whom.
         `elsewhere`: where an object is that this process does not have."""
-        self.outbox: deque[tuple[Channel, Any, bytes | None]] = deque()
+        self.outbox: deque[tuple[Channel, Any, memoryview | None]] = deque()
         """(to whom, the message, what follows it)"""
         self._offer = offer
         self._place_of = place_of
@@ -169,5 +169,5 @@ class Offers:
             self.told_bytes += piece.size
             self._send(channel, PieceTold(number, piece.start), payload)
 
-    def _send(self, channel: Channel, message: Any, payload: bytes | None = None) -> None:
+    def _send(self, channel: Channel, message: Any, payload: memoryview | None = None) -> None:
         self.outbox.append((channel, message, payload))

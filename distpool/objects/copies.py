@@ -10,7 +10,6 @@ import os
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any
 
 from distpool.base_errors import ObjectLost, StoreFull
 from distpool.ids import ObjectId
@@ -67,10 +66,10 @@ class Copy:
         self._home.memory.write(room.offset + start, [piece], max(0, room.warm - start))
         self.have = start + len(payload)
 
-    def read(self, start: int, size: int) -> bytes:
+    def read(self, start: int, size: int) -> memoryview:
         """Of what has come, to be passed on."""
         assert self._room is not None
-        return self._home.memory.read(self._room.offset + start, size)
+        return memoryview(self._home.memory.read(self._room.offset + start, size))
 
     def end(self, failure: str) -> None:
         """It is whole, or does not come."""
@@ -106,20 +105,14 @@ class Offered:
         """Raises ObjectLost, and StoreFull for one that is on disk and has no room in memory."""
         self._home = home
         self._copy = None if key[0] == home.id else find(key)
-        self._hold: Any = None
-        if self._copy is None and key[0] != home.id:
-            raise ObjectLost(f"object {key[1]} is not, or not any more, in the store of process {home.pid}")
-        self._pin(key[1] if self._copy is None else None)
-
-    def _pin(self, object_id: ObjectId | None) -> None:
-        if object_id is None:
-            assert self._copy is not None
-            if not self._copy.is_whole:
-                return  # it stays in memory while it comes
-            object_id = self._copy.place[0]
-        self._hold = self._home.bring_in(object_id, HolderKind.TRANSFER)
-        with self._home.locked() as shelf:
-            self._size, self._offset = shelf.place_of(object_id)
+        self._view: memoryview | None = None
+        self._size = -1
+        if self._copy is None:
+            if key[0] != home.id:
+                raise ObjectLost(f"object {key[1]} is not, or not any more, in the store of process {home.pid}")
+            self._look_at(key[1])
+        elif self._copy.is_whole:
+            self._look_at(self._copy.place[0])
 
     @property
     def size(self) -> int:
@@ -134,13 +127,22 @@ class Offered:
     def failure(self) -> str:
         return "" if self._copy is None else self._copy.failure
 
-    def read(self, start: int, size: int) -> bytes:
+    def read(self, start: int, size: int) -> memoryview:
         """A part of what is there. Raises ObjectLost and StoreFull."""
-        if self._copy is not None and self._hold is None:
+        if self._view is None:
+            assert self._copy is not None
             if not self._copy.is_whole:
                 return self._copy.read(start, size)
-            self._pin(None)
-        return self._home.memory.read(self._offset + start, size)
+            self._look_at(self._copy.place[0])
+        assert self._view is not None
+        return self._view[start : start + size]
+
+    def _look_at(self, object_id: ObjectId) -> None:
+        """It stays in memory while it is looked at."""
+        hold = self._home.bring_in(object_id, HolderKind.TRANSFER)
+        with self._home.locked() as shelf:
+            self._size, offset = shelf.place_of(object_id)
+        self._view = self._home.memory.view(offset, self._size, hold.end, readonly=True)
 
 
 def _forget_in_child() -> None:

@@ -78,6 +78,9 @@ class NodesRole:
         held = self._leases.get(lease)
         return None if held is None else held.node
 
+    def leases_of(self, group: GroupId) -> list[LeaseId]:
+        return [lease for lease, held in self._leases.items() if held.group == group]
+
     def decide(self, now: float) -> float | None:
         return None
 

@@ -97,7 +97,7 @@ class Channels:
         else:
             self._routes.pop(channel, None)
 
-    def send(self, channel: Channel, message: Message, payload: bytes | None = None) -> None:
+    def send(self, channel: Channel, message: Message, payload: memoryview | None = None) -> None:
         frames = [*encode(message), *([] if payload is None else [payload])]
         if isinstance(channel, Place):
             self.connect(channel)

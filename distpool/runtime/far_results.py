@@ -6,13 +6,13 @@ So a call has ended when its caller has its value, and is lost with its node unt
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
 
 from distpool.base_errors import ObjectLost
-from distpool.ids import LeaseId, NodeId
+from distpool.ids import GroupId, LeaseId, NodeId
 from distpool.objects.copies import Copy
 from distpool.objects.results import StoredValue
 from distpool.protocol.cluster import ReleaseObjects
@@ -65,17 +65,22 @@ class FarResults:
                 yield None, message
 
     def _waits_for(self, gone: GroupGone) -> bool:
-        return any(
-            isinstance(pending.message, LeaseLost) and pending.message.group == gone.group
-            for queue in self._pending.values()
-            for pending in queue
-        )
+        return any(_tells_end_in(gone.group, pending) for queue in self._pending.values() for pending in queue)
 
     def node_gone(self, node: NodeId) -> None:
         """What its workers have said of results that are not here is not heard: they are lost."""
-        for lease, queue in list(self._pending.items()):
-            if any(pending.node == node for pending in queue):
-                self._pending[lease] = deque(pending for pending in queue if pending.node is None)
+        self._drop([lease for lease, queue in self._pending.items() if any(one.node == node for one in queue)])
+
+    def group_ended(self, group: GroupId, leases: Iterable[LeaseId]) -> None:
+        """Nobody wants results of it any more. `leases`: those that it has."""
+        ended = [lease for lease, queue in self._pending.items() if any(_tells_end_in(group, one) for one in queue)]
+        self._drop([*leases, *ended])
+
+    def _drop(self, leases: list[LeaseId]) -> None:
+        """What was said by these workers is not heard; what was said of them is."""
+        for lease in leases:
+            if lease in self._pending:
+                self._pending[lease] = deque(pending for pending in self._pending[lease] if pending.node is None)
                 self._release(lease)
 
     def _adopt_all(self, lease: LeaseId, node: NodeId, pending: Pending, now: float) -> None:
@@ -119,3 +124,7 @@ class FarResults:
             self._make_ready(lease, queue.popleft())
         if not queue:
             del self._pending[lease]
+
+
+def _tells_end_in(group: GroupId, pending: Pending) -> bool:
+    return isinstance(pending.message, LeaseLost) and pending.message.group == group

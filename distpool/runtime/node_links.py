@@ -22,7 +22,7 @@ from distpool.protocol.cluster import (
     WorkerSaid,
 )
 from distpool.protocol.codec import decode_from_worker
-from distpool.protocol.messages import GroupGone, LeaseLost, LeaseStarted, Message
+from distpool.protocol.messages import GroupGone, LeaseLost, LeaseStarted, Message, StopGroup
 from distpool.protocol.transfers import Place
 from distpool.roles.nodes import NodesRole
 from distpool.runtime.channels import Channels
@@ -78,6 +78,8 @@ class NodeLinks:
         self._role.pass_on(lease, message)
 
     def obey(self, message: Any) -> None:
+        if isinstance(message, StopGroup) and message.kill:
+            self._results.group_ended(message.group, self._role.leases_of(message.group))
         self._role.obey(message)
         self._sort(0.0)
 
