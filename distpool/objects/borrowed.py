@@ -30,6 +30,8 @@ class Borrowing:
 
     def __init__(self, note_end: Callable[[], None]) -> None:
         """`note_end` is called when one that was told of is not used any more; it may be called at any place."""
+        self.is_foreign = False
+        """This process was forked from the worker."""
         self._note_end = note_end
         self._uses: dict[Key, int] = {}
         self._told: set[Key] = set()
@@ -42,6 +44,9 @@ class Borrowing:
         return Borrowed(self, key)
 
     def give_back(self, key: Key) -> None:
+        """It may be called at any place."""
+        if self.is_foreign:
+            return
         with self._lock:
             self._uses[key] -= 1
             if self._uses[key]:

@@ -213,7 +213,7 @@ class RemoteStore:
     def fork_done(self, *, is_child: bool) -> None:
         """After the fork, on both sides."""
         if is_child:
-            self.is_foreign = True
+            self.is_foreign = self._borrowing.is_foreign = True
         self.forks.forked(is_child=is_child)
 
     # Uses -----------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ its workers elsewhere keep refs to, and its refs hold what lies on nodes.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
@@ -66,6 +67,7 @@ class FarObjects:
 
     def __init__(self, channels: Channels, settings: Settings, say: Callable[[NodeId, Message], None]) -> None:
         """`say`: tell a node."""
+        self._pid = os.getpid()
         self._spread = Spread()
         self.transfers = Transfers(channels, settings, self._spread, self._place_of)
         self._say = say
@@ -101,7 +103,9 @@ class FarObjects:
         return FarHold(self, key)
 
     def end_use(self, key: Key) -> None:
-        """A ref has ended; it may be called at any place."""
+        """A ref has ended; it may be called at any place. In a child of a fork the refs are not its own."""
+        if os.getpid() != self._pid:
+            return
         with self._lock:
             entry = self._entries.get(key)
             if entry is None:
