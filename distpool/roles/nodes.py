@@ -5,6 +5,7 @@ An address is a node's name. A node that is lost takes its leases with it; the c
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -67,7 +68,6 @@ class NodesRole:
         self._plans: dict[GroupId, OpenGroup] = {}
         self._leases: dict[LeaseId, RemoteLease] = {}
         self._stopping: set[GroupId] = set()
-        self._was_welcome = False
 
     def open(self, plan: OpenGroup) -> None:
         """A group whose leases will be on nodes."""
@@ -129,11 +129,10 @@ class NodesRole:
                 self._group_gone(group, NodeId(str(sender)))
             case NodeGone(node):
                 self._node_gone(node)
+            case Rejoined():
+                self.outbox.put(CLIENT, Rejoined(self._granted_not_started()))
             case Welcome():
-                if sender == HEAD:
-                    if self._was_welcome:
-                        self.outbox.put(CLIENT, Rejoined())
-                    self._was_welcome = True
+                pass
             case Refused(text):
                 self._refused(sender, text)
             case _:
@@ -150,6 +149,9 @@ class NodesRole:
             node.opened.add(group)
             self.outbox.put(granted.node, self._plans[group])
         self.outbox.put(granted.node, UseLease(granted.lease, group))
+
+    def _granted_not_started(self) -> dict[GroupId, int]:
+        return dict(Counter(held.group for held in self._leases.values() if not held.is_started))
 
     def _lost(self, lease: LeaseId, message: LeaseLost) -> None:
         held = self._leases.pop(lease, None)

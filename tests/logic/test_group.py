@@ -91,9 +91,9 @@ class AnyPool(RuleBasedStateMachine):
         if self.world.is_end_told and self.world.requested:
             self.world.drop_requests(self.world.requested)
 
-    @rule()
-    def rejoin(self):
-        self.world.rejoin()
+    @rule(data=st.data())
+    def rejoin(self, data):
+        self.world.rejoin(data.draw(st.integers(0, self.world.requested)))
 
     @precondition(lambda self: self.world is not None and self.world.requested)
     @rule()
@@ -542,6 +542,8 @@ def test_a_head_that_has_forgotten_is_asked_again_for_what_is_missing():
     world = pool(3)
     world.ready(world.grant())
     world.rejoin()
+    assert world.requested == 2
+    world.rejoin(granted=1)
     assert world.requested == 2
 
 
