@@ -170,7 +170,7 @@ class NodesRole:
     def _group_gone(self, group: GroupId, node: NodeId) -> None:
         """A group's template on a node has ended, and no worker is left there: because it was told to, or by itself."""
         for lease in [lease for lease, held in self._leases.items() if (held.group, held.node) == (group, node)]:
-            self._tell_lost(lease, self._leases.pop(lease), Death(0, _NODE_LOST, node=node))
+            self._give_up(lease, node)
         self._end_if_gone(group)
 
     def _node_gone(self, name: NodeId) -> None:
@@ -179,9 +179,14 @@ class NodesRole:
         if node is None:
             return
         for lease in [lease for lease, held in self._leases.items() if held.node == name]:
-            self._tell_lost(lease, self._leases.pop(lease), Death(0, _NODE_LOST, node=name))
+            self._give_up(lease, name)
         for group in node.opened:
             self._end_if_gone(group)
+
+    def _give_up(self, lease: LeaseId, node: NodeId) -> None:
+        """What its worker did is not known. The head may still have the node, where nobody takes up this lease now."""
+        self.outbox.put(HEAD, ReturnLease(lease))
+        self._tell_lost(lease, self._leases.pop(lease), Death(0, _NODE_LOST, node=node))
 
     def _refused(self, sender: Address, text: str) -> None:
         if sender == HEAD:
