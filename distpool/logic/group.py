@@ -149,6 +149,8 @@ class Group:
         self._has_news = True
         lease = self.leases[lease_id]
         lease.is_asked = False
+        if self.state in (GroupState.BROKEN, GroupState.TERMINATED) or lease.is_abandoned:
+            return  # The answer of a worker elsewhere takes its time: its calls have had their outcome.
         if lease.is_overdue:
             # The oldest has had its time, begun or not: without its token it is never begun after its end.
             lease.is_overdue = False

@@ -6,7 +6,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from distpool.logic.calls import NO_OPTIONS, CallOptions
 from distpool.logic.group import GroupPlan, GroupState
-from distpool.protocol.messages import OutcomeKind
+from distpool.protocol.messages import OutcomeKind, TakenBack
 from tests.logic.machines import tries
 from tests.logic.pool_world import PoolWorld
 
@@ -562,6 +562,16 @@ def test_a_terminated_pool_ends_every_call_and_stops_its_template_once():
     assert world.stops == 1
     world.submit(1)
     assert world.outcomes()[-1] == "TERMINATED"
+
+
+def test_an_answer_that_comes_after_the_end_of_its_pool_changes_nothing():
+    """As a node's does, which is asked to take calls back and is a while away."""
+    world, (worker,) = pool_with_workers(1)
+    world.submit(3)
+    world.terminate()
+    world.client.handle(worker.lease, TakenBack(2), world.now)
+    world.decide()
+    assert world.outcomes() == ["TERMINATED"] * 3
 
 
 def test_calls_are_broken_when_the_template_ends_by_itself():
