@@ -158,6 +158,8 @@ class NodesRole:
         if held is None:
             return
         death = message.death
+        if not death.pid:  # there was no worker: the head's word for it has not come, and may yet
+            self.outbox.put(HEAD, ReturnLease(lease))
         # What was on its way had not begun either.
         unbegun = death.unbegun + max(0, held.sent - message.received)
         self._tell_lost(lease, held, msgspec.structs.replace(death, unbegun=unbegun))

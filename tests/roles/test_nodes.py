@@ -48,6 +48,22 @@ def test_leases_that_nobody_will_take_up_are_given_back_to_the_head(nodes, sende
     ]
 
 
+def test_a_lease_for_which_a_node_waited_in_vain_is_given_back_too(nodes):
+    """The head's word may yet come to the node, which would keep the lease for ever."""
+    grant(nodes, 1)
+    nodes.handle(NODE, LeaseStarted(LeaseId(1), GROUP), 6.0)
+    told(nodes)
+    unused = LeaseLost(LeaseId(1), GROUP, Death(0, -9))
+    nodes.handle(NODE, unused, 6.0)
+    assert told(nodes) == [(HEAD, ReturnLease(LeaseId(1))), (CLIENT, unused)]
+    grant(nodes, 2)
+    nodes.handle(NODE, LeaseStarted(LeaseId(2), GROUP), 7.0)
+    told(nodes)
+    ended = LeaseLost(LeaseId(2), GROUP, Death(4711, 0))
+    nodes.handle(NODE, ended, 8.0)
+    assert told(nodes) == [(CLIENT, ended)], "a node gives back itself what had a worker"
+
+
 def test_a_client_that_rejoins_is_told_what_is_granted_and_on_its_way(nodes):
     grant(nodes, 1)
     grant(nodes, 2)
