@@ -124,9 +124,10 @@ class Group:
         self._has_news = True
         lease = self.leases[lease_id]
         lease.is_asked = False
+        if self.state in (GroupState.BROKEN, GroupState.TERMINATED) or lease.is_abandoned:
+            return  # The answer of a worker elsewhere takes its time: its calls have had their outcome.
         if lease.is_overdue:
             # The oldest has had its time, begun or not: without its token it is never begun after its end.
-            lease.is_overdue = False
             calls = min(calls, lease.holding.calls - 1)
         if calls == 0:
             lease.has_begun_all = True
@@ -275,9 +276,11 @@ class Group:
             due, timeout_s = overdue(lease)
             if due is None:
                 continue
-            if now < due:
+            if now < due and not lease.is_overdue:
                 self._wake_by(due)
-            elif lease.state is LeaseState.READY and not lease.has_begun_all:
+            elif lease.is_asked:
+                lease.is_overdue = True  # The answer that is on its way tells as much as another would.
+            elif not lease.is_overdue and lease.state is LeaseState.READY and not lease.has_begun_all:
                 # What it holds and has not begun runs elsewhere; the answer to this comes in the same turn.
                 lease.is_overdue = lease.is_asked = True
                 outbox.put(lease.id, TakeBack(lease.id))

@@ -53,7 +53,7 @@ class Lease:
         self.has_begun_all = False
         # What it has not begun is being taken back: nothing may be sent until the answer.
         self.is_asked = False
-        # Its oldest call is over its time limit, and what it has not begun is being taken back.
+        # Its oldest call is over its time limit: what it has not begun is being taken back, or has been.
         self.is_overdue = False
         # Its call has had its outcome while it still ran: what it still says of calls is not heard.
         self.is_abandoned = False

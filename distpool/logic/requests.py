@@ -22,12 +22,14 @@ class Requests:
         self.pending += count
         outbox.put(HEAD, RequestLeases(self._group, count))
 
-    def ask_again(self, outbox: Outbox) -> None:
-        """The head may have forgotten them. Those of a group that ends are dropped then."""
+    def ask_again(self, granted: int, outbox: Outbox) -> None:
+        """The head has forgotten them, but for so many that it has granted before. Those of a group that ends are
+        dropped then."""
+        forgotten = self.pending - granted
         if self._is_over:
-            self.dropped(self.pending)
-        elif self.pending:
-            outbox.put(HEAD, RequestLeases(self._group, self.pending))
+            self.dropped(forgotten)
+        elif forgotten:
+            outbox.put(HEAD, RequestLeases(self._group, forgotten))
 
     def granted(self) -> None:
         self.pending -= 1

@@ -130,7 +130,11 @@ class NodeGone(Message, tag=68, frozen=True):
 
 
 class Rejoined(Message, tag=76, frozen=True):
-    """To a client, in its own process: the head may know nothing of what it was asked for."""
+    """To a node or client, in its own process: the link to the head is a new one, and what was said by the one before
+    and not answered, the head does not know. `granted`: by group, leases that were granted and that the client has not
+    heard of yet."""
+
+    granted: dict[GroupId, int]
 
 
 class EndGroup(Message, tag=69, frozen=True):

@@ -63,6 +63,9 @@ class CallersRole:
         self._membership = membership
         self._welcome = Welcome(life, 0, transfers, store)
         self._owners: dict[GroupId, Address] = {}
+        # Groups whose caller is lost and whose template has not ended: what is said of them meanwhile waits, as the
+        # caller may be back before that.
+        self._ending: dict[GroupId, list[tuple[Address, Any]]] = {}
         self._held: dict[LeaseId, Held] = {}
 
     def held_by(self, lease: LeaseId) -> int:
@@ -93,6 +96,8 @@ class CallersRole:
             case GroupGone(group):
                 self._tell(group, message)
                 self._owners.pop(group, None)
+                for caller, said in self._ending.pop(group, ()):
+                    self.hear(caller, said, now)
             case LetIn(members):
                 self.allowed = {public: (part, name) for public, part, name in members}
             case _:
@@ -123,6 +128,8 @@ class CallersRole:
                 self._forget(sender)
             case _ if self._membership.find(sender) is None:
                 self.outbox.put(sender, Refused("whoever wants workers has to greet first"))
+            case OpenGroup(group) | UseLease(_, group) | StopGroup(group) if group in self._ending:
+                self._ending[group].append((sender, message))
             case OpenGroup(group):
                 if self._owners.setdefault(group, sender) == sender:
                     self.outbox.put(LAUNCHER, message)
@@ -155,7 +162,10 @@ class CallersRole:
     def _forget(self, caller: Address) -> None:
         """It has left, or is lost: all that it has here ends."""
         self._membership.remove(caller)
+        for waiting in self._ending.values():
+            waiting[:] = [said for said in waiting if said[0] != caller]
         for group in [group for group, owner in self._owners.items() if owner == caller]:
             busy = [lease for lease, held in self._held.items() if held.group == group]
             del self._owners[group]
+            self._ending[group] = []
             self.outbox.put(LAUNCHER, StopGroup(group, True, busy))

@@ -87,9 +87,9 @@ class ClientRole:
             case RequestsDropped(group_id, count):
                 if group_id in self.groups:
                     self.groups[group_id].requests.dropped(count)
-            case Rejoined():
-                for group in self.groups.values():
-                    group.requests.ask_again(self.outbox)
+            case Rejoined(granted):
+                for group_id, group in self.groups.items():
+                    group.requests.ask_again(granted.get(group_id, 0), self.outbox)
             case GroupGone(group_id):
                 self.groups.pop(group_id).gone(self.outbox)
             case _:

@@ -12,7 +12,7 @@ import msgspec
 
 from distpool.ids import CLIENT, HEAD, LAUNCHER, Address, GroupId, LeaseId, NodeId
 from distpool.logic.outbox import Outbox
-from distpool.protocol.cluster import LetIn, Refused, RevokeLease, UseLease, Welcome
+from distpool.protocol.cluster import LetIn, Refused, Rejoined, RevokeLease, UseLease, Welcome
 from distpool.protocol.messages import (
     Death,
     EndWorker,
@@ -59,7 +59,6 @@ class NodeRole:
         self.refusal = ""
         """Why the head does not want this node."""
         self._registration = RegisterNode(node, cpus, memory_bytes, endpoint, public)
-        self._was_welcome = False
         self._grants: dict[LeaseId, Grant] = {}
         self.outbox.put(HEAD, self._registration)
 
@@ -79,8 +78,10 @@ class NodeRole:
                 self.outbox.put(CLIENT, LeaseLost(lease, group, death))
             case GroupGone() | LetIn():
                 self.outbox.put(CLIENT, message)
+            case Rejoined():
+                self._register_again()
             case Welcome():
-                self._welcome()
+                pass
             case Refused(text):
                 self.refusal = text
             case _:
@@ -129,12 +130,9 @@ class NodeRole:
         self.outbox.put(CLIENT, LeaseStarted(lease, grant.group))
         self.outbox.put(CLIENT, LeaseLost(lease, grant.group, _UNUSED))
 
-    def _welcome(self) -> None:
-        if self._was_welcome:  # by a head that does not know this node, or not any more
-            for lease in [lease for lease, grant in self._grants.items() if grant.state is GrantState.GRANTED]:
-                del self._grants[lease]
-            leases = [
-                (lease, grant.caller) for lease, grant in self._grants.items() if grant.state is GrantState.STARTED
-            ]
-            self.outbox.put(HEAD, msgspec.structs.replace(self._registration, leases=leases))
-        self._was_welcome = True
+    def _register_again(self) -> None:
+        """With a head that does not know this node, or not any more: what it does not learn now it does not know."""
+        for lease in [lease for lease, grant in self._grants.items() if grant.state is GrantState.GRANTED]:
+            del self._grants[lease]
+        leases = [(lease, grant.caller) for lease, grant in self._grants.items() if grant.state is GrantState.STARTED]
+        self.outbox.put(HEAD, msgspec.structs.replace(self._registration, leases=leases))

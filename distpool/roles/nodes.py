@@ -5,6 +5,7 @@ An address is a node's name. A node that is lost takes its leases with it; the c
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -67,7 +68,6 @@ class NodesRole:
         self._plans: dict[GroupId, OpenGroup] = {}
         self._leases: dict[LeaseId, RemoteLease] = {}
         self._stopping: set[GroupId] = set()
-        self._was_welcome = False
 
     def open(self, plan: OpenGroup) -> None:
         """A group whose leases will be on nodes."""
@@ -137,11 +137,10 @@ class NodesRole:
                 self._group_gone(group, NodeId(str(sender)))
             case NodeGone(node):
                 self._node_gone(node)
+            case Rejoined():
+                self.outbox.put(CLIENT, Rejoined(self._granted_not_started()))
             case Welcome():
-                if sender == HEAD:
-                    if self._was_welcome:
-                        self.outbox.put(CLIENT, Rejoined())
-                    self._was_welcome = True
+                pass
             case Refused(text):
                 self._refused(sender, text)
             case _:
@@ -159,11 +158,16 @@ class NodesRole:
             self.outbox.put(granted.node, self._plans[group])
         self.outbox.put(granted.node, UseLease(granted.lease, group))
 
+    def _granted_not_started(self) -> dict[GroupId, int]:
+        return dict(Counter(held.group for held in self._leases.values() if not held.is_started))
+
     def _lost(self, lease: LeaseId, message: LeaseLost) -> None:
         held = self._leases.pop(lease, None)
         if held is None:
             return
         death = message.death
+        if not death.pid:  # there was no worker: the head's word for it has not come, and may yet
+            self.outbox.put(HEAD, ReturnLease(lease))
         # What was on its way had not begun either.
         unbegun = death.unbegun + max(0, held.sent - message.received)
         self._tell_lost(lease, held, msgspec.structs.replace(death, unbegun=unbegun))
@@ -176,7 +180,7 @@ class NodesRole:
     def _group_gone(self, group: GroupId, node: NodeId) -> None:
         """A group's template on a node has ended, and no worker is left there: because it was told to, or by itself."""
         for lease in [lease for lease, held in self._leases.items() if (held.group, held.node) == (group, node)]:
-            self._tell_lost(lease, self._leases.pop(lease), Death(0, _NODE_LOST, node=node))
+            self._give_up(lease, node)
         self._end_if_gone(group)
 
     def _node_gone(self, name: NodeId) -> None:
@@ -185,9 +189,14 @@ class NodesRole:
         if node is None:
             return
         for lease in [lease for lease, held in self._leases.items() if held.node == name]:
-            self._tell_lost(lease, self._leases.pop(lease), Death(0, _NODE_LOST, node=name))
+            self._give_up(lease, name)
         for group in node.opened:
             self._end_if_gone(group)
+
+    def _give_up(self, lease: LeaseId, node: NodeId) -> None:
+        """What its worker did is not known. The head may still have the node, where nobody takes up this lease now."""
+        self.outbox.put(HEAD, ReturnLease(lease))
+        self._tell_lost(lease, self._leases.pop(lease), Death(0, _NODE_LOST, node=node))
 
     def _refused(self, sender: Address, text: str) -> None:
         if sender == HEAD:

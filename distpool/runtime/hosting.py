@@ -13,7 +13,15 @@ from distpool.ids import CLIENT, NODE, Address
 from distpool.logic.link import LinkLimits
 from distpool.logic.membership import Membership, Versions
 from distpool.logic.outbox import Outbox
-from distpool.protocol.cluster import DRIVER_MAY_SAY, NODE_MAY_SAY, Greeting, LeaveCluster, LetIn, RequestsDropped
+from distpool.protocol.cluster import (
+    DRIVER_MAY_SAY,
+    NODE_MAY_SAY,
+    Greeting,
+    LeaveCluster,
+    LetIn,
+    Rejoined,
+    RequestsDropped,
+)
 from distpool.protocol.messages import PROTOCOL_VERSION, Message
 from distpool.roles.head import HeadRole
 from distpool.runtime.links import ClientLink, ServerLinks, new_epoch
@@ -81,6 +89,7 @@ class RemoteHead:
             # The head is another one, or has given this process up.
             self._link.begin_anew(now)
             self._link.send(self.greeting)
+            self.outbox.put(NODE, Rejoined({}))
 
     def decide(self, now: float) -> float | None:
         return None

@@ -67,16 +67,16 @@ def say(link: Link, message: Message) -> None:
 
 class Peer:
     """One end that has connected. `key`: the only one that may speak on its route. `connection`: by which it was heard
-    last, and `broken_at`: since when that is no more."""
+    last, and `broken_at`: since when there is none, which may be so when its greeting is read."""
 
-    def __init__(self, route: bytes, key: str, link: Link) -> None:
+    def __init__(self, route: bytes, key: str, link: Link, now: float) -> None:
         self.route = route
         self.key = key
         self.link = link
         self.ear = Ear()
         self.strikes = 0
         self.connection = 0
-        self.broken_at: float | None = None
+        self.broken_at: float | None = now
         self.is_judged_by_silence = False
 
     def is_replaced_by(self, header: LinkHeader, incoming: Incoming) -> bool:
@@ -178,7 +178,7 @@ class ServerLinks:
             if not is_greeting:
                 self._say_unknown(incoming.route, header)
                 return heard
-            peer = self._peers[address] = Peer(incoming.route, incoming.key, Link(self._epoch, self._limits, now))
+            peer = self._peers[address] = Peer(incoming.route, incoming.key, Link(self._epoch, self._limits, now), now)
         if peer.link.peer in (header.sender, NOBODY) and incoming.connection not in self._ended:
             peer.connection, peer.broken_at = incoming.connection, None
         peer.is_judged_by_silence = allowed is not None and allowed.part is Part.NODE

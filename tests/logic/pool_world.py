@@ -198,10 +198,10 @@ class PoolWorld:
         self.requested -= count
         self._tell(HEAD, RequestsDropped(GROUP, count))
 
-    def rejoin(self) -> None:
-        """The head is another one: it knows nothing of what was requested."""
-        self.requested = 0
-        self._tell(NODE, Rejoined())
+    def rejoin(self, granted: int = 0) -> None:
+        """The head is another one: it knows nothing of what was requested, but for what it has granted before."""
+        self.requested = granted
+        self._tell(NODE, Rejoined({GROUP: granted}))
 
     def ready(self, worker: ModelWorker) -> None:
         worker.is_ready = True

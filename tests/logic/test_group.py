@@ -6,7 +6,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from distpool.logic.calls import NO_OPTIONS, CallOptions
 from distpool.logic.group_plan import GroupPlan, GroupState
-from distpool.protocol.messages import OutcomeKind
+from distpool.protocol.messages import OutcomeKind, TakenBack
 from tests.logic.machines import tries
 from tests.logic.pool_world import PoolWorld
 
@@ -91,9 +91,9 @@ class AnyPool(RuleBasedStateMachine):
         if self.world.is_end_told and self.world.requested:
             self.world.drop_requests(self.world.requested)
 
-    @rule()
-    def rejoin(self):
-        self.world.rejoin()
+    @rule(data=st.data())
+    def rejoin(self, data):
+        self.world.rejoin(data.draw(st.integers(0, self.world.requested)))
 
     @precondition(lambda self: self.world is not None and self.world.requested)
     @rule()
@@ -543,6 +543,8 @@ def test_a_head_that_has_forgotten_is_asked_again_for_what_is_missing():
     world.ready(world.grant())
     world.rejoin()
     assert world.requested == 2
+    world.rejoin(granted=1)
+    assert world.requested == 2
 
 
 def test_a_terminated_pool_ends_every_call_and_stops_its_template_once():
@@ -560,6 +562,16 @@ def test_a_terminated_pool_ends_every_call_and_stops_its_template_once():
     assert world.stops == 1
     world.submit(1)
     assert world.outcomes()[-1] == "TERMINATED"
+
+
+def test_an_answer_that_comes_after_the_end_of_its_pool_changes_nothing():
+    """As a node's does, which is asked to take calls back and is a while away."""
+    world, (worker,) = pool_with_workers(1)
+    world.submit(3)
+    world.terminate()
+    world.client.handle(worker.lease, TakenBack(2), world.now)
+    world.decide()
+    assert world.outcomes() == ["TERMINATED"] * 3
 
 
 def test_calls_are_broken_when_the_template_ends_by_itself():

@@ -2,15 +2,30 @@
 
 import pytest
 
-from distpool.ids import INLINE_FUNCTION, LeaseId
+from distpool.config import Settings
+from distpool.ids import INLINE_FUNCTION, GroupId, LeaseId
 from distpool.logic.calls import Bundle, CallOptions, Span
 from distpool.logic.group_plan import GroupPlan
 from distpool.logic.leases import Lease
 from distpool.logic.limits import overdue
-from distpool.protocol.messages import CallMode
+from distpool.protocol.messages import (
+    CallMode,
+    CallsDone,
+    EndWorker,
+    ExitWorker,
+    FunctionBlob,
+    LeaseStarted,
+    OutcomeKind,
+    RunCalls,
+    TakeBack,
+    TakenBack,
+    WorkerReady,
+)
+from distpool.roles.client import ClientRole
 from tests.logic.pool_world import PoolWorld
 
 LIMIT_S = 5.0
+RECALL_S = 1.0
 LIMITED = CallOptions(timeout_s=LIMIT_S)
 
 
@@ -218,3 +233,86 @@ def test_a_terminated_pool_counts_abandoned_workers_among_the_busy_ones():
     assert busy.held == [1]
     world.terminate()
     assert world.busy_at_stop == [slow.lease, busy.lease]
+
+
+# A worker elsewhere, whose answers take their time --------------------------------------------------------------------
+
+
+class Outcomes:
+    """The sink of some calls."""
+
+    def __init__(self):
+        self.kinds = {}
+
+    def begin(self):
+        return True
+
+    def put_back(self):
+        pass
+
+    def deliver(self, first, outcomes):
+        self.kinds.update(enumerate((kind for kind, _ in outcomes), first))
+
+
+class FarPool:
+    """One worker of a group, to which messages go and whose answers the test gives."""
+
+    def __init__(self, calls):
+        self.now = 100.0
+        self.client = ClientRole(Settings(steal_after_s=1000.0, recall_after_s=RECALL_S))
+        self.client.functions[1] = FunctionBlob(1, b"", False, "work")
+        self.group = self.client.open(GroupId(1), GroupPlan(1, is_far=True))
+        self.sink = Outcomes()
+        self.hear(LeaseStarted(LeaseId(1), GroupId(1)), WorkerReady())
+        self.submit(1)
+        self.hear(CallsDone([(OutcomeKind.VALUE, b"")], 0.0, False))
+        self.submit(calls)
+
+    def submit(self, calls):
+        self.sink.kinds.clear()
+        options = CallOptions(timeout_s=LIMIT_S)
+        self.client.submit(self.group, [Bundle(1, CallMode.ITEM, list(range(calls)), self.sink, options=options)])
+        self.said = self.decide()
+
+    def hear(self, *messages):
+        for message in messages:
+            self.client.handle(LeaseId(1), message, self.now)
+        return self.decide()
+
+    def pass_time(self, seconds):
+        self.now += seconds
+        return self.decide()
+
+    def decide(self):
+        self.client.decide(self.now)
+        outbox = self.client.outbox
+        while outbox.completions:
+            bundle, first, outcomes = outbox.completions.popleft()
+            bundle.sink.deliver(first, outcomes)
+        said = [type(message) for _, message in outbox.messages]
+        outbox.messages.clear()
+        return said
+
+
+def test_a_worker_that_is_asked_already_is_not_asked_again():
+    pool = FarPool(3)
+    assert pool.said == [RunCalls]
+    assert pool.pass_time(RECALL_S) == [TakeBack]
+    assert pool.pass_time(LIMIT_S) == []
+    assert pool.hear(TakenBack(2)) == [ExitWorker, EndWorker]
+    assert pool.sink.kinds == {0: OutcomeKind.TIMED_OUT}
+
+
+def test_a_call_that_was_over_its_limit_and_not_begun_ends_though_its_worker_has_said_more():
+    pool = FarPool(3)
+    assert pool.pass_time(LIMIT_S) == [TakeBack]
+    assert pool.hear(TakenBack(3), CallsDone([], 0.0, True)) == [ExitWorker, EndWorker]
+    assert pool.sink.kinds == {0: OutcomeKind.TIMED_OUT}
+
+
+def test_a_call_that_has_ended_before_the_answer_comes_is_not_over_its_limit():
+    pool = FarPool(2)
+    assert pool.pass_time(LIMIT_S) == [TakeBack]
+    assert pool.hear(CallsDone([(OutcomeKind.VALUE, b"")], 0.0, False), TakenBack(1)) == []
+    assert pool.hear(CallsDone([], 0.0, True)) == [RunCalls]
+    assert pool.sink.kinds == {0: OutcomeKind.VALUE}

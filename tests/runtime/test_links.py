@@ -158,6 +158,15 @@ def test_what_is_read_late_of_a_connection_that_has_ended_is_no_sign_of_life(lin
     assert links.receive(5.0 + RECONNECT_S) == [("01", PeerLost())]
 
 
+def test_a_program_whose_connection_has_ended_before_its_greeting_is_read_is_lost_too(links, listener):
+    driver = Client(listener, key="driver key")
+    driver.say(GREETING)
+    listener.ended.append(driver.connection)
+    assert links.receive(5.0) == [("01", GREETING)]
+    assert links.flush(5.0) <= 5.0 + RECONNECT_S
+    assert links.receive(5.0 + RECONNECT_S) == [("01", PeerLost())]
+
+
 def test_who_begins_a_new_link_by_a_new_connection_has_ended_the_old_one(links, listener):
     driver = Client(listener, key="driver key")
     driver.say(GREETING)
