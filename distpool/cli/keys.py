@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distpool.cli.output import add_json, print_facts, table
+from distpool.cli.output import add_head, add_json, print_facts, table
+from distpool.config import SETTINGS
 from distpool.transport.keys import MEMBERS, KeyFolder, Part
+from distpool.transport.private_files import write_private
 
 if TYPE_CHECKING:
     from distpool.cli.output import Commands
+
+
+_UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"([0-9]{1,6})(s|min|h|d)")
 
 
 def add_to(commands: Commands) -> None:
@@ -21,6 +28,18 @@ def add_to(commands: Commands) -> None:
     new.add_argument("--part", choices=[part.value for part in MEMBERS], default="node", help="(%(default)s)")
     new.add_argument("--file", type=Path, help="where to write it (NAME.key)")
     new.set_defaults(run=_new)
+    token = verbs.add_parser("token", help="let one machine or person join, once, without a key that is copied")
+    token.add_argument("--part", choices=[part.value for part in MEMBERS], default="node", help="(%(default)s)")
+    token.add_argument("--name", help="by which its key can be revoked (the part with the next free number)")
+    token.add_argument(
+        "--valid", type=_duration_s, default="10min", metavar="TIME", help="30s, 10min, 2h (%(default)s)"
+    )
+    token.add_argument("--file", help="where to write it; - for standard output (NAME.token)")
+    token.set_defaults(run=_token)
+    join = verbs.add_parser("join", help="on another machine: make a key there, which a token lets in")
+    add_head(join)
+    add_token(join, required=True)
+    join.set_defaults(run=_join)
     listed = verbs.add_parser("list", help="who is let in")
     add_json(listed)
     listed.set_defaults(run=_list)
@@ -43,10 +62,47 @@ def _new(options: argparse.Namespace) -> None:
     print(f"{path} is the key of a {options.part}: move it to ~/.config/distpool/{options.part}.key on its machine")
 
 
+def add_token(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    parser.add_argument(
+        "--token-file", metavar="FILE", required=required, help="with a token for this machine; - for standard input"
+    )
+
+
+def _token(options: argparse.Namespace) -> None:
+    from distpool.transport.tokens import make_token
+
+    token, name = make_token(KeyFolder.of_user(), Part(options.part), options.name, options.valid)
+    if options.file == "-":
+        print(token.text())
+        return
+    path = Path(options.file or f"{name}.token")
+    write_private(path, f"{token.text()}\n", replace=True)
+    how = "distpool node" if options.part == "node" else "distpool keys join"
+    print(
+        f"{path} lets a {options.part} join as {name!r}, once, until {token.expiry()}: move it to its machine, and "
+        f"there run `{how} --head ADDRESS --token-file {path.name}`"
+    )
+
+
+def _join(options: argparse.Namespace) -> None:
+    from distpool.runtime.contact import find_head
+    from distpool.runtime.enrolling import enrol, read_token
+
+    folder = KeyFolder.of_user()
+    identity = enrol(find_head(options.head, folder), read_token(options.token_file), folder, SETTINGS)
+    print(f"this machine is let in as a {identity.part.value}: its key is {folder.path_of(identity.part)}")
+
+
 def _list(options: argparse.Namespace) -> None:
-    members = KeyFolder.of_user().allow_list().members()
-    facts = [{"name": member.name, "part": member.part.value, "public": member.public} for member in members]
-    rows = [(fact["name"], fact["part"], fact["public"]) for fact in facts]
+    entries = KeyFolder.of_user().allow_list().entries()
+    facts = [
+        {"name": entry.name, "part": entry.part.value, "public": entry.public, "token_until": entry.until}
+        for entry in entries
+    ]
+    rows = [
+        (entry.name, entry.part.value, entry.public if entry.until is None else "a token that was not used yet")
+        for entry in entries
+    ]
     print_facts({"keys": facts}, options, table([("name", "part", "public key"), *rows]))
 
 
@@ -57,3 +113,10 @@ def _revoke(options: argparse.Namespace) -> None:
 
 def _show_public(options: argparse.Namespace) -> None:
     print(KeyFolder.of_user().identity(Part.HEAD).public)
+
+
+def _duration_s(text: str) -> int:
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time like 30s, 10min, 2h or 1d")
+    return int(match[1]) * _UNITS_S[match[2]]

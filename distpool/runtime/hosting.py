@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from distpool.base_errors import DistpoolError
 from distpool.config import Settings
 from distpool.ids import CLIENT, NODE, Address
 from distpool.logic.link import LinkLimits
 from distpool.logic.membership import Membership, Versions
 from distpool.logic.outbox import Outbox
-from distpool.protocol.cluster import DRIVER_MAY_SAY, NODE_MAY_SAY, Greeting, LeaveCluster, LetIn, RequestsDropped
+from distpool.protocol.cluster import (
+    DRIVER_MAY_SAY,
+    NODE_MAY_SAY,
+    TOKEN_MAY_SAY,
+    Enrol,
+    Greeting,
+    LeaveCluster,
+    RequestsDropped,
+)
 from distpool.protocol.messages import PROTOCOL_VERSION, Message
 from distpool.roles.head import HeadRole
+from distpool.runtime.head_keys import HeadKeys
 from distpool.runtime.links import ClientLink, ServerLinks, new_epoch
 from distpool.transport.keys import Allowed, Identity, Part
 from distpool.transport.sockets import Connection, Listener
@@ -40,9 +49,16 @@ class RemoteHead:
     """The head of another process, as the node and the client of this one see it."""
 
     def __init__(
-        self, endpoint: str, name: str, settings: Settings, now: float, identity: Identity | None = None
+        self,
+        endpoint: str,
+        name: str,
+        settings: Settings,
+        now: float,
+        identity: Identity | None = None,
+        opening: Message | None = None,
     ) -> None:
-        """`identity`: needed for all but Unix sockets. Raises DistpoolError for an endpoint that is none."""
+        """`identity`: needed for all but Unix sockets. `opening`: what is said first, instead of a greeting. Raises
+        DistpoolError for an endpoint that is none."""
         self.outbox = Outbox()
         self.name = name
         life = new_epoch()
@@ -51,7 +67,8 @@ class RemoteHead:
         )
         self.greeting = Greeting(name, life, *own_versions())
         self._link = ClientLink(self.connection, LinkLimits(beat_every_s=settings.beat_every_s), now)
-        self._link.send(self.greeting)
+        self._opening = self.greeting if opening is None else opening
+        self._link.send(self._opening)
 
     @property
     def heard_at(self) -> float:
@@ -80,7 +97,7 @@ class RemoteHead:
         if self._link.link.is_unknown:
             # The head is another one, or has given this process up.
             self._link.begin_anew(now)
-            self._link.send(self.greeting)
+            self._link.send(self._opening)
 
     def decide(self, now: float) -> float | None:
         return None
@@ -106,12 +123,9 @@ class RemoteHead:
 class HeadHost:
     """A head and its links. Owned by the thread that runs its turns."""
 
-    def __init__(
-        self, listener: Listener, settings: Settings, now: float, members: Callable[[], list[Allowed]] = list
-    ) -> None:
-        """`members`: those who may connect to nodes, as it is now."""
-        self._members = members
-        self._let_in: list[Allowed] = []
+    def __init__(self, listener: Listener, settings: Settings, now: float, keys: HeadKeys | None = None) -> None:
+        """`keys`: needed for all but Unix sockets."""
+        self._keys = keys
         life = new_epoch()
         self.role = HeadRole(Membership(own_versions()), life, now)
         limits = LinkLimits(beat_every_s=settings.beat_every_s)
@@ -121,11 +135,19 @@ class HeadHost:
         """Something has come meanwhile, of which the descriptors need not tell."""
         return self._links.has_some()
 
+    def dropped(self) -> Counter[str]:
+        """Frames that were not heard, by the reason."""
+        return self._links.dropped
+
     def turn(self, now: float) -> float | None:
         """Hear what has come, and say what is to be said; when to be asked again."""
-        self._look_who_is_let_in()
+        if self._keys is not None and (members := self._keys.news_of_members()) is not None:
+            self.role.let_in(members)
         for address, message in self._links.receive(now):
-            self.role.handle(address, message, now)
+            if isinstance(message, Enrol):
+                self._enrol(address, message)
+            else:
+                self.role.handle(address, message, now)
         wake_at = self.role.decide(now)
         messages = self.role.outbox.messages
         while messages:
@@ -134,16 +156,14 @@ class HeadHost:
         due = self._links.flush(now)
         return wake_at if due is None else due if wake_at is None else min(due, wake_at)
 
-    def _look_who_is_let_in(self) -> None:
-        try:
-            members = self._members()
-        except (DistpoolError, OSError):
-            members = []  # nobody, as here; the doorman says why
-        if members != self._let_in:
-            self._let_in = members
-            self.role.let_in(LetIn([(member.public, member.part.value, member.name) for member in members]))
+    def _enrol(self, address: str, message: Enrol) -> None:
+        key = self._links.key_of(address)
+        if self._keys is not None and key is not None:
+            self._links.send(address, self._keys.enrol(key, message))
 
 
 def _may_say(allowed: Allowed | None, message: Message) -> bool:
-    """Whoever can open a Unix socket is this user, and may say anything."""
-    return allowed is None or isinstance(message, _MAY_SAY[allowed.part])
+    """Whoever can open a Unix socket is this user, and may say anything but what needs a token."""
+    if allowed is None:
+        return not isinstance(message, TOKEN_MAY_SAY)
+    return isinstance(message, _MAY_SAY[allowed.part] if allowed.until is None else TOKEN_MAY_SAY)

@@ -23,19 +23,30 @@ Answer = TypeVar("Answer", bound=Message)
 
 def join(address: str, name: str, identity: Identity, settings: Settings) -> RemoteHead:
     """A head that has welcomed this process; what else it has said stays in its outbox. Raises HeadUnreachable."""
+    return reach(address, name, identity, Welcome, settings)[0]
+
+
+def reach(
+    address: str,
+    name: str,
+    identity: Identity,
+    kind: type[Answer],
+    settings: Settings,
+    opening: Message | None = None,
+) -> tuple[RemoteHead, Answer]:
+    """A head, and the answer of this kind to what is said to it first (None: a greeting). Raises HeadUnreachable."""
     host = urlsplit(address).hostname or ""
     try:
         socket.getaddrinfo(host, None)
     except OSError as error:
         raise HeadUnreachable(f"{address}: the name {host!r} cannot be resolved ({error.strerror})") from None
     began_at = time.monotonic()
-    head = RemoteHead(address, name, settings, began_at, identity)
+    head = RemoteHead(address, name, settings, began_at, identity, opening)
     try:
-        _await(head, Welcome, began_at + settings.connect_limit_s, settings)
+        return head, _await(head, kind, began_at + settings.connect_limit_s, settings)
     except BaseException:
         head.close()
         raise
-    return head
 
 
 def ask(head: RemoteHead, question: Message, kind: type[Answer], settings: Settings) -> Answer:
@@ -59,7 +70,9 @@ def _await(head: RemoteHead, kind: type[Answer], until: float, settings: Setting
             if isinstance(message, Refused):
                 raise HeadUnreachable(f"the head at {address} refused to let {head.name} join: {message.text}")
         if head.connection.refusal:
-            raise HeadUnreachable(f"{address}: {head.connection.refusal}; compare the keys with `distpool keys`")
+            error = HeadUnreachable(f"{address}: {head.connection.refusal}; compare the keys with `distpool keys`")
+            error.refusal = head.connection.refusal
+            raise error
         if now >= until:
             raise HeadUnreachable(
                 f"{address}: no head answered within {settings.connect_limit_s:g} s; {_probe(address)}"

@@ -36,6 +36,10 @@ def new_epoch() -> Epoch:
     return Epoch(int.from_bytes(os.urandom(7), "little") + 1)
 
 
+class NotLetIn(ProtocolError):
+    """The connection of one who has been revoked, or has used up a token."""
+
+
 class Ear:
     """Puts the messages together that came in parts."""
 
@@ -122,6 +126,9 @@ class ServerLinks:
             address = incoming.route.hex()
             try:
                 said += ((address, message) for message in self._hear(address, incoming, now))
+            except NotLetIn as error:
+                self._drop(address, str(error))
+                self._listener.cut(incoming.connection)
             except ProtocolError as error:
                 self._drop(address, str(error))
                 if self._gives_up(address):
@@ -137,6 +144,11 @@ class ServerLinks:
         peer = self._peers.get(address)
         if peer is not None:
             say(peer.link, message)
+
+    def key_of(self, address: str) -> str | None:
+        """The public key of this peer; None when it is not there any more."""
+        peer = self._peers.get(address)
+        return None if peer is None else peer.key
 
     def flush(self, now: float) -> float | None:
         """Send what is due; when to be asked again."""
@@ -192,12 +204,12 @@ class ServerLinks:
         return [*heard, message]
 
     def _allowed(self, key: str) -> Allowed | None:
-        """Raises ProtocolError for a key that was let in once, and is not any more."""
+        """Raises NotLetIn for a key that was let in once, and is not any more."""
         if self._listener.doorman is None:
             return None
         allowed = self._listener.doorman.find(key)
         if allowed is None:
-            raise ProtocolError("a frame with a key that is not let in any more")
+            raise NotLetIn("a frame with a key that is not let in any more")
         return allowed
 
     def _say_unknown(self, route: bytes, header: LinkHeader) -> None:

@@ -12,6 +12,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -149,6 +150,13 @@ class Listener:
             messages.append(Incoming(route.bytes, key, [frame.buffer for frame in frames], connection))
         return messages
 
+    def cut(self, connection: int) -> None:
+        """End a connection, which ZeroMQ offers no way to: its socket is shut down, as if the peer had ended it."""
+        # A duplicate stays the same socket; the number itself is another's as soon as ZeroMQ has closed it.
+        with suppress(OSError), socket.fromfd(connection, socket.AF_INET, socket.SOCK_STREAM) as duplicate:
+            if duplicate.getsockname()[1] == urlsplit(self.endpoint).port:
+                duplicate.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         self._socket.disable_monitor()
         self._events.close(linger=0)
@@ -250,9 +258,11 @@ class Connection:
         self._context.term()
 
 
+NOT_LET_IN = "this process's key is not let in"
+OTHER_KEY = "the other end has another key than the one that is expected there"
 _REFUSALS = {
-    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "this process's key is not let in",
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "the other end has another key than the one that is expected there",
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: NOT_LET_IN,
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: OTHER_KEY,
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "what answers there does not speak distpool's protocol with keys",
 }
 _WATCHED = int(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | sum(_REFUSALS))

@@ -30,6 +30,8 @@ class FakeListener:
         self.incoming = []
         self.ended = []
         self.sent = []
+        self.cuts = []
+        self.cut = self.cuts.append
 
     def broken(self):
         ended, self.ended = self.ended, []
@@ -199,6 +201,7 @@ def test_a_key_that_was_revoked_is_not_heard_by_the_connection_that_it_has(links
     client.say(RegisterNode("gpu-1", 4))
     assert links.receive(0.0) == []
     assert links.dropped == {"a frame with a key that is not let in any more": 1}
+    assert listener.cuts == [client.connection]
 
 
 def test_garbage_is_counted_and_after_three_in_a_row_its_sender_is_lost(links, listener, caplog):
