@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 
 _UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+_ROTATION_LIMIT_S = 10.0
+_LOOK_EVERY_S = 0.05
 _DURATION = re.compile(r"([0-9]{1,6})(s|min|h|d)")
 
 
@@ -46,6 +49,15 @@ def add_to(commands: Commands) -> None:
     revoke = verbs.add_parser("revoke", help="let the owner of a key in no more")
     revoke.add_argument("name")
     revoke.set_defaults(run=_revoke)
+    rotate = verbs.add_parser("rotate", help="give the head that runs here a new key, of which it tells all members")
+    rotate.add_argument(
+        "--overlap",
+        type=_duration_s,
+        default=f"{SETTINGS.key_overlap_s:.0f}s",
+        metavar="TIME",
+        help="for how long it does so before the old key ends (%(default)s)",
+    )
+    rotate.set_defaults(run=_rotate)
     verbs.add_parser("show-public", help="the head's public key").set_defaults(run=_show_public)
 
 
@@ -109,6 +121,22 @@ def _list(options: argparse.Namespace) -> None:
 def _revoke(options: argparse.Namespace) -> None:
     revoked = KeyFolder.of_user().revoke(options.name)
     print(f"the key {revoked.name!r} of a {revoked.part.value} is not let in any more")
+
+
+def _rotate(options: argparse.Namespace) -> None:
+    from distpool.runtime.contact import runs_here
+    from distpool.transport.rotation import begin_rotation, is_rotating
+
+    folder = KeyFolder.of_user()
+    if not runs_here(folder):
+        raise ValueError(f"no head of {folder.path} runs here, to tell its members of a new key: start it first")
+    coming = begin_rotation(folder, options.overlap)
+    until = time.monotonic() + options.overlap + _ROTATION_LIMIT_S
+    while is_rotating(folder):
+        if time.monotonic() > until:
+            raise ValueError(f"the head has not taken up its new key {coming.public} yet: look at what it has printed")
+        time.sleep(_LOOK_EVERY_S)
+    print(f"the head has the key {coming.public} from now on; who was away meanwhile joins again with a token")
 
 
 def _show_public(options: argparse.Namespace) -> None:

@@ -43,6 +43,9 @@ class Membership:
         """The links of one process: more than one when it has made a new one before the old one was given up."""
         return [address for address, member in self._members.items() if member.life == life]
 
+    def addresses(self) -> list[Address]:
+        return list(self._members)
+
     def find(self, address: Address) -> Member | None:
         return self._members.get(address)
 

@@ -104,9 +104,16 @@ class Enrol(Message, tag=90, frozen=True):
 
 
 class Enrolled(Message, tag=91, frozen=True):
-    """Head to the holder of a token: that key is let in, by this name."""
+    """Head to the holder of a token: that key is let in, by this name. `next_head`: see HeadKeyChanges; or empty."""
 
     name: str
+    next_head: str = ""
+
+
+class HeadKeyChanges(Message, tag=92, frozen=True):
+    """Head to node or driver: my public key will soon be this one."""
+
+    public: str
 
 
 class PeerLost(Message, tag=38, frozen=True):
@@ -220,6 +227,7 @@ LINK_MESSAGES = (
     | StatusTold
     | Enrol
     | Enrolled
+    | HeadKeyChanges
     | LetIn
     | LeaseGranted
     | NodeGone

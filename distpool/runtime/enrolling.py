@@ -12,6 +12,7 @@ from distpool.protocol.cluster import Enrol, Enrolled
 from distpool.runtime.joining import join, reach
 from distpool.transport.keys import Identity, KeyFolder
 from distpool.transport.private_files import read_private
+from distpool.transport.rotation import expect_head
 from distpool.transport.sockets import NOT_LET_IN, OTHER_KEY
 from distpool.transport.tokens import TEXT_LIMIT, Token, begin_joining, end_joining
 
@@ -35,8 +36,10 @@ def enrol(address: str, token: Token, folder: KeyFolder, settings: Settings) -> 
         raise FileExistsError(f"{path} is there already: use it, or move it away to join with a token")
     identity = begin_joining(folder, token)
     try:
-        head, _ = reach(address, "holder of a token", token.identity, Enrolled, settings, Enrol(identity.public))
+        head, enrolled = reach(address, "holder of a token", token.identity, Enrolled, settings, Enrol(identity.public))
         head.close()
+        if enrolled.next_head:
+            expect_head(identity, enrolled.next_head)
     except HeadUnreachable as error:
         if error.refusal != NOT_LET_IN or not _is_let_in(address, identity, settings):
             raise _explained(error, address, token) from None

@@ -15,6 +15,7 @@ from distpool.protocol.cluster import Refused, Welcome
 from distpool.protocol.messages import Message
 from distpool.runtime.hosting import RemoteHead
 from distpool.transport.keys import Identity
+from distpool.transport.sockets import OTHER_KEY
 
 _PROBE_LIMIT_S = 1.0
 
@@ -70,9 +71,7 @@ def _await(head: RemoteHead, kind: type[Answer], until: float, settings: Setting
             if isinstance(message, Refused):
                 raise HeadUnreachable(f"the head at {address} refused to let {head.name} join: {message.text}")
         if head.connection.refusal:
-            error = HeadUnreachable(f"{address}: {head.connection.refusal}; compare the keys with `distpool keys`")
-            error.refusal = head.connection.refusal
-            raise error
+            raise _refused(address, head.connection.refusal)
         if now >= until:
             raise HeadUnreachable(
                 f"{address}: no head answered within {settings.connect_limit_s:g} s; {_probe(address)}"
@@ -80,6 +79,15 @@ def _await(head: RemoteHead, kind: type[Answer], until: float, settings: Setting
         if not head.has_some():
             due = until if wake_at is None else min(wake_at, until)
             poll.poll(max(0.0, due - now) * 1000 + 1)
+
+
+def _refused(address: str, refusal: str) -> HeadUnreachable:
+    remedy = "compare the keys with `distpool keys`"
+    if refusal == OTHER_KEY:
+        remedy += "; if the head's was changed while this machine was away, join again with a token"
+    error = HeadUnreachable(f"{address}: {refusal}; {remedy}")
+    error.refusal = refusal
+    return error
 
 
 def _probe(address: str) -> str:

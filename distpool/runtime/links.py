@@ -112,6 +112,7 @@ class ServerLinks:
         self._peers: dict[str, Peer] = {}
         # Connections that have ended; what is read in the same turn may still be of them.
         self._ended: set[int] = set()
+        self._wait_until = 0.0
         self.dropped: Counter[str] = Counter()
         """Frames that were not heard, by the reason."""
 
@@ -163,10 +164,16 @@ class ServerLinks:
 
     def _lost_at(self, peer: Peer) -> float:
         """When it is given up, if nothing is heard of it until then."""
-        lost_at = math.inf if peer.broken_at is None else peer.broken_at + self._settings.reconnect_limit_s
+        lost_at = math.inf
+        if peer.broken_at is not None:
+            lost_at = max(peer.broken_at + self._settings.reconnect_limit_s, self._wait_until)
         if peer.is_judged_by_silence:
             lost_at = min(lost_at, peer.link.heard_at + self._settings.silence_limit_s)
         return lost_at
+
+    def wait_for_all(self, until: float) -> None:
+        """All connections have been ended here: nobody is lost before then because of that."""
+        self._wait_until = until
 
     def has_some(self) -> bool:
         """Something has come meanwhile, of which the descriptors need not tell."""
@@ -249,6 +256,11 @@ class ClientLink:
         self._limits = limits
         self.link = Link(new_epoch(), limits, now)
         self._ear = Ear()
+        self._connected_at = math.inf
+
+    def is_heard(self) -> bool:
+        """The other end has said something by the connection that there is."""
+        return self.connection.is_connected and self.link.heard_at >= self._connected_at
 
     def begin_anew(self, now: float) -> None:
         """What was not delivered never will be."""
@@ -258,6 +270,7 @@ class ClientLink:
     def receive(self, now: float) -> list[Message]:
         """All that has come. What is no message is dropped: the other end has shown that it is who it should be."""
         if self.connection.has_reconnected():
+            self._connected_at = now
             self.link.reconnected(now)
         messages: list[Message] = []
         for frames in self.connection.receive():

@@ -28,6 +28,7 @@ from distpool.transport.private_files import make_private_folder, read_private, 
 HOME_VARIABLE = "DISTPOOL_HOME"
 ALLOWED = "allowed"
 LOCK = "lock"
+NEXT_HEAD = "head.next"
 
 _KEY = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
@@ -46,14 +47,20 @@ MEMBERS = (Part.NODE, Part.DRIVER)
 
 
 class Identity:
-    """A pair of keys, what it is good for, and the public key of the head that it belongs to."""
+    """A pair of keys, what it is good for, and the public key of the head that it belongs to.
 
-    __slots__ = ("_secret", "head", "part", "public")
+    `next_head`: the key that this head will soon have; empty where none was announced. `path`: of its file, if it has
+    one.
+    """
 
-    def __init__(self, part: Part, public: str, secret: str, head: str) -> None:
+    __slots__ = ("_secret", "head", "next_head", "part", "path", "public")
+
+    def __init__(self, part: Part, public: str, secret: str, head: str, next_head: str = "") -> None:
         self.part = part
         self.public = public
         self.head = head
+        self.next_head = next_head
+        self.path: Path | None = None
         self._secret = secret
 
     @classmethod
@@ -84,6 +91,7 @@ def read_identity(path: Path) -> Identity:
     if isinstance(found, str):
         # Not while the first error is handled: its text may show a part of the file.
         raise UnusableKey(f"{path} is no key file of distpool ({found}): make one with `distpool keys new`")
+    found.path = path
     return found
 
 
@@ -92,17 +100,18 @@ def _identity_in(text: str) -> Identity | str:
     try:
         fields = tomllib.loads(text)
         public, secret, head = (fields[name] for name in ("public", "secret", "head"))
-        if not (is_key(public) and is_key(secret) and is_key(head)):
+        next_head = fields.get("next_head", "")
+        if not (is_key(public) and is_key(secret) and is_key(head) and (not next_head or is_key(next_head))):
             return "a key in it has not the form of one"
         if zmq.curve_public(secret.encode()).decode() != public:
             return "its public key does not belong to its secret key"
-        return Identity(Part(fields["part"]), public, secret, head)
+        return Identity(Part(fields["part"]), public, secret, head, next_head)
     except (tomllib.TOMLDecodeError, KeyError, ValueError, zmq.ZMQError) as error:
         return f"{type(error).__name__} while it was read"
 
 
-def write_identity(path: Path, identity: Identity, *, replace: bool = False) -> None:
-    """Raises FileExistsError, unless it may `replace` what is there."""
+def write_identity(path: Path, identity: Identity, *, replace: bool = False, more: tuple[str, ...] = ()) -> None:
+    """Raises FileExistsError, unless it may `replace` what is there. `more`: further lines."""
     lines = [
         "# A key of distpool. Whoever can read this file can take part in the cluster and run code in it.",
         f'part = "{identity.part.value}"',
@@ -110,7 +119,9 @@ def write_identity(path: Path, identity: Identity, *, replace: bool = False) -> 
         f'secret = "{identity.secret().decode()}"',
         f'head = "{identity.head}"',
     ]
-    write_private(path, "\n".join(lines) + "\n", replace=replace)
+    if identity.next_head:
+        lines.append(f'next_head = "{identity.next_head}"')
+    write_private(path, "\n".join([*lines, *more]) + "\n", replace=replace)
 
 
 class Allowed(NamedTuple):
@@ -201,6 +212,13 @@ class KeyFolder:
             raise UnusableKey(f"{path} is the key of a {identity.part.value}, where that of a {part.value} is needed")
         return identity
 
+    def next_head(self) -> Identity | None:
+        """The pair that the head will soon have, while it is being changed (see `rotation`)."""
+        try:
+            return read_identity(self.path / NEXT_HEAD)
+        except FileNotFoundError:
+            return None
+
     def allow_list(self) -> AllowList:
         return AllowList(self.path / ALLOWED)
 
@@ -226,6 +244,8 @@ class KeyFolder:
             entries = self.allow_list().entries()
             check_name(part, name, entries)
             identity = Identity.make(part, self.identity(Part.HEAD).public)
+            coming = self.next_head()
+            identity.next_head = "" if coming is None else coming.public
             write_identity(path, identity)
             self.write_allowed([*entries, Allowed(identity.public, part, name)])
         return identity

@@ -7,10 +7,13 @@ once is dropped here.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
 import tempfile
+import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -34,6 +37,7 @@ _CONNECT_LIMIT_MS = 2000
 _HEARTBEAT_MS = 500
 _HEARTBEAT_LIMIT_MS = 1500
 _PROBE_LIMIT_S = 0.2
+_REBIND_LIMIT_S = 5.0
 
 
 class Incoming(NamedTuple):
@@ -150,6 +154,24 @@ class Listener:
             messages.append(Incoming(route.bytes, key, [frame.buffer for frame in frames], connection))
         return messages
 
+    def change_key(self, identity: Identity) -> None:
+        """Listen at the same place as somebody else from now on. All connections end. Raises DistpoolError when another
+        process has taken the place meanwhile."""
+        self._socket.unbind(self.endpoint)
+        serve_securely(self._socket, identity)
+        until = time.monotonic() + _REBIND_LIMIT_S
+        while True:
+            try:
+                self._socket.bind(self.endpoint)
+                return
+            except zmq.ZMQError as error:
+                # ZeroMQ closes the old socket in a thread of its own.
+                if error.errno != errno.EADDRINUSE or time.monotonic() > until:
+                    raise DistpoolError(
+                        f"cannot listen at {self.endpoint} again: {os.strerror(error.errno or 0)}"
+                    ) from error
+                time.sleep(0.001)
+
     def cut(self, connection: int) -> None:
         """End a connection, which ZeroMQ offers no way to: its socket is shut down, as if the peer had ended it."""
         # A duplicate stays the same socket; the number itself is another's as soon as ZeroMQ has closed it.
@@ -169,9 +191,9 @@ class Listener:
 class Connection:
     """The end that connects, under a route that is its own."""
 
-    def __init__(self, endpoint: str, route: bytes, identity: Identity | None = None, server: str = "") -> None:
-        """`identity`, `server`: who this is, and the public key of whom to speak to; needed for all but Unix sockets.
-        Raises DistpoolError for an endpoint that is none."""
+    def __init__(self, endpoint: str, route: bytes, identity: Identity | None = None, *servers: str) -> None:
+        """`identity`, `servers`: who this is, and the public keys that whom to speak to may have; needed for all but
+        Unix sockets. Raises DistpoolError for an endpoint that is none."""
         if not endpoint.startswith("ipc://") and identity is None:
             raise DistpoolError(f"{endpoint} can be reached by others: to connect to it, a key is needed")
         self.endpoint = endpoint
@@ -183,8 +205,11 @@ class Connection:
         self._socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_FIRST_MS)
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_AT_MOST_MS)
         self._socket.setsockopt(zmq.CONNECT_TIMEOUT, _CONNECT_LIMIT_MS)
+        # The first is tried at first, and is the one that is in use.
+        self._servers = deque(servers)
+        self._wrong_keys = 0
         if identity is not None:
-            connect_securely(self._socket, identity, server)
+            connect_securely(self._socket, identity, self.server)
         self._events = self._socket.get_monitor_socket(_WATCHED)
         self.is_connected = False
         self._has_broken = False
@@ -195,6 +220,20 @@ class Connection:
         except zmq.ZMQError as error:
             self.close()
             raise DistpoolError(f"{endpoint} is no address to connect to: {os.strerror(error.errno or 0)}") from error
+
+    @property
+    def server(self) -> str:
+        """The public key that the other end has shown to have, or should show next."""
+        return self._servers[0]
+
+    def expect(self, public: str) -> None:
+        """The other end may have this key from now on."""
+        if public not in self._servers:
+            self._servers.append(public)
+
+    def forget_others(self) -> None:
+        """The other end has this key, and can have no other one any more."""
+        self._servers = deque([self.server])
 
     def has_some(self) -> bool:
         return _has_some(self._socket)
@@ -220,20 +259,35 @@ class Connection:
 
     def has_reconnected(self) -> bool:
         """Whether a new connection was made since this was asked last; `is_connected` is what is so now."""
-        is_new = False
+        is_new = has_other_key = False
         while _has_some(self._events):
             event = recv_monitor_message(self._events)
             kind = event["event"]
             if kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 is_new = self.is_connected = True
                 self._has_broken = False
+                self._wrong_keys = 0
                 self.refusal = ""
             elif kind == zmq.EVENT_DISCONNECTED:
                 self._has_broken = self._has_broken or self.is_connected
                 self.is_connected = False
+            elif kind == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+                has_other_key = True
             else:
                 self.refusal = _REFUSALS[zmq.Event(kind)]
+        if has_other_key and not self.is_connected:
+            self._try_next_key()
         return is_new and self.is_connected
+
+    def _try_next_key(self) -> None:
+        self._wrong_keys += 1
+        if self._wrong_keys >= len(self._servers):
+            self.refusal = OTHER_KEY
+        if len(self._servers) > 1:
+            self._servers.rotate(-1)
+            self._socket.disconnect(self.endpoint)
+            self._socket.setsockopt(zmq.CURVE_SERVERKEY, self.server.encode())
+            self._socket.connect(self.endpoint)
 
     def is_broken(self) -> bool:
         """There was a connection, and there is none now."""
@@ -262,10 +316,11 @@ NOT_LET_IN = "this process's key is not let in"
 OTHER_KEY = "the other end has another key than the one that is expected there"
 _REFUSALS = {
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: NOT_LET_IN,
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: OTHER_KEY,
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "what answers there does not speak distpool's protocol with keys",
 }
-_WATCHED = int(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | sum(_REFUSALS))
+_WATCHED = int(
+    zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | sum(_REFUSALS)
+)
 
 
 def _private(made: zmq.Socket[Any]) -> zmq.Socket[Any]:

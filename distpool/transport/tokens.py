@@ -77,6 +77,8 @@ def make_token(folder: KeyFolder, part: Part, name: str | None, valid_s: float) 
     if not 1 <= valid_s <= LONGEST_S:
         raise ValueError(f"a token can be valid for 1 to {LONGEST_S} seconds, not for {valid_s:g}")
     with folder.locked():
+        if folder.next_head() is not None:
+            raise ValueError("the head's key is being changed, and with it all tokens end: make one after that")
         entries = folder.allow_list().entries()
         taken = {entry.name for entry in entries}
         chosen = name or next(free for number in count(2) if (free := f"{part.value}-{number}") not in taken)
@@ -117,6 +119,7 @@ def begin_joining(folder: KeyFolder, token: Token) -> Identity:
             return begun
         made = Identity.make(token.identity.part, token.identity.head)
         write_identity(path, made, replace=True)
+        made.path = path
         return made
 
 
@@ -129,6 +132,7 @@ def end_joining(folder: KeyFolder, identity: Identity) -> None:
                 return
             raise FileExistsError(f"{path} was made meanwhile, with another key: move it away, and join again")
         os.rename(folder.path / f"{path.name}.joining", path)
+        identity.path = path
 
 
 def _token_in(text: str) -> Token | None:

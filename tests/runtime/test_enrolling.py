@@ -12,45 +12,15 @@ from distpool.ids import CLIENT
 from distpool.protocol.cluster import AskStatus, Enrol, Enrolled, StatusTold
 from distpool.runtime.enrolling import enrol, read_token
 from distpool.runtime.head_keys import HeadKeys
-from distpool.runtime.hosting import HeadHost, RemoteHead
+from distpool.runtime.hosting import RemoteHead
 from distpool.runtime.joining import ask, join, reach
 from distpool.transport.keys import Identity, KeyFolder, Part
 from distpool.transport.private_files import write_private
-from distpool.transport.sockets import NOT_LET_IN, Listener
+from distpool.transport.sockets import NOT_LET_IN
 from distpool.transport.tokens import Token, begin_joining, make_token, redeem
+from tests.runtime.heads import head as head
 
 LIMIT_S = 10.0
-
-
-class ServedHead:
-    """A head in a thread of this process, which hears TCP with the keys of a folder."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self._listener = Listener("tcp://127.0.0.1:0", folder.identity(Part.HEAD), folder.allow_list().find)
-        self.address = self._listener.endpoint
-        self.host = HeadHost(self._listener, SETTINGS, time.monotonic(), HeadKeys(folder))
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    def _serve(self):
-        while not self._is_over.wait(0.002):
-            self.host.turn(time.monotonic())
-
-    def end(self):
-        self._is_over.set()
-        self._thread.join()
-        self._listener.close()
-
-
-@pytest.fixture
-def head(tmp_path):
-    folder = KeyFolder(tmp_path / "keys")
-    folder.make_missing()
-    served = ServedHead(folder)
-    yield served
-    served.end()
 
 
 @pytest.fixture
