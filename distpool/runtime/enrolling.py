@@ -13,7 +13,7 @@ from distpool.runtime.joining import join, reach
 from distpool.transport.keys import Identity, KeyFolder
 from distpool.transport.private_files import read_private
 from distpool.transport.rotation import expect_head
-from distpool.transport.sockets import NOT_LET_IN, OTHER_KEY
+from distpool.transport.sockets import NOT_LET_IN, OTHER_KEY, TOO_MANY
 from distpool.transport.tokens import TEXT_LIMIT, Token, begin_joining, end_joining
 
 
@@ -60,6 +60,8 @@ def _explained(error: HeadUnreachable, address: str, token: Token) -> HeadUnreac
     """In terms of the token."""
     if error.refusal == OTHER_KEY:
         what = "the head there has not made this token, or its key was changed since"
+    elif error.refusal == TOO_MANY:
+        what = "others use this token in this moment; if they should not, revoke it on the head's machine"
     elif error.refusal != NOT_LET_IN:
         return error
     elif time.time() >= token.until:

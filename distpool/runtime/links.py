@@ -20,10 +20,13 @@ from distpool.protocol.cluster import LinkHeader, PeerLost
 from distpool.protocol.codec import decode_header, decode_link, encode, encode_header
 from distpool.protocol.messages import Message
 from distpool.transport.keys import Allowed, Part
+from distpool.transport.security import CONNECTIONS_OF_A_KEY
 from distpool.transport.sockets import Connection, Incoming, Listener
 
 _REPEATS_SHOWN = (1, 10, 100, 1000)
 _STRIKES = 3
+_LINKS_OF_A_KEY = 2 * CONNECTIONS_OF_A_KEY
+"""Links outlive their connections for a moment."""
 _PART_BYTES = 1024 * 1024
 
 _log = logging.getLogger("distpool.security")
@@ -37,7 +40,7 @@ def new_epoch() -> Epoch:
 
 
 class NotLetIn(ProtocolError):
-    """The connection of one who has been revoked, or has used up a token."""
+    """The connection of one who has been revoked, has used up a token, or has too many already."""
 
 
 class Ear:
@@ -197,6 +200,8 @@ class ServerLinks:
             if not is_greeting:
                 self._say_unknown(incoming.route, header)
                 return heard
+            if sum(other.key == incoming.key for other in self._peers.values()) >= _LINKS_OF_A_KEY:
+                raise NotLetIn("a link more than a key may have")
             peer = self._peers[address] = Peer(incoming.route, incoming.key, Link(self._epoch, self._limits, now))
         if peer.link.peer in (header.sender, NOBODY) and incoming.connection not in self._ended:
             peer.connection, peer.broken_at = incoming.connection, None

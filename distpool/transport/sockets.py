@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import math
 import os
 import socket
 import tempfile
@@ -24,6 +25,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from distpool.base_errors import DistpoolError
+from distpool.transport.admissions import Admissions
 from distpool.transport.keys import Identity
 from distpool.transport.private_files import make_private_folder
 from distpool.transport.security import Doorman, Find, connect_securely, sender_of, serve_securely
@@ -38,6 +40,7 @@ _HEARTBEAT_MS = 500
 _HEARTBEAT_LIMIT_MS = 1500
 _PROBE_LIMIT_S = 0.2
 _REBIND_LIMIT_S = 5.0
+_REFUSED_S = 0.25
 
 
 class Incoming(NamedTuple):
@@ -95,7 +98,9 @@ class Listener:
             raise DistpoolError(f"{endpoint} can be reached by others: to listen there, keys are needed")
         self._context: zmq.Context[Any] = zmq.Context()
         self._socket = _private(self._context.socket(zmq.ROUTER))
-        self.doorman = None if find is None else Doorman(self._context, find)
+        self._admissions = Admissions()
+        self._broken: list[int] = []
+        self.doorman = None if find is None else Doorman(self._context, find, self._admissions)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         # A peer that comes back is quicker than the kernel, which still waits for its old connection.
         self._socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
@@ -105,7 +110,7 @@ class Listener:
         # when its process is stopped.
         self._socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
         self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_LIMIT_MS)
-        self._events = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._events = self._socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         try:
             self._socket.bind(endpoint)
         except zmq.ZMQError as error:
@@ -137,21 +142,38 @@ class Listener:
     def broken(self) -> list[int]:
         """The connections that have ended since this was asked last. To be asked before `receive`: their numbers are
         given to others after that."""
-        ended = []
+        self._note_events(time.monotonic())
+        broken, self._broken = self._broken, []
+        return broken
+
+    def _note_events(self, now: float) -> None:
         while _has_some(self._events):
-            ended.append(int(recv_monitor_message(self._events)["value"]))
-        return ended
+            event = recv_monitor_message(self._events)
+            connection = int(event["value"])
+            if event["event"] == zmq.EVENT_ACCEPTED:
+                self._admissions.accepted(connection, now)
+            else:
+                self._admissions.ended(connection)
+                self._broken.append(connection)
+        if self.doorman is not None:
+            for connection in self._admissions.remove_silent(now):
+                self.cut(connection)
 
     def receive(self) -> list[Incoming]:
         """All that has come. Does not wait."""
         if self.doorman is not None:
-            self.doorman.answer()
+            self.doorman.answer(time.monotonic())
         messages = []
         while _has_some(self._socket):
             route, *frames = self._socket.recv_multipart(copy=False)
             key = sender_of(route) if self.doorman is not None else ""
             connection = int(route.get(zmq.SRCFD))
             messages.append(Incoming(route.bytes, key, [frame.buffer for frame in frames], connection))
+        if messages and self.doorman is not None:
+            # That they were accepted is told before; but perhaps after `broken` was asked.
+            self._note_events(time.monotonic())
+            for message in messages:
+                self._admissions.spoke(message.connection, message.key)
         return messages
 
     def change_key(self, identity: Identity) -> None:
@@ -208,6 +230,7 @@ class Connection:
         # The first is tried at first, and is the one that is in use.
         self._servers = deque(servers)
         self._wrong_keys = 0
+        self._try_again_at = math.inf
         if identity is not None:
             connect_securely(self._socket, identity, self.server)
         self._events = self._socket.get_monitor_socket(_WATCHED)
@@ -275,8 +298,14 @@ class Connection:
                 has_other_key = True
             else:
                 self.refusal = _REFUSALS[zmq.Event(kind)]
+                if event["value"] == _TOO_MANY_STATUS:
+                    self.refusal = TOO_MANY
+                # ZeroMQ never tries again after that; but the list may be mended, and others may leave.
+                self._try_again_at = time.monotonic() + _REFUSED_S
         if has_other_key and not self.is_connected:
             self._try_next_key()
+        elif not self.is_connected and time.monotonic() >= self._try_again_at:
+            self._connect_anew()
         return is_new and self.is_connected
 
     def _try_next_key(self) -> None:
@@ -285,9 +314,13 @@ class Connection:
             self.refusal = OTHER_KEY
         if len(self._servers) > 1:
             self._servers.rotate(-1)
-            self._socket.disconnect(self.endpoint)
-            self._socket.setsockopt(zmq.CURVE_SERVERKEY, self.server.encode())
-            self._socket.connect(self.endpoint)
+            self._connect_anew()
+
+    def _connect_anew(self) -> None:
+        self._try_again_at = math.inf
+        self._socket.disconnect(self.endpoint)
+        self._socket.setsockopt(zmq.CURVE_SERVERKEY, self.server.encode())
+        self._socket.connect(self.endpoint)
 
     def is_broken(self) -> bool:
         """There was a connection, and there is none now."""
@@ -313,6 +346,8 @@ class Connection:
 
 
 NOT_LET_IN = "this process's key is not let in"
+TOO_MANY = "this process's key has as many connections there as one may have"
+_TOO_MANY_STATUS = 500
 OTHER_KEY = "the other end has another key than the one that is expected there"
 _REFUSALS = {
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: NOT_LET_IN,

@@ -16,7 +16,7 @@ from distpool.runtime.hosting import RemoteHead
 from distpool.runtime.joining import ask, join, reach
 from distpool.transport.keys import Identity, KeyFolder, Part
 from distpool.transport.private_files import write_private
-from distpool.transport.sockets import NOT_LET_IN
+from distpool.transport.sockets import NOT_LET_IN, Connection
 from distpool.transport.tokens import Token, begin_joining, make_token, redeem
 from tests.runtime.heads import head as head
 
@@ -120,6 +120,18 @@ def test_of_two_who_have_the_same_token_one_gets_in(head, tmp_path):
     (let_in,) = [outcome for outcome in outcomes if outcome == entries(head)["gpu-1"].public]
     (refused,) = [outcome for outcome in outcomes if outcome != let_in]
     assert "this token was used" in refused
+
+
+def test_so_many_connections_of_one_token_are_let_in_and_no_more(head, elsewhere):
+    token = token_of(head)
+    silent = [Connection(head.address, bytes([number]), token.identity, token.identity.head) for number in range(4)]
+    until = time.monotonic() + LIMIT_S
+    while not all(connection.has_reconnected() or connection.is_connected for connection in silent):
+        assert time.monotonic() < until
+    with pytest.raises(HeadUnreachable, match="others use this token in this moment; if they should not, revoke it"):
+        enrol(head.address, token, elsewhere, SETTINGS)
+    for connection in silent:
+        connection.close()
 
 
 def test_a_token_is_good_for_nothing_but_joining(head):
