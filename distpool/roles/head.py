@@ -10,6 +10,7 @@ from distpool.ids import Address, GroupId, LeaseId, NodeId
 from distpool.logic.membership import Membership
 from distpool.logic.outbox import Outbox
 from distpool.logic.placement import Placement
+from distpool.logic.shown import shown
 from distpool.protocol.cluster import (
     AskStatus,
     EndGroup,
@@ -32,6 +33,7 @@ from distpool.roles.role import unexpected
 
 _LIFE_BITS = 20
 _COUNT_BITS = 32
+_LONGEST_NAME = 128
 
 
 class Request(NamedTuple):
@@ -174,6 +176,10 @@ class HeadRole:
     def _register(self, sender: Address, message: RegisterNode) -> None:
         if self._membership is not None and self._membership.find(sender) is None:
             self.outbox.put(sender, Refused("whoever offers workers has to greet first"))
+            return
+        if not message.node or shown(message.node, _LONGEST_NAME) != message.node:
+            text = f"a node's name has 1 to {_LONGEST_NAME} characters, all of which can be printed"
+            self.outbox.put(sender, Refused(text))
             return
         holder = self._addresses.get(message.node)
         if holder is not None and holder != sender:

@@ -23,9 +23,10 @@ from distpool.protocol.cluster import (
     Greeting,
     HeadKeyChanges,
     LeaveCluster,
+    Refused,
     RequestsDropped,
 )
-from distpool.protocol.messages import PROTOCOL_VERSION, Message
+from distpool.protocol.messages import PROTOCOL_VERSION, Message, RegisterNode
 from distpool.roles.head import HeadRole
 from distpool.runtime.head_keys import HeadKeys
 from distpool.runtime.links import ClientLink, ServerLinks, new_epoch
@@ -168,6 +169,8 @@ class HeadHost:
         for address, message in self._links.receive(now):
             if isinstance(message, Enrol):
                 self._enrol(address, message)
+            elif isinstance(message, RegisterNode) and message.public != self._links.key_of(address):
+                self._links.send(address, Refused("a node is known by the key that it has joined with"))
             else:
                 self.role.handle(address, message, now)
         wake_at = self.role.decide(now)

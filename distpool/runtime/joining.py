@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from distpool.base_errors import HeadUnreachable
 from distpool.config import Settings
 from distpool.ids import CLIENT
+from distpool.logic.shown import shown_lines
 from distpool.protocol.cluster import Refused, Welcome
 from distpool.protocol.messages import Message
 from distpool.runtime.hosting import RemoteHead
@@ -69,7 +70,8 @@ def _await(head: RemoteHead, kind: type[Answer], until: float, settings: Setting
             if isinstance(message, kind):
                 return message
             if isinstance(message, Refused):
-                raise HeadUnreachable(f"the head at {address} refused to let {head.name} join: {message.text}")
+                text = shown_lines(message.text)
+                raise HeadUnreachable(f"the head at {address} refused to let {head.name} join: {text}")
         if head.connection.refusal:
             raise _refused(address, head.connection.refusal)
         if now >= until:

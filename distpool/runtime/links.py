@@ -23,7 +23,8 @@ from distpool.transport.keys import Allowed, Part
 from distpool.transport.security import CONNECTIONS_OF_A_KEY
 from distpool.transport.sockets import Connection, Incoming, Listener
 
-_REPEATS_SHOWN = (1, 10, 100, 1000)
+REPEATS_SHOWN = (1, 10, 100, 1000)
+"""Of what others cause and could repeat for ever, these are logged."""
 _STRIKES = 3
 _LINKS_OF_A_KEY = 2 * CONNECTIONS_OF_A_KEY
 """Links outlive their connections for a moment."""
@@ -230,7 +231,7 @@ class ServerLinks:
 
     def _drop(self, address: str, reason: str) -> None:
         self.dropped[reason] += 1
-        if self.dropped[reason] in _REPEATS_SHOWN:
+        if self.dropped[reason] in REPEATS_SHOWN:
             _log.warning("dropped a frame of %s: %s (%d so far)", address, reason, self.dropped[reason])
 
     def _gives_up(self, address: str) -> bool:
@@ -262,6 +263,7 @@ class ClientLink:
         self.link = Link(new_epoch(), limits, now)
         self._ear = Ear()
         self._connected_at = math.inf
+        self._dropped = 0
 
     def is_heard(self) -> bool:
         """The other end has said something by the connection that there is."""
@@ -280,13 +282,17 @@ class ClientLink:
         messages: list[Message] = []
         for frames in self.connection.receive():
             try:
-                header = decode_header(frames[0])
+                header = _decoded(decode_header, frames[0])
                 payload = self.link.receive(header, frames[1:], now)
                 message = None if payload is None else self._ear.hear(header, payload)
                 if message is not None:
                     messages.append(message)
             except ProtocolError as error:
-                _log.warning("dropped a frame from %s: %s", self.connection.endpoint, error)
+                self._dropped += 1
+                if self._dropped in REPEATS_SHOWN:
+                    _log.warning(
+                        "dropped a frame from %s: %s (%d so far)", self.connection.endpoint, error, self._dropped
+                    )
         return messages
 
     def send(self, message: Message) -> None:
