@@ -40,4 +40,9 @@ class UnusableKey(DistpoolError):
 
 
 class HeadUnreachable(DistpoolError, ConnectionError):
-    """A cluster's head could not be reached, or refused; the message says what was tried and what to look at."""
+    """A cluster's head could not be reached, or refused; the message says what was tried and what to look at.
+
+    `refusal`: why a connection was refused there; empty when none was.
+    """
+
+    refusal: str = ""

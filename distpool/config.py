@@ -92,6 +92,15 @@ class Settings(msgspec.Struct, frozen=True):
     connect_limit_s: float = 5.0
     """How long a command tries to reach a head."""
 
+    key_overlap_s: float = 10.0
+    """How long a head tells its members of its next key before it has it: who is away for so long has to join again."""
+
+    key_moved_limit_s: float = 30.0
+    """How long a program has to connect anew when the head's key has changed: it may hold the interpreter's lock."""
+
+    look_at_keys_s: float = 1.0
+    """How often a head that nobody speaks to looks whether its keys have changed."""
+
     head_gone_limit_s: float = 60.0
     """The silence of a head after which its nodes end: it will not be started again."""
 

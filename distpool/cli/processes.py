@@ -7,6 +7,8 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from distpool.base_errors import UnusableKey
+from distpool.cli.keys import add_token
 from distpool.cli.output import add_head, add_json, print_facts
 from distpool.config import SETTINGS
 from distpool.transport.keys import KeyFolder, Part
@@ -26,6 +28,7 @@ def add_to(commands: Commands) -> None:
     add_head(node)
     node.add_argument("--name", default=socket.gethostname(), help="must differ from all others' (%(default)s)")
     node.add_argument("--cpus", type=_cpus, default=len(os.sched_getaffinity(0)), help="how many (%(default)s)")
+    add_token(node)
     node.set_defaults(run=_node)
 
 
@@ -54,10 +57,28 @@ def _node(options: argparse.Namespace) -> None:
     folder = KeyFolder.of_user()
     address = find_head(options.head, folder)
     os.environ.pop(ADDRESS_VARIABLE, None)  # the pools that workers open are on their own machine
+    if options.token_file is not None:
+        _join_first(options.token_file, address, folder)
     identity = folder.identity(Part.NODE)
     head = join(address, f"node {options.name}", identity, SETTINGS)
     host = NodeHost(head, identity, options.name, options.cpus, SETTINGS)
     host.serve(serving, lambda: print(f"node {options.name} has joined the head at {address}", flush=True))
+
+
+def _join_first(token_file: str, address: str, folder: KeyFolder) -> None:
+    """Unless this machine has a key: then the token was used when the node was started before."""
+    from distpool.runtime.enrolling import enrol, read_token
+
+    path = folder.path_of(Part.NODE)
+    if path.exists():
+        print(f"{path} is there already, and used; the token is not needed", flush=True)
+        return
+    token = read_token(token_file)
+    if token.identity.part is not Part.NODE:
+        raise UnusableKey(
+            f"{token_file} holds a token for a {token.identity.part.value}, where one for a node is needed"
+        )
+    enrol(address, token, folder, SETTINGS)
 
 
 def _port(text: str) -> int:

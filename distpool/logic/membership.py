@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from distpool.ids import Address
+from distpool.logic.shown import shown
 from distpool.protocol.cluster import Greeting
 
 
@@ -33,15 +34,19 @@ class Membership:
 
     def greet(self, address: Address, greeting: Greeting, now: float) -> str:
         """Let it join; or why it may not, for people."""
-        theirs = Versions(greeting.protocol, greeting.python, greeting.version)
+        name = shown(greeting.name)
+        theirs = Versions(greeting.protocol, shown(greeting.python), shown(greeting.version))
         if theirs[:2] != self._versions[:2]:
-            return _mismatch(greeting.name, theirs, self._versions)
-        self._members[address] = Member(greeting.name, greeting.life, now)
+            return _mismatch(name, theirs, self._versions)
+        self._members[address] = Member(name, greeting.life, now)
         return ""
 
     def links_of(self, life: int) -> list[Address]:
         """The links of one process: more than one when it has made a new one before the old one was given up."""
         return [address for address, member in self._members.items() if member.life == life]
+
+    def addresses(self) -> list[Address]:
+        return list(self._members)
 
     def find(self, address: Address) -> Member | None:
         return self._members.get(address)

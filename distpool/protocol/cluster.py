@@ -100,6 +100,25 @@ class StatusTold(Message, tag=65, frozen=True):
     up_s: float
 
 
+class Enrol(Message, tag=90, frozen=True):
+    """Holder of a token to head: let in the owner of this key from now on, in my place."""
+
+    public: str
+
+
+class Enrolled(Message, tag=91, frozen=True):
+    """Head to the holder of a token: that key is let in, by this name. `next_head`: see HeadKeyChanges; or empty."""
+
+    name: str
+    next_head: str = ""
+
+
+class HeadKeyChanges(Message, tag=92, frozen=True):
+    """Head to node or driver: my public key will soon be this one."""
+
+    public: str
+
+
 class PeerLost(Message, tag=38, frozen=True):
     """The links of this process to a role: this peer has left, or was not heard of for too long."""
 
@@ -249,6 +268,9 @@ LINK_MESSAGES = (
     | LeaveCluster
     | AskStatus
     | StatusTold
+    | Enrol
+    | Enrolled
+    | HeadKeyChanges
     | LetIn
     | LeaseGranted
     | NodeGone
@@ -270,6 +292,8 @@ FROM_WORKER = WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogge
 NODE_MAY_SAY = Greeting | LeaveCluster | RegisterNode | ReturnLease
 """To a head."""
 DRIVER_MAY_SAY = Greeting | LeaveCluster | AskStatus | RequestLeases | EndGroup | ReturnLease
+"""To a head."""
+TOKEN_MAY_SAY = Enrol
 """To a head."""
 CALLER_MAY_SAY = (
     Greeting | LeaveCluster | OpenGroup | UseLease | ToWorker | StopGroup | EndWorker | ReleaseObjects | ForgetObjects

@@ -10,10 +10,12 @@ from distpool.ids import Address, GroupId, LeaseId, NodeId
 from distpool.logic.membership import Membership
 from distpool.logic.outbox import Outbox
 from distpool.logic.placement import Placement
+from distpool.logic.shown import shown
 from distpool.protocol.cluster import (
     AskStatus,
     EndGroup,
     Greeting,
+    HeadKeyChanges,
     LeaseGranted,
     LeaveCluster,
     LetIn,
@@ -31,6 +33,7 @@ from distpool.roles.role import unexpected
 
 _LIFE_BITS = 20
 _COUNT_BITS = 32
+_LONGEST_NAME = 128
 
 
 class Request(NamedTuple):
@@ -59,6 +62,7 @@ class HeadRole:
         # By their lives, which outlast their links.
         self._callers: dict[LeaseId, int] = {}
         self._let_in: LetIn | None = None
+        self._coming: HeadKeyChanges | None = None
 
     def handle(self, sender: Address, message: Any, now: float) -> None:
         match message:
@@ -96,6 +100,17 @@ class HeadRole:
         self._let_in = members
         for node in self._nodes:
             self.outbox.put(node, members)
+
+    def members(self) -> list[Address]:
+        """Those who have joined, by their links."""
+        return [] if self._membership is None else self._membership.addresses()
+
+    def change_key(self, coming: HeadKeyChanges | None) -> None:
+        """All members are told what the head's key will be, and whoever joins until it is so (None)."""
+        self._coming = coming
+        if coming is not None:
+            for member in self.members():
+                self.outbox.put(member, coming)
 
     # Leases ---------------------------------------------------------------------------------------------------------
 
@@ -155,10 +170,16 @@ class HeadRole:
                 self._drop_requests(link)
                 self._remove_node(link)
         self.outbox.put(sender, Welcome(self._life, self.placement.cpus()))
+        if self._coming is not None:
+            self.outbox.put(sender, self._coming)
 
     def _register(self, sender: Address, message: RegisterNode) -> None:
         if self._membership is not None and self._membership.find(sender) is None:
             self.outbox.put(sender, Refused("whoever offers workers has to greet first"))
+            return
+        if not message.node or shown(message.node, _LONGEST_NAME) != message.node:
+            text = f"a node's name has 1 to {_LONGEST_NAME} characters, all of which can be printed"
+            self.outbox.put(sender, Refused(text))
             return
         holder = self._addresses.get(message.node)
         if holder is not None and holder != sender:

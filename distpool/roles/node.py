@@ -12,6 +12,7 @@ import msgspec
 
 from distpool.ids import CLIENT, HEAD, LAUNCHER, Address, GroupId, LeaseId, NodeId
 from distpool.logic.outbox import Outbox
+from distpool.logic.shown import shown_lines
 from distpool.protocol.cluster import LetIn, Refused, Rejoined, RevokeLease, UseLease, Welcome
 from distpool.protocol.messages import (
     Death,
@@ -83,7 +84,7 @@ class NodeRole:
             case Welcome():
                 pass
             case Refused(text):
-                self.refusal = text
+                self.refusal = shown_lines(text)
             case _:
                 raise unexpected("node", sender, message)
 

@@ -12,6 +12,7 @@ import msgspec
 
 from distpool.ids import CLIENT, HEAD, Address, GroupId, LeaseId, NodeId
 from distpool.logic.outbox import Outbox
+from distpool.logic.shown import shown_lines
 from distpool.protocol.cluster import (
     EndGroup,
     FromWorker,
@@ -200,7 +201,7 @@ class NodesRole:
 
     def _refused(self, sender: Address, text: str) -> None:
         if sender == HEAD:
-            self.refusal = text
+            self.refusal = shown_lines(text)
         else:
             self._node_gone(NodeId(str(sender)))
 

@@ -12,6 +12,7 @@ from distpool.ids import CLIENT, HEAD, LAUNCHER, NODE, Address, LeaseId
 from distpool.logic.link import LinkLimits
 from distpool.logic.membership import Membership
 from distpool.logic.outbox import Outbox
+from distpool.logic.shown import shown
 from distpool.logic.times import earlier
 from distpool.protocol.cluster import CALLER_MAY_SAY, ForgetObjects, LeaveCluster, PeerLost, ReleaseObjects
 from distpool.protocol.messages import Message
@@ -19,7 +20,7 @@ from distpool.roles.callers import CallersRole
 from distpool.runtime.caller_objects import CallerObjects
 from distpool.runtime.channels import Channels
 from distpool.runtime.hosting import own_versions
-from distpool.runtime.links import ServerLinks, new_epoch
+from distpool.runtime.links import REPEATS_SHOWN, ServerLinks, new_epoch
 from distpool.store.create import own_memory
 from distpool.transport.keys import Allowed, Identity, Part
 from distpool.transport.sockets import Listener
@@ -43,6 +44,7 @@ class CallerLinks:
         self.listener = Listener(endpoint, identity, self._find)
         limits = LinkLimits(beat_every_s=settings.beat_every_s)
         self._links = ServerLinks(self.listener, life, limits, settings, _may_say)
+        self._dropped = 0
         self.held_by: Callable[[LeaseId], int] = self._role.held_by
 
     def attach(self, watch: Callable[[int], None]) -> None:
@@ -66,7 +68,9 @@ class CallerLinks:
             try:
                 self._role.hear(address, message, now)
             except ProtocolError as error:
-                _log.warning("a caller's message was dropped: %s", error)
+                self._dropped += 1
+                if self._dropped in REPEATS_SHOWN:
+                    _log.warning("dropped a caller's message: %s (%d so far)", shown(str(error)), self._dropped)
             if isinstance(message, PeerLost | LeaveCluster):
                 self.objects.forget(address, now)
         self.objects.transfers.receive(now)

@@ -18,11 +18,11 @@ from distpool.logic.pulls import Channel
 from distpool.protocol.codec import decode_transfer, encode
 from distpool.protocol.messages import Message
 from distpool.protocol.transfers import Hello, Place
+from distpool.runtime.links import REPEATS_SHOWN
 from distpool.transport.keys import Identity
 from distpool.transport.sockets import Connection, Incoming, Listener
 
 _PROBE_EVERY_S = 0.1
-_REPEATS_SHOWN = (1, 10, 100, 1000)
 
 _log = logging.getLogger("distpool.security")
 
@@ -137,6 +137,7 @@ class Channels:
             route = self._routes.get(incoming.route)
             if not self._is_let_in(incoming.key):
                 self._drop("a frame with a key that is not let in any more")
+                self._listener.cut(incoming.connection)
             elif route is not None and route.key != incoming.key:
                 self._drop("a frame on the route of another")
             else:
@@ -167,7 +168,7 @@ class Channels:
 
     def _drop(self, reason: str) -> None:
         self.dropped[reason] += 1
-        if self.dropped[reason] in _REPEATS_SHOWN:
+        if self.dropped[reason] in REPEATS_SHOWN:
             _log.warning("dropped %s (%d so far)", reason, self.dropped[reason])
 
     def close(self) -> None:

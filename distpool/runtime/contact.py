@@ -65,7 +65,7 @@ def find_head(given: str | None, folder: KeyFolder) -> str:
     if configured is not None:
         return parse_address(configured, f"the environment variable {ADDRESS_VARIABLE}")
     address = _told_address(_file_of(folder))
-    if address is None or not _is_held(folder):
+    if address is None or not runs_here(folder):
         raise DistpoolError(
             f"no head of {folder.path} runs on this machine: start one with `distpool head`, or say where it is with "
             f"--head or {ADDRESS_VARIABLE}"
@@ -89,9 +89,9 @@ def _told_address(path: Path) -> str | None:
         return None
 
 
-def _is_held(folder: KeyFolder) -> bool:
-    """Whether the head that wrote the file still runs; of one on another machine, with the same folder, it is not
-    known, and assumed."""
+def runs_here(folder: KeyFolder) -> bool:
+    """Whether the head of this folder, which wrote the file, still runs; of one on another machine, with the same
+    folder, it is not known, and assumed."""
     try:
         if tomllib.loads(read_private(_file_of(folder)))["host"] != socket.gethostname():
             return True

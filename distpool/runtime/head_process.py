@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from distpool.base_errors import DistpoolError
 from distpool.config import Settings
 from distpool.runtime.contact import DEFAULT_PORT, Contact
+from distpool.runtime.head_keys import HeadKeys
 from distpool.runtime.hosting import HeadHost
 from distpool.runtime.serving import Serving
 from distpool.transport.keys import Identity, KeyFolder
@@ -33,7 +34,7 @@ def serve_head(folder: KeyFolder, host: str, port: int | None, settings: Setting
             address = _reachable(listener.endpoint, host)
             contact.tell(address)
             tell(address)
-            head = HeadHost(listener, settings, time.monotonic(), folder.allow_list().members)
+            head = HeadHost(listener, settings, time.monotonic(), HeadKeys(folder))
             serving.run(head.turn, head.has_some, listener.descriptors())
         finally:
             listener.close()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -16,19 +18,26 @@ from distpool.logic.outbox import Outbox
 from distpool.protocol.cluster import (
     DRIVER_MAY_SAY,
     NODE_MAY_SAY,
+    TOKEN_MAY_SAY,
+    Enrol,
     Greeting,
+    HeadKeyChanges,
     LeaveCluster,
-    LetIn,
+    Refused,
     Rejoined,
     RequestsDropped,
 )
-from distpool.protocol.messages import PROTOCOL_VERSION, Message
+from distpool.protocol.messages import PROTOCOL_VERSION, Message, RegisterNode
 from distpool.roles.head import HeadRole
+from distpool.runtime.head_keys import HeadKeys
 from distpool.runtime.links import ClientLink, ServerLinks, new_epoch
 from distpool.transport.keys import Allowed, Identity, Part
+from distpool.transport.rotation import accept_head, expect_head
 from distpool.transport.sockets import Connection, Listener
 
 _LEAVE_LIMIT_S = 1.0
+
+_log = logging.getLogger("distpool.security")
 
 _MAY_SAY = {Part.NODE: NODE_MAY_SAY, Part.DRIVER: DRIVER_MAY_SAY}
 
@@ -48,18 +57,26 @@ class RemoteHead:
     """The head of another process, as the node and the client of this one see it."""
 
     def __init__(
-        self, endpoint: str, name: str, settings: Settings, now: float, identity: Identity | None = None
+        self,
+        endpoint: str,
+        name: str,
+        settings: Settings,
+        now: float,
+        identity: Identity | None = None,
+        opening: Message | None = None,
     ) -> None:
-        """`identity`: needed for all but Unix sockets. Raises DistpoolError for an endpoint that is none."""
+        """`identity`: needed for all but Unix sockets. `opening`: what is said first, instead of a greeting. Raises
+        DistpoolError for an endpoint that is none."""
         self.outbox = Outbox()
         self.name = name
+        self._identity = identity
         life = new_epoch()
-        self.connection = Connection(
-            endpoint, life.to_bytes(8, "little"), identity, "" if identity is None else identity.head
-        )
+        heads = [] if identity is None else [identity.head, identity.next_head]
+        self.connection = Connection(endpoint, life.to_bytes(8, "little"), identity, *filter(None, heads))
         self.greeting = Greeting(name, life, *own_versions())
         self._link = ClientLink(self.connection, LinkLimits(beat_every_s=settings.beat_every_s), now)
-        self._link.send(self.greeting)
+        self._opening = self.greeting if opening is None else opening
+        self._link.send(self._opening)
 
     @property
     def heard_at(self) -> float:
@@ -84,12 +101,27 @@ class RemoteHead:
     def receive(self, now: float) -> None:
         """What the head has said is for this process's node, or its client."""
         for message in self._link.receive(now):
-            self.outbox.put(CLIENT if isinstance(message, RequestsDropped) else NODE, message)
+            if isinstance(message, HeadKeyChanges):
+                self._note_head(expect_head, message.public)
+                self.connection.expect(message.public)
+            else:
+                self.outbox.put(CLIENT if isinstance(message, RequestsDropped) else NODE, message)
+        if self._identity is not None and self._link.is_heard() and self.connection.server != self._identity.head:
+            self._note_head(accept_head, self.connection.server)
+            self.connection.forget_others()
         if self._link.link.is_unknown:
             # The head is another one, or has given this process up.
             self._link.begin_anew(now)
-            self._link.send(self.greeting)
+            self._link.send(self._opening)
             self.outbox.put(NODE, Rejoined({}))
+
+    def _note_head(self, note: Callable[[Identity, str], None], public: str) -> None:
+        if self._identity is None:
+            return
+        try:
+            note(self._identity, public)
+        except (DistpoolError, OSError) as error:
+            _log.error("the head's new public key is %s, but it cannot be kept: %s", public, error)
 
     def decide(self, now: float) -> float | None:
         return None
@@ -115,12 +147,11 @@ class RemoteHead:
 class HeadHost:
     """A head and its links. Owned by the thread that runs its turns."""
 
-    def __init__(
-        self, listener: Listener, settings: Settings, now: float, members: Callable[[], list[Allowed]] = list
-    ) -> None:
-        """`members`: those who may connect to nodes, as it is now."""
-        self._members = members
-        self._let_in: list[Allowed] = []
+    def __init__(self, listener: Listener, settings: Settings, now: float, keys: HeadKeys | None = None) -> None:
+        """`keys`: needed for all but Unix sockets."""
+        self._listener = listener
+        self._settings = settings
+        self._keys = keys
         life = new_epoch()
         self.role = HeadRole(Membership(own_versions()), life, now)
         limits = LinkLimits(beat_every_s=settings.beat_every_s)
@@ -130,29 +161,50 @@ class HeadHost:
         """Something has come meanwhile, of which the descriptors need not tell."""
         return self._links.has_some()
 
+    def dropped(self) -> Counter[str]:
+        """Frames that were not heard, by the reason."""
+        return self._links.dropped
+
     def turn(self, now: float) -> float | None:
         """Hear what has come, and say what is to be said; when to be asked again."""
-        self._look_who_is_let_in()
+        look_at = None if self._keys is None else self._look_at_keys(self._keys, now)
         for address, message in self._links.receive(now):
-            self.role.handle(address, message, now)
+            if isinstance(message, Enrol):
+                self._enrol(address, message)
+            elif isinstance(message, RegisterNode) and message.public != self._links.key_of(address):
+                self._links.send(address, Refused("a node is known by the key that it has joined with"))
+            else:
+                self.role.handle(address, message, now)
         wake_at = self.role.decide(now)
         messages = self.role.outbox.messages
         while messages:
             to, answer = messages.popleft()
             self._links.send(str(to), answer)
-        due = self._links.flush(now)
-        return wake_at if due is None else due if wake_at is None else min(due, wake_at)
+        due = [at for at in (wake_at, self._links.flush(now), look_at) if at is not None]
+        return min(due, default=None)
 
-    def _look_who_is_let_in(self) -> None:
-        try:
-            members = self._members()
-        except (DistpoolError, OSError):
-            members = []  # nobody, as here; the doorman says why
-        if members != self._let_in:
-            self._let_in = members
-            self.role.let_in(LetIn([(member.public, member.part.value, member.name) for member in members]))
+    def _look_at_keys(self, keys: HeadKeys, now: float) -> float:
+        """Do what has changed there; when to look again."""
+        members = keys.news_of_members()
+        if members is not None:
+            self.role.let_in(members)
+        if now >= keys.changes_at and (identity := keys.take_up_next(now)) is not None:
+            self.role.change_key(None)
+            self._listener.change_key(identity)
+            self._links.wait_for_all(now + self._settings.key_moved_limit_s)
+        coming = keys.news_of_key(now)
+        if coming is not None:
+            self.role.change_key(coming)
+        return min(keys.changes_at, now + self._settings.look_at_keys_s)
+
+    def _enrol(self, address: str, message: Enrol) -> None:
+        key = self._links.key_of(address)
+        if self._keys is not None and key is not None:
+            self._links.send(address, self._keys.enrol(key, message))
 
 
 def _may_say(allowed: Allowed | None, message: Message) -> bool:
-    """Whoever can open a Unix socket is this user, and may say anything."""
-    return allowed is None or isinstance(message, _MAY_SAY[allowed.part])
+    """Whoever can open a Unix socket is this user, and may say anything but what needs a token."""
+    if allowed is None:
+        return not isinstance(message, TOKEN_MAY_SAY)
+    return isinstance(message, _MAY_SAY[allowed.part] if allowed.until is None else TOKEN_MAY_SAY)

@@ -20,10 +20,14 @@ from distpool.protocol.cluster import LinkHeader, PeerLost
 from distpool.protocol.codec import decode_header, decode_link, encode, encode_header
 from distpool.protocol.messages import Message
 from distpool.transport.keys import Allowed, Part
+from distpool.transport.security import CONNECTIONS_OF_A_KEY
 from distpool.transport.sockets import Connection, Incoming, Listener
 
-_REPEATS_SHOWN = (1, 10, 100, 1000)
+REPEATS_SHOWN = (1, 10, 100, 1000)
+"""Of what others cause and could repeat for ever, these are logged."""
 _STRIKES = 3
+_LINKS_OF_A_KEY = 2 * CONNECTIONS_OF_A_KEY
+"""Links outlive their connections for a moment."""
 _PART_BYTES = 1024 * 1024
 
 _log = logging.getLogger("distpool.security")
@@ -34,6 +38,10 @@ Decoded = TypeVar("Decoded")
 def new_epoch() -> Epoch:
     """One that no other life has."""
     return Epoch(int.from_bytes(os.urandom(7), "little") + 1)
+
+
+class NotLetIn(ProtocolError):
+    """The connection of one who has been revoked, has used up a token, or has too many already."""
 
 
 class Ear:
@@ -108,6 +116,7 @@ class ServerLinks:
         self._peers: dict[str, Peer] = {}
         # Connections that have ended; what is read in the same turn may still be of them.
         self._ended: set[int] = set()
+        self._wait_until = 0.0
         self.dropped: Counter[str] = Counter()
         """Frames that were not heard, by the reason."""
 
@@ -122,6 +131,9 @@ class ServerLinks:
             address = incoming.route.hex()
             try:
                 said += ((address, message) for message in self._hear(address, incoming, now))
+            except NotLetIn as error:
+                self._drop(address, str(error))
+                self._listener.cut(incoming.connection)
             except ProtocolError as error:
                 self._drop(address, str(error))
                 if self._gives_up(address):
@@ -138,6 +150,11 @@ class ServerLinks:
         if peer is not None:
             say(peer.link, message)
 
+    def key_of(self, address: str) -> str | None:
+        """The public key of this peer; None when it is not there any more."""
+        peer = self._peers.get(address)
+        return None if peer is None else peer.key
+
     def flush(self, now: float) -> float | None:
         """Send what is due; when to be asked again."""
         wake_at = None
@@ -151,10 +168,16 @@ class ServerLinks:
 
     def _lost_at(self, peer: Peer) -> float:
         """When it is given up, if nothing is heard of it until then."""
-        lost_at = math.inf if peer.broken_at is None else peer.broken_at + self._settings.reconnect_limit_s
+        lost_at = math.inf
+        if peer.broken_at is not None:
+            lost_at = max(peer.broken_at + self._settings.reconnect_limit_s, self._wait_until)
         if peer.is_judged_by_silence:
             lost_at = min(lost_at, peer.link.heard_at + self._settings.silence_limit_s)
         return lost_at
+
+    def wait_for_all(self, until: float) -> None:
+        """All connections have been ended here: nobody is lost before then because of that."""
+        self._wait_until = until
 
     def has_some(self) -> bool:
         """Something has come meanwhile, of which the descriptors need not tell."""
@@ -178,6 +201,8 @@ class ServerLinks:
             if not is_greeting:
                 self._say_unknown(incoming.route, header)
                 return heard
+            if sum(other.key == incoming.key for other in self._peers.values()) >= _LINKS_OF_A_KEY:
+                raise NotLetIn("a link more than a key may have")
             peer = self._peers[address] = Peer(incoming.route, incoming.key, Link(self._epoch, self._limits, now), now)
         if peer.link.peer in (header.sender, NOBODY) and incoming.connection not in self._ended:
             peer.connection, peer.broken_at = incoming.connection, None
@@ -192,12 +217,12 @@ class ServerLinks:
         return [*heard, message]
 
     def _allowed(self, key: str) -> Allowed | None:
-        """Raises ProtocolError for a key that was let in once, and is not any more."""
+        """Raises NotLetIn for a key that was let in once, and is not any more."""
         if self._listener.doorman is None:
             return None
         allowed = self._listener.doorman.find(key)
         if allowed is None:
-            raise ProtocolError("a frame with a key that is not let in any more")
+            raise NotLetIn("a frame with a key that is not let in any more")
         return allowed
 
     def _say_unknown(self, route: bytes, header: LinkHeader) -> None:
@@ -206,7 +231,7 @@ class ServerLinks:
 
     def _drop(self, address: str, reason: str) -> None:
         self.dropped[reason] += 1
-        if self.dropped[reason] in _REPEATS_SHOWN:
+        if self.dropped[reason] in REPEATS_SHOWN:
             _log.warning("dropped a frame of %s: %s (%d so far)", address, reason, self.dropped[reason])
 
     def _gives_up(self, address: str) -> bool:
@@ -237,6 +262,12 @@ class ClientLink:
         self._limits = limits
         self.link = Link(new_epoch(), limits, now)
         self._ear = Ear()
+        self._connected_at = math.inf
+        self._dropped = 0
+
+    def is_heard(self) -> bool:
+        """The other end has said something by the connection that there is."""
+        return self.connection.is_connected and self.link.heard_at >= self._connected_at
 
     def begin_anew(self, now: float) -> None:
         """What was not delivered never will be."""
@@ -246,17 +277,22 @@ class ClientLink:
     def receive(self, now: float) -> list[Message]:
         """All that has come. What is no message is dropped: the other end has shown that it is who it should be."""
         if self.connection.has_reconnected():
+            self._connected_at = now
             self.link.reconnected(now)
         messages: list[Message] = []
         for frames in self.connection.receive():
             try:
-                header = decode_header(frames[0])
+                header = _decoded(decode_header, frames[0])
                 payload = self.link.receive(header, frames[1:], now)
                 message = None if payload is None else self._ear.hear(header, payload)
                 if message is not None:
                     messages.append(message)
             except ProtocolError as error:
-                _log.warning("dropped a frame from %s: %s", self.connection.endpoint, error)
+                self._dropped += 1
+                if self._dropped in REPEATS_SHOWN:
+                    _log.warning(
+                        "dropped a frame from %s: %s (%d so far)", self.connection.endpoint, error, self._dropped
+                    )
         return messages
 
     def send(self, message: Message) -> None:

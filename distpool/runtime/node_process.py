@@ -70,13 +70,18 @@ class NodeHost:
         if silence_s > self._settings.head_gone_limit_s:
             raise HeadUnreachable(
                 f"the head at {self._head.connection.endpoint} was not heard of for {silence_s:.0f} s: it is given up"
+                f"{self._why()}"
             )
         is_silent = silence_s > self._settings.silence_limit_s
         if is_silent != self._is_silent:
             self._is_silent = is_silent
-            _log.warning("the head is %s", "not heard of; waiting for it" if is_silent else "there again")
+            _log.warning("the head is %s", f"not heard of{self._why()}; waiting" if is_silent else "there again")
         limit_s = self._settings.head_gone_limit_s if is_silent else self._settings.silence_limit_s
         return max(0.0, limit_s - silence_s) + 0.01
+
+    def _why(self) -> str:
+        refusal = self._head.connection.refusal
+        return f" ({refusal})" if refusal else ""
 
 
 def _own_host(address: str) -> str:

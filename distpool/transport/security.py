@@ -13,6 +13,7 @@ from typing import Any
 
 import zmq
 
+from distpool.transport.admissions import Admissions
 from distpool.transport.keys import Allowed, Identity
 
 _ZAP_ENDPOINT = "inproc://zeromq.zap.01"
@@ -21,6 +22,15 @@ _HANDSHAKE_LIMIT_MS = 3000
 _LARGEST_FRAME = 64 * 1024 * 1024
 _LARGEST_BACKLOG = 512
 _REPEATS_SHOWN = (1, 10, 100)
+_ADDRESSES_COUNTED = 1000
+
+CONNECTIONS_OF_A_KEY = 512
+"""Many nodes, or programs, of one machine or shared folder have the same key."""
+_CONNECTIONS_OF_A_TOKEN = 4
+
+_OK = (b"200", b"OK")
+_UNKNOWN = (b"400", b"this key is not let in")
+_TOO_MANY = (b"500", b"this key has as many connections as one may have")
 
 _log = logging.getLogger("distpool.security")
 
@@ -31,8 +41,9 @@ Find = Callable[[str], Allowed | None]
 class Doorman:
     """Answers for one context's servers. The holder of the loop asks it to `answer` when its descriptor is ready."""
 
-    def __init__(self, context: zmq.Context[Any], find: Find) -> None:
+    def __init__(self, context: zmq.Context[Any], find: Find, admissions: Admissions) -> None:
         self._find = find
+        self._admissions = admissions
         self._socket = context.socket(zmq.REP)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.bind(_ZAP_ENDPOINT)
@@ -51,26 +62,39 @@ class Doorman:
             _log.error("nobody is let in: %s", error)
             return None
 
-    def answer(self) -> None:
+    def answer(self, now: float) -> None:
         """Answer all that was asked."""
         while int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             version, number, domain, address, _, mechanism, *credentials = self._socket.recv_multipart()
             public = _public_key(mechanism, credentials)
-            is_known = domain == _DOMAIN and public is not None and self.find(public) is not None
-            if not is_known:
-                self._note_refusal(address.decode(errors="replace"), mechanism, public)
-            status, text = (b"200", b"OK") if is_known else (b"400", b"this key is not let in")
+            found = None if public is None or domain != _DOMAIN else self.find(public)
+            status = _OK
+            if public is None or found is None:
+                status = _UNKNOWN
+                what = "a key that is not let in" if public else "no key"
+            elif self._admissions.count(public, now) >= _limit_of(found):
+                status = _TOO_MANY
+                what = f"the key {found.name!r}, which has as many connections as one may have"
+            else:
+                self._admissions.let_in(public, now)
+            if status != _OK:
+                self._note_refusal(address.decode(errors="replace"), what)
             # The user id is what `sender_of` finds with each message of the connection.
-            self._socket.send_multipart([version, number, status, text, (public or "").encode(), b""])
+            self._socket.send_multipart([version, number, *status, (public or "").encode(), b""])
 
     def close(self) -> None:
         self._socket.close()
 
-    def _note_refusal(self, address: str, mechanism: bytes, public: str | None) -> None:
+    def _note_refusal(self, address: str, what: str) -> None:
+        if address not in self.refused and len(self.refused) >= _ADDRESSES_COUNTED:
+            address = "elsewhere"
         self.refused[address] += 1
         if self.refused[address] in _REPEATS_SHOWN:
-            what = "a key that is not let in" if public else f"the mechanism {mechanism.decode(errors='replace')}"
             _log.warning("refused a connection from %s with %s (%d so far)", address, what, self.refused[address])
+
+
+def _limit_of(found: Allowed) -> int:
+    return CONNECTIONS_OF_A_KEY if found.until is None else _CONNECTIONS_OF_A_TOKEN
 
 
 def serve_securely(socket: zmq.Socket[Any], identity: Identity) -> None:

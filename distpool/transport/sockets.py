@@ -7,11 +7,16 @@ once is dropped here.
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import math
 import os
 import socket
 import tempfile
+import time
+from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -20,6 +25,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from distpool.base_errors import DistpoolError
+from distpool.transport.admissions import Admissions
 from distpool.transport.keys import Identity
 from distpool.transport.private_files import make_private_folder
 from distpool.transport.security import Doorman, Find, connect_securely, sender_of, serve_securely
@@ -33,6 +39,8 @@ _CONNECT_LIMIT_MS = 2000
 _HEARTBEAT_MS = 500
 _HEARTBEAT_LIMIT_MS = 1500
 _PROBE_LIMIT_S = 0.2
+_REBIND_LIMIT_S = 5.0
+_REFUSED_S = 0.25
 
 
 class Incoming(NamedTuple):
@@ -90,7 +98,9 @@ class Listener:
             raise DistpoolError(f"{endpoint} can be reached by others: to listen there, keys are needed")
         self._context: zmq.Context[Any] = zmq.Context()
         self._socket = _private(self._context.socket(zmq.ROUTER))
-        self.doorman = None if find is None else Doorman(self._context, find)
+        self._admissions = Admissions()
+        self._broken: list[int] = []
+        self.doorman = None if find is None else Doorman(self._context, find, self._admissions)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         # A peer that comes back is quicker than the kernel, which still waits for its old connection.
         self._socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
@@ -100,7 +110,7 @@ class Listener:
         # when its process is stopped.
         self._socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
         self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_LIMIT_MS)
-        self._events = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._events = self._socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         try:
             self._socket.bind(endpoint)
         except zmq.ZMQError as error:
@@ -132,22 +142,64 @@ class Listener:
     def broken(self) -> list[int]:
         """The connections that have ended since this was asked last. To be asked before `receive`: their numbers are
         given to others after that."""
-        ended = []
+        self._note_events(time.monotonic())
+        broken, self._broken = self._broken, []
+        return broken
+
+    def _note_events(self, now: float) -> None:
         while _has_some(self._events):
-            ended.append(int(recv_monitor_message(self._events)["value"]))
-        return ended
+            event = recv_monitor_message(self._events)
+            connection = int(event["value"])
+            if event["event"] == zmq.EVENT_ACCEPTED:
+                self._admissions.accepted(connection, now)
+            else:
+                self._admissions.ended(connection)
+                self._broken.append(connection)
+        if self.doorman is not None:
+            for connection in self._admissions.remove_silent(now):
+                self.cut(connection)
 
     def receive(self) -> list[Incoming]:
         """All that has come. Does not wait."""
         if self.doorman is not None:
-            self.doorman.answer()
+            self.doorman.answer(time.monotonic())
         messages = []
         while _has_some(self._socket):
             route, *frames = self._socket.recv_multipart(copy=False)
             key = sender_of(route) if self.doorman is not None else ""
             connection = int(route.get(zmq.SRCFD))
             messages.append(Incoming(route.bytes, key, [frame.buffer for frame in frames], connection))
+        if messages and self.doorman is not None:
+            # That they were accepted is told before; but perhaps after `broken` was asked.
+            self._note_events(time.monotonic())
+            for message in messages:
+                self._admissions.spoke(message.connection, message.key)
         return messages
+
+    def change_key(self, identity: Identity) -> None:
+        """Listen at the same place as somebody else from now on. All connections end. Raises DistpoolError when another
+        process has taken the place meanwhile."""
+        self._socket.unbind(self.endpoint)
+        serve_securely(self._socket, identity)
+        until = time.monotonic() + _REBIND_LIMIT_S
+        while True:
+            try:
+                self._socket.bind(self.endpoint)
+                return
+            except zmq.ZMQError as error:
+                # ZeroMQ closes the old socket in a thread of its own.
+                if error.errno != errno.EADDRINUSE or time.monotonic() > until:
+                    raise DistpoolError(
+                        f"cannot listen at {self.endpoint} again: {os.strerror(error.errno or 0)}"
+                    ) from error
+                time.sleep(0.001)
+
+    def cut(self, connection: int) -> None:
+        """End a connection, which ZeroMQ offers no way to: its socket is shut down, as if the peer had ended it."""
+        # A duplicate stays the same socket; the number itself is another's as soon as ZeroMQ has closed it.
+        with suppress(OSError), socket.fromfd(connection, socket.AF_INET, socket.SOCK_STREAM) as duplicate:
+            if duplicate.getsockname()[1] == urlsplit(self.endpoint).port:
+                duplicate.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._socket.disable_monitor()
@@ -161,9 +213,9 @@ class Listener:
 class Connection:
     """The end that connects, under a route that is its own."""
 
-    def __init__(self, endpoint: str, route: bytes, identity: Identity | None = None, server: str = "") -> None:
-        """`identity`, `server`: who this is, and the public key of whom to speak to; needed for all but Unix sockets.
-        Raises DistpoolError for an endpoint that is none."""
+    def __init__(self, endpoint: str, route: bytes, identity: Identity | None = None, *servers: str) -> None:
+        """`identity`, `servers`: who this is, and the public keys that whom to speak to may have; needed for all but
+        Unix sockets. Raises DistpoolError for an endpoint that is none."""
         if not endpoint.startswith("ipc://") and identity is None:
             raise DistpoolError(f"{endpoint} can be reached by others: to connect to it, a key is needed")
         self.endpoint = endpoint
@@ -175,8 +227,12 @@ class Connection:
         self._socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_FIRST_MS)
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_AT_MOST_MS)
         self._socket.setsockopt(zmq.CONNECT_TIMEOUT, _CONNECT_LIMIT_MS)
+        # The first is tried at first, and is the one that is in use.
+        self._servers = deque(servers)
+        self._wrong_keys = 0
+        self._try_again_at = math.inf
         if identity is not None:
-            connect_securely(self._socket, identity, server)
+            connect_securely(self._socket, identity, self.server)
         self._events = self._socket.get_monitor_socket(_WATCHED)
         self.is_connected = False
         self._has_broken = False
@@ -187,6 +243,20 @@ class Connection:
         except zmq.ZMQError as error:
             self.close()
             raise DistpoolError(f"{endpoint} is no address to connect to: {os.strerror(error.errno or 0)}") from error
+
+    @property
+    def server(self) -> str:
+        """The public key that the other end has shown to have, or should show next."""
+        return self._servers[0]
+
+    def expect(self, public: str) -> None:
+        """The other end may have this key from now on."""
+        if public not in self._servers:
+            self._servers.append(public)
+
+    def forget_others(self) -> None:
+        """The other end has this key, and can have no other one any more."""
+        self._servers = deque([self.server])
 
     def has_some(self) -> bool:
         return _has_some(self._socket)
@@ -212,20 +282,45 @@ class Connection:
 
     def has_reconnected(self) -> bool:
         """Whether a new connection was made since this was asked last; `is_connected` is what is so now."""
-        is_new = False
+        is_new = has_other_key = False
         while _has_some(self._events):
             event = recv_monitor_message(self._events)
             kind = event["event"]
             if kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 is_new = self.is_connected = True
                 self._has_broken = False
+                self._wrong_keys = 0
                 self.refusal = ""
             elif kind == zmq.EVENT_DISCONNECTED:
                 self._has_broken = self._has_broken or self.is_connected
                 self.is_connected = False
+            elif kind == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+                has_other_key = True
             else:
                 self.refusal = _REFUSALS[zmq.Event(kind)]
+                if event["value"] == _TOO_MANY_STATUS:
+                    self.refusal = TOO_MANY
+                # ZeroMQ never tries again after that; but the list may be mended, and others may leave.
+                self._try_again_at = time.monotonic() + _REFUSED_S
+        if has_other_key and not self.is_connected:
+            self._try_next_key()
+        elif not self.is_connected and time.monotonic() >= self._try_again_at:
+            self._connect_anew()
         return is_new and self.is_connected
+
+    def _try_next_key(self) -> None:
+        self._wrong_keys += 1
+        if self._wrong_keys >= len(self._servers):
+            self.refusal = OTHER_KEY
+        if len(self._servers) > 1:
+            self._servers.rotate(-1)
+            self._connect_anew()
+
+    def _connect_anew(self) -> None:
+        self._try_again_at = math.inf
+        self._socket.disconnect(self.endpoint)
+        self._socket.setsockopt(zmq.CURVE_SERVERKEY, self.server.encode())
+        self._socket.connect(self.endpoint)
 
     def is_broken(self) -> bool:
         """There was a connection, and there is none now."""
@@ -250,12 +345,17 @@ class Connection:
         self._context.term()
 
 
+NOT_LET_IN = "this process's key is not let in"
+TOO_MANY = "this process's key has as many connections there as one may have"
+_TOO_MANY_STATUS = 500
+OTHER_KEY = "the other end has another key than the one that is expected there"
 _REFUSALS = {
-    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "this process's key is not let in",
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "the other end has another key than the one that is expected there",
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: NOT_LET_IN,
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "what answers there does not speak distpool's protocol with keys",
 }
-_WATCHED = int(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | sum(_REFUSALS))
+_WATCHED = int(
+    zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | sum(_REFUSALS)
+)
 
 
 def _private(made: zmq.Socket[Any]) -> zmq.Socket[Any]:

@@ -30,6 +30,15 @@ def test_a_refusal_is_a_table_of_who_has_what():
     assert len(members) == 0
 
 
+def test_names_and_versions_of_others_do_not_reach_a_terminal_as_they_are():
+    members = Membership(OURS)
+    members.greet("a", Greeting("\x1b[2J" + "x" * 9999, 5, 1, "3.11", "0.1.0"), 3.0)
+    assert members.find("a").name == "\\x1b[2J" + "x" * 196 + "…"
+    refusal = members.greet("b", Greeting("b\r", 6, 1, "3.\x07", "0\n"), 3.0)
+    assert refusal.replace("\n", "").isprintable()
+    assert len(refusal.splitlines()) == 5
+
+
 def test_a_process_that_comes_back_by_a_new_link_is_known_by_its_life():
     members = Membership(OURS)
     members.greet("old", greeting(life=5), 1.0)

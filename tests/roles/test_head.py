@@ -114,6 +114,14 @@ def test_a_name_belongs_to_one_process(head):
     assert nodes(head) == {"first": (2, 0)}
 
 
+@pytest.mark.parametrize("name", ["", "\x1b[2J", "two\nlines", "\u202eabc", "x" * 129])
+def test_a_node_has_a_name_that_can_be_printed(head, name):
+    join(head, "a", 1)
+    head.handle("a", RegisterNode(NodeId(name), 2), 11.0)
+    assert told(head) == [("a", Refused("a node's name has 1 to 128 characters, all of which can be printed"))]
+    assert nodes(head) == {}
+
+
 def test_the_status_tells_ages_and_how_many_drivers_there_are(head):
     join(head, "a", 1, "first")
     join(head, "b", 2)

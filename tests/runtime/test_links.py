@@ -30,6 +30,8 @@ class FakeListener:
         self.incoming = []
         self.ended = []
         self.sent = []
+        self.cuts = []
+        self.cut = self.cuts.append
 
     def broken(self):
         ended, self.ended = self.ended, []
@@ -148,6 +150,17 @@ def test_a_program_whose_connection_has_ended_is_lost_unless_it_makes_another_on
     assert links.receive(600.0 + RECONNECT_S) == [("01", PeerLost())]
 
 
+def test_nobody_is_lost_with_connections_that_were_ended_here_before_its_time(links, listener):
+    driver = Client(listener, key="driver key")
+    driver.say(GREETING)
+    links.receive(0.0)
+    links.wait_for_all(40.0)
+    listener.ended.append(driver.connection)
+    assert links.receive(10.0) == []
+    assert links.receive(39.9) == []
+    assert links.receive(40.0) == [("01", PeerLost())]
+
+
 def test_what_is_read_late_of_a_connection_that_has_ended_is_no_sign_of_life(links, listener):
     driver = Client(listener, key="driver key")
     driver.say(GREETING)
@@ -208,6 +221,7 @@ def test_a_key_that_was_revoked_is_not_heard_by_the_connection_that_it_has(links
     client.say(RegisterNode("gpu-1", 4))
     assert links.receive(0.0) == []
     assert links.dropped == {"a frame with a key that is not let in any more": 1}
+    assert listener.cuts == [client.connection]
 
 
 def test_garbage_is_counted_and_after_three_in_a_row_its_sender_is_lost(links, listener, caplog):

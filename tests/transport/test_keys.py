@@ -53,7 +53,7 @@ def test_nodes_and_drivers_are_let_in_by_their_keys_and_know_their_head(folder):
     for part in (Part.NODE, Part.DRIVER):
         identity = folder.identity(part)
         assert identity.head == head.public == head.head
-        assert allowed.find(identity.public) == (identity.public, part, part.value)
+        assert allowed.find(identity.public) == (identity.public, part, part.value, None)
     assert allowed.find(head.public) is None
     assert allowed.find("x" * 40) is None
 
@@ -62,7 +62,7 @@ def test_a_key_that_is_added_is_let_in_and_one_that_is_revoked_is_not(folder, tm
     allowed = folder.allow_list()
     identity = folder.add(Part.NODE, "gpu-1", tmp_path / "gpu-1.key")
     assert read_identity(tmp_path / "gpu-1.key").public == identity.public
-    assert allowed.find(identity.public) == (identity.public, Part.NODE, "gpu-1")
+    assert allowed.find(identity.public) == (identity.public, Part.NODE, "gpu-1", None)
     assert folder.revoke("gpu-1").public == identity.public
     assert allowed.find(identity.public) is None
     assert len(allowed.members()) == 2

@@ -8,8 +8,9 @@ import pytest
 import zmq
 
 from distpool.errors import DistpoolError
+from distpool.transport import admissions, security
 from distpool.transport.keys import Identity, KeyFolder, Part
-from distpool.transport.sockets import Connection, Listener
+from distpool.transport.sockets import NOT_LET_IN, TOO_MANY, Connection, Listener
 
 LIMIT_S = 10.0
 NOTHING_S = 0.4
@@ -176,6 +177,63 @@ def test_garbage_is_cut_off_and_others_are_heard_meanwhile(listener, connect, fo
             pass
         finally:
             connection.close()
+
+
+def test_a_key_has_so_many_connections_and_no_more(listener, connect, folder, monkeypatch, caplog):
+    monkeypatch.setattr(security, "CONNECTIONS_OF_A_KEY", 2)
+    node = folder.identity(Part.NODE)
+    first = Connection(listener.endpoint, b"1", node, node.head)
+    assert is_heard(listener, first, b"1")
+    second = connect(node, b"2")  # which says nothing
+    until = time.monotonic() + LIMIT_S
+    while not (second.has_reconnected() or second.is_connected):
+        assert time.monotonic() < until
+        listener.receive()
+    third = connect(node, b"3")
+    assert not is_heard(listener, third, b"3")
+    assert third.refusal == TOO_MANY
+    assert "with the key 'node', which has as many connections as one may have (1 so far)" in caplog.text
+    assert is_heard(listener, connect(folder.identity(Part.DRIVER), b"4"), b"4")
+    first.close()
+    until = time.monotonic() + LIMIT_S
+    while not is_heard(listener, third, b"3"):
+        assert time.monotonic() < until
+        listener.broken()
+
+
+def test_who_was_refused_while_the_list_could_not_be_read_gets_in_after_that(listener, connect, folder):
+    whole = (folder.path / "allowed").read_text()
+    (folder.path / "allowed").write_text("nonsense\n")
+    connection = connect(folder.identity(Part.NODE))
+    assert not is_heard(listener, connection)
+    assert connection.refusal == NOT_LET_IN
+    (folder.path / "allowed").write_text(whole)
+    until = time.monotonic() + LIMIT_S
+    while not is_heard(listener, connection):
+        assert time.monotonic() < until
+    assert connection.refusal == ""
+
+
+def test_who_has_connected_and_says_nothing_is_cut_off(listener, connect, folder, monkeypatch):
+    silent, other = connect(folder.identity(Part.NODE)), connect(folder.identity(Part.DRIVER), b"other")
+    for connection in (silent, other):
+        until_connected(listener, connection)
+    assert is_heard(listener, other, b"other")
+    assert listener.broken() == []
+    monkeypatch.setattr(admissions, "SPEAK_WITHIN_S", 0.0)
+    until = time.monotonic() + LIMIT_S
+    while not silent.is_broken():
+        assert time.monotonic() < until
+        listener.broken()
+        silent.has_reconnected()
+    other.has_reconnected()
+    assert other.is_connected
+
+
+def test_refusals_are_counted_for_so_many_addresses_only(listener, connect, folder, monkeypatch):
+    monkeypatch.setattr(security, "_ADDRESSES_COUNTED", 0)
+    assert not is_heard(listener, connect(Identity.make(Part.NODE, folder.identity(Part.HEAD).public)))
+    assert listener.doorman.refused.keys() == {"elsewhere"}
 
 
 def test_without_keys_nothing_listens_and_nothing_connects_beyond_unix_sockets():

@@ -1,0 +1,36 @@
+"""What a head refuses, by the key that somebody has joined with."""
+
+import time
+
+import pytest
+
+from distpool.config import SETTINGS
+from distpool.errors import HeadUnreachable
+from distpool.ids import NodeId
+from distpool.protocol.cluster import StatusTold
+from distpool.protocol.messages import GroupGone, RegisterNode
+from distpool.runtime.joining import ask, join
+from distpool.transport.keys import Identity, Part
+from tests.runtime.heads import head as head
+
+
+def test_a_node_cannot_have_calls_sent_to_somebody_else(head):
+    identity = head.folder.identity(Part.NODE)
+    for public in (Identity.make(Part.NODE).public, head.folder.identity(Part.DRIVER).public, ""):
+        node = join(head.address, "node", identity, SETTINGS)
+        registration = RegisterNode(NodeId("n"), 2, 0, "tcp://10.0.0.9:1", public)
+        with pytest.raises(HeadUnreachable, match="a node is known by the key that it has joined with"):
+            ask(node, registration, GroupGone, SETTINGS)
+        node.leave()
+
+
+def test_who_is_revoked_is_cut_off_and_told_why(head):
+    driver = join(head.address, "driver", head.folder.identity(Part.DRIVER), SETTINGS)
+    head.folder.revoke("driver")
+    with pytest.raises(HeadUnreachable, match="this process's key is not let in; compare the keys"):
+        ask(driver, RegisterNode(NodeId("n"), 2), StatusTold, SETTINGS)
+    driver.close()
+    began_at = time.monotonic()
+    with pytest.raises(HeadUnreachable, match="this process's key is not let in"):
+        join(head.address, "driver", head.folder.identity(Part.DRIVER), SETTINGS)
+    assert time.monotonic() - began_at < SETTINGS.connect_limit_s / 2
