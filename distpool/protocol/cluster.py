@@ -219,24 +219,24 @@ class WorkerPrinted(Message, tag=75, frozen=True):
 # Objects --------------------------------------------------------------------------------------------------------------
 
 
-class WantTransfers(Message, tag=90, frozen=True):
+class WantTransfers(Message, tag=110, frozen=True):
     """Node to driver: connect to where I can be asked for objects, as I want to ask you."""
 
 
-class ReleaseObjects(Message, tag=91, frozen=True):
+class ReleaseObjects(Message, tag=111, frozen=True):
     """Driver to node: I keep these objects of your store no more, as (object, how often I was told of it)."""
 
     objects: list[tuple[ObjectId, int]]
 
 
-class ForgetObjects(Message, tag=92, frozen=True):
+class ForgetObjects(Message, tag=112, frozen=True):
     """Driver to node: these objects of a store elsewhere are not used any more."""
 
     store: StoreId
     objects: list[ObjectId]
 
 
-class ForeignKept(Message, tag=93, frozen=True):
+class ForeignKept(Message, tag=113, frozen=True):
     """Node to driver: the worker of the lease keeps refs to these of other stores, and no more to those that are
     `dropped`."""
 
@@ -245,7 +245,7 @@ class ForeignKept(Message, tag=93, frozen=True):
     dropped: list[Key]
 
 
-class WorkerSaid(Message, tag=94, frozen=True):
+class WorkerSaid(Message, tag=114, frozen=True):
     """A driver's links to its client: what came in a `FromWorker`."""
 
     lease: LeaseId

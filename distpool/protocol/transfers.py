@@ -29,14 +29,14 @@ class Place(NamedTuple):
     public: str
 
 
-class Hello(Message, tag=80, frozen=True):
+class Hello(Message, tag=120, frozen=True):
     """The end that has connected: what was asked before is lost. `endpoint`: where it listens itself; empty: it does
     not."""
 
     endpoint: str
 
 
-class AskObject(Message, tag=81, frozen=True):
+class AskObject(Message, tag=121, frozen=True):
     """I want this object. `number`: of the transfer, for all that follows. `avoid`: do not send me there."""
 
     number: int
@@ -45,14 +45,14 @@ class AskObject(Message, tag=81, frozen=True):
     avoid: list[str]
 
 
-class ObjectSized(Message, tag=82, frozen=True):
+class ObjectSized(Message, tag=122, frozen=True):
     """Ask me for its pieces: it has so many bytes."""
 
     number: int
     size: _Count
 
 
-class ObjectThere(Message, tag=83, frozen=True):
+class ObjectThere(Message, tag=123, frozen=True):
     """Ask that one: it has the object, or will have it."""
 
     number: int
@@ -60,14 +60,14 @@ class ObjectThere(Message, tag=83, frozen=True):
     public: str
 
 
-class ObjectGone(Message, tag=84, frozen=True):
+class ObjectGone(Message, tag=124, frozen=True):
     """It is not to be had here."""
 
     number: int
     text: str
 
 
-class AskPiece(Message, tag=85, frozen=True):
+class AskPiece(Message, tag=125, frozen=True):
     """I want so many bytes from there on."""
 
     number: int
@@ -75,14 +75,14 @@ class AskPiece(Message, tag=85, frozen=True):
     size: _Size
 
 
-class PieceTold(Message, tag=86, frozen=True):
+class PieceTold(Message, tag=126, frozen=True):
     """The bytes from there on follow in a frame of their own."""
 
     number: int
     start: _Count
 
 
-class EndTransfer(Message, tag=87, frozen=True):
+class EndTransfer(Message, tag=127, frozen=True):
     """I ask for no more. `is_whole`: and have it all, so that others can get it from me."""
 
     number: int
