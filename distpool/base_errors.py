@@ -35,6 +35,10 @@ class InvalidRef(DistpoolError, ValueError):
     """A ref of a store that this process cannot reach."""
 
 
+class InvalidSetting(DistpoolError, ValueError):
+    """A setting that is unknown or makes no sense; the message names it, where it was found, and what is valid."""
+
+
 class UnusableKey(DistpoolError):
     """A key file that is missing, damaged or of another kind; the message says what to do."""
 

@@ -8,7 +8,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from distpool.cli.output import add_head, add_json, print_facts
-from distpool.config import SETTINGS
+from distpool.settings import current
 from distpool.transport.keys import KeyFolder, Part
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def _head(options: argparse.Namespace) -> None:
             facts, options, f"the head listens at {address}\nthe keys for nodes and drivers lie in {folder.path}"
         )
 
-    serve_head(folder, options.host, options.port, SETTINGS, tell)
+    serve_head(folder, options.host, options.port, current().constants, tell)
 
 
 def _node(options: argparse.Namespace) -> None:
@@ -52,11 +52,13 @@ def _node(options: argparse.Namespace) -> None:
 
     serving = Serving()
     folder = KeyFolder.of_user()
+    settings = current().constants
     address = find_head(options.head, folder)
-    os.environ.pop(ADDRESS_VARIABLE, None)  # the pools that workers open are on their own machine
+    # The pools that workers open are on their own machine, whatever a file says there.
+    os.environ[ADDRESS_VARIABLE] = ""
     identity = folder.identity(Part.NODE)
-    head = join(address, f"node {options.name}", identity, SETTINGS)
-    host = NodeHost(head, identity, options.name, options.cpus, SETTINGS)
+    head = join(address, f"node {options.name}", identity, settings)
+    host = NodeHost(head, identity, options.name, options.cpus, settings)
     host.serve(serving, lambda: print(f"node {options.name} has joined the head at {address}", flush=True))
 
 

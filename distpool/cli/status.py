@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from distpool.cli.output import add_head, add_json, print_facts, table
-from distpool.config import SETTINGS
 from distpool.logic.sizes import size_text
 from distpool.protocol.cluster import AskStatus, StatusTold
+from distpool.settings import current
 from distpool.transport.keys import KeyFolder, Part
 
 if TYPE_CHECKING:
@@ -43,9 +43,10 @@ def asked_status(address: str | None) -> StatusTold:
     from distpool.runtime.contact import find_head
     from distpool.runtime.joining import ask, join
 
+    settings = current().constants
     folder = KeyFolder.of_user()
-    head = join(find_head(address, folder), "status", folder.identity(Part.DRIVER), SETTINGS)
+    head = join(find_head(address, folder), "status", folder.identity(Part.DRIVER), settings)
     try:
-        return ask(head, AskStatus(), StatusTold, SETTINGS)
+        return ask(head, AskStatus(), StatusTold, settings)
     finally:
         head.leave()

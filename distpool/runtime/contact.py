@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from distpool.base_errors import DistpoolError
 from distpool.runtime.addresses import ADDRESS_VARIABLE, configured_address
+from distpool.settings import current
 from distpool.transport.keys import KeyFolder
 from distpool.transport.private_files import read_private, write_private
 
@@ -55,7 +56,7 @@ class Contact:
 
 
 def find_head(given: str | None, folder: KeyFolder) -> str:
-    """The address of the head: what is given, or what DISTPOOL_ADDRESS says, or that of the head that runs here.
+    """The address of the head: what is given, or what is set, or that of the head that runs here.
 
     Raises DistpoolError when there is none, and for an address of another form.
     """
@@ -63,7 +64,7 @@ def find_head(given: str | None, folder: KeyFolder) -> str:
         return parse_address(given, "the address of the head")
     configured = configured_address()
     if configured is not None:
-        return parse_address(configured, f"the environment variable {ADDRESS_VARIABLE}")
+        return parse_address(configured, current().sources["address"])
     address = _told_address(_file_of(folder))
     if address is None or not _is_held(folder):
         raise DistpoolError(

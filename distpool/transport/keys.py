@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 import zmq
 
 from distpool.base_errors import UnusableKey
+from distpool.settings import current
 from distpool.transport.private_files import make_private_folder, read_private, write_private
 
-HOME_VARIABLE = "DISTPOOL_HOME"
 ALLOWED = "allowed"
 LOCK = "lock"
 
@@ -157,10 +157,10 @@ class KeyFolder:
 
     @classmethod
     def of_user(cls) -> KeyFolder:
-        """The folder that DISTPOOL_HOME names, or else the user's own."""
-        configured = os.environ.get(HOME_VARIABLE)
-        if configured:
-            return cls(Path(configured))
+        """The folder that is set as home, or else the user's own."""
+        chosen = current().home
+        if chosen:
+            return cls(Path(chosen))
         base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
         return cls(Path(base) / "distpool")
 
