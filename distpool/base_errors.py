@@ -44,4 +44,9 @@ class UnusableKey(DistpoolError):
 
 
 class HeadUnreachable(DistpoolError, ConnectionError):
-    """A cluster's head could not be reached, or refused; the message says what was tried and what to look at."""
+    """A cluster's head could not be reached, or refused; the message says what was tried and what to look at.
+
+    `step`: where joining it came to an end: "name", "port", "keys", "answer" or "welcome"; empty for what came later.
+    """
+
+    step: str = ""

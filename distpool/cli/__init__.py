@@ -11,7 +11,7 @@ import logging
 import sys
 
 from distpool.base_errors import DistpoolError
-from distpool.cli import keys, processes, status
+from distpool.cli import doctor, keys, processes, status
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,6 +30,6 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="distpool", description=__doc__.split("\n\n")[0])
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (processes, status, keys):
+    for module in (processes, status, doctor, keys):
         module.add_to(commands)
     return parser

@@ -26,6 +26,7 @@ def add_to(commands: Commands) -> None:
     add_head(node)
     node.add_argument("--name", default=socket.gethostname(), help="must differ from all others' (%(default)s)")
     node.add_argument("--cpus", type=_cpus, default=len(os.sched_getaffinity(0)), help="how many (%(default)s)")
+    node.add_argument("--port", type=_port, default=0, help="where programs reach it; 0 for any that is free")
     node.set_defaults(run=_node)
 
 
@@ -47,18 +48,20 @@ def _node(options: argparse.Namespace) -> None:
     from distpool.runtime.addresses import ADDRESS_VARIABLE
     from distpool.runtime.contact import find_head
     from distpool.runtime.joining import join
+    from distpool.runtime.machine import prepare_node
     from distpool.runtime.node_process import NodeHost
     from distpool.runtime.serving import Serving
 
-    serving = Serving()
-    folder = KeyFolder.of_user()
     settings = current().constants
+    folder = KeyFolder.of_user()
+    prepare_node(options.cpus)
+    serving = Serving()
     address = find_head(options.head, folder)
     # The pools that workers open are on their own machine, whatever a file says there.
     os.environ[ADDRESS_VARIABLE] = ""
     identity = folder.identity(Part.NODE)
     head = join(address, f"node {options.name}", identity, settings)
-    host = NodeHost(head, identity, options.name, options.cpus, settings)
+    host = NodeHost(head, identity, options.name, options.cpus, settings, options.port)
     host.serve(serving, lambda: print(f"node {options.name} has joined the head at {address}", flush=True))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import select
 import socket
+import threading
 import time
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -17,25 +19,66 @@ from distpool.runtime.hosting import RemoteHead
 from distpool.transport.keys import Identity
 
 _PROBE_LIMIT_S = 1.0
+_CHECK_NAME = "check how it is spelled, and whether this machine's name service knows it"
+_NO_HEAD = (
+    "something listens at that port, but it does not speak as a head: is it another program, or is the head stuck?"
+)
 
 Answer = TypeVar("Answer", bound=Message)
 
 
 def join(address: str, name: str, identity: Identity, settings: Settings) -> RemoteHead:
     """A head that has welcomed this process; what else it has said stays in its outbox. Raises HeadUnreachable."""
-    host = urlsplit(address).hostname or ""
-    try:
-        socket.getaddrinfo(host, None)
-    except OSError as error:
-        raise HeadUnreachable(f"{address}: the name {host!r} cannot be resolved ({error.strerror})") from None
     began_at = time.monotonic()
-    head = RemoteHead(address, name, settings, began_at, identity)
+    resolve(address, settings.connect_limit_s)
+    head = RemoteHead(address, name, settings, time.monotonic(), identity)
     try:
         _await(head, Welcome, began_at + settings.connect_limit_s, settings)
     except BaseException:
         head.close()
         raise
     return head
+
+
+def resolve(address: str, limit_s: float) -> str:
+    """The machine that an address names, as a number. Raises HeadUnreachable, also when nobody answers in time."""
+    host = urlsplit(address).hostname or ""
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        pass
+    found: list[str | OSError] = []
+
+    def look_up() -> None:
+        try:
+            found.append(str(socket.getaddrinfo(host, None)[0][4][0]))
+        except OSError as error:
+            found.append(error)
+
+    # A thread, as the system's resolver has time limits of its own, and cannot be interrupted.
+    thread = threading.Thread(target=look_up, name="distpool-resolver", daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    if not found:
+        raise _unreachable("name", f"{address}: the name {host!r} was not resolved within {limit_s:g} s: {_CHECK_NAME}")
+    if isinstance(found[0], OSError):
+        reason = found[0].strerror
+        raise _unreachable("name", f"{address}: the name {host!r} cannot be resolved ({reason}): {_CHECK_NAME}")
+    return found[0]
+
+
+def probe(address: str, limit_s: float) -> str:
+    """What a plain connection says that is not made; empty when it is."""
+    parts = urlsplit(address)
+    try:
+        socket.create_connection((parts.hostname, parts.port), limit_s).close()
+    except ConnectionRefusedError:
+        return f"nothing listens at port {parts.port} there: is `distpool head` running, and is this its port?"
+    except TimeoutError:
+        return "no answer at all: is the machine up, and does a firewall let this port through?"
+    except OSError as error:
+        return f"connecting failed: {error.strerror}"
+    return ""
 
 
 def ask(head: RemoteHead, question: Message, kind: type[Answer], settings: Settings) -> Answer:
@@ -57,29 +100,20 @@ def _await(head: RemoteHead, kind: type[Answer], until: float, settings: Setting
             if isinstance(message, kind):
                 return message
             if isinstance(message, Refused):
-                raise HeadUnreachable(f"the head at {address} refused to let {head.name} join: {message.text}")
+                text = f"the head at {address} refused to let {head.name} join: {message.text}"
+                raise _unreachable("welcome", text)
         if head.connection.refusal:
-            raise HeadUnreachable(f"{address}: {head.connection.refusal}; compare the keys with `distpool keys`")
+            raise _unreachable("keys", f"{address}: {head.connection.refusal}; compare the keys with `distpool keys`")
         if now >= until:
-            raise HeadUnreachable(
-                f"{address}: no head answered within {settings.connect_limit_s:g} s; {_probe(address)}"
-            )
+            closed = probe(address, _PROBE_LIMIT_S)
+            text = f"{address}: no head answered within {settings.connect_limit_s:g} s; {closed or _NO_HEAD}"
+            raise _unreachable("port" if closed else "answer", text)
         if not head.has_some():
             due = until if wake_at is None else min(wake_at, until)
             poll.poll(max(0.0, due - now) * 1000 + 1)
 
 
-def _probe(address: str) -> str:
-    """What a plain connection says about a head that does not answer."""
-    parts = urlsplit(address)
-    try:
-        socket.create_connection((parts.hostname, parts.port), _PROBE_LIMIT_S).close()
-    except ConnectionRefusedError:
-        return f"nothing listens at port {parts.port} there: is `distpool head` running, and is this its port?"
-    except TimeoutError:
-        return "no answer at all: is the machine up, and does a firewall let this port through?"
-    except OSError as error:
-        return f"connecting failed: {error.strerror}"
-    return (
-        "something listens at that port, but it does not speak as a head: is it another program, or is the head stuck?"
-    )
+def _unreachable(step: str, text: str) -> HeadUnreachable:
+    error = HeadUnreachable(text)
+    error.step = step
+    return error

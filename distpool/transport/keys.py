@@ -147,6 +147,15 @@ class AllowList:
             raise
 
 
+def folder_of_user() -> Path:
+    """The folder that is set as home, or else the user's own; it need not be there."""
+    chosen = current().home
+    if chosen:
+        return Path(chosen)
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(base) / "distpool"
+
+
 class KeyFolder:
     """The keys of one cluster of one user."""
 
@@ -157,12 +166,8 @@ class KeyFolder:
 
     @classmethod
     def of_user(cls) -> KeyFolder:
-        """The folder that is set as home, or else the user's own."""
-        chosen = current().home
-        if chosen:
-            return cls(Path(chosen))
-        base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-        return cls(Path(base) / "distpool")
+        """Raises DistpoolError when it is not private."""
+        return cls(folder_of_user())
 
     def path_of(self, part: Part) -> Path:
         return self.path / f"{part.value}.key"
