@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any
 
 from distpool.base_errors import DistpoolError
 from distpool.config import Settings
-from distpool.ids import CLIENT, NODE, Address
+from distpool.ids import CLIENT, NODE, Address, NodeId
 from distpool.logic.link import LinkLimits
 from distpool.logic.membership import Membership, Versions
 from distpool.logic.outbox import Outbox
@@ -21,6 +22,8 @@ from distpool.transport.keys import Allowed, Identity, Part
 from distpool.transport.sockets import Connection, Listener
 
 _LEAVE_LIMIT_S = 1.0
+
+_log = logging.getLogger("distpool.head")
 
 _MAY_SAY = {Part.NODE: NODE_MAY_SAY, Part.DRIVER: DRIVER_MAY_SAY}
 
@@ -116,6 +119,7 @@ class HeadHost:
         self.role = HeadRole(Membership(own_versions()), life, now)
         limits = LinkLimits(beat_every_s=settings.beat_every_s)
         self._links = ServerLinks(listener, life, limits, settings, _may_say)
+        self._nodes: set[NodeId] = set()
 
     def has_some(self) -> bool:
         """Something has come meanwhile, of which the descriptors need not tell."""
@@ -127,12 +131,22 @@ class HeadHost:
         for address, message in self._links.receive(now):
             self.role.handle(address, message, now)
         wake_at = self.role.decide(now)
+        self._log_nodes()
         messages = self.role.outbox.messages
         while messages:
             to, answer = messages.popleft()
             self._links.send(str(to), answer)
         due = self._links.flush(now)
         return wake_at if due is None else due if wake_at is None else min(due, wake_at)
+
+    def _log_nodes(self) -> None:
+        """Which have come and gone since the last turn."""
+        nodes = self.role.node_names()
+        for name in sorted(nodes - self._nodes):
+            _log.info("node %s has joined", name)
+        for name in sorted(self._nodes - nodes):
+            _log.info("node %s has left, or is lost", name)
+        self._nodes = nodes
 
     def _look_who_is_let_in(self) -> None:
         try:

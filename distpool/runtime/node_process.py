@@ -28,9 +28,17 @@ class NodeHost:
     """Owned by the main thread, which runs its turns."""
 
     def __init__(
-        self, head: RemoteHead, identity: Identity, name: str, cpus: int, settings: Settings, port: int = 0
+        self,
+        head: RemoteHead,
+        identity: Identity,
+        name: str,
+        cpus: int,
+        settings: Settings,
+        port: int = 0,
+        log: str = "",
     ) -> None:
-        """`port`: where callers are listened to; 0 for any that is free. Raises DistpoolError when that cannot be."""
+        """`port`: where callers are listened to; 0 for any that is free. `log`: where its log lies, for people. Raises
+        DistpoolError when it cannot listen there."""
         resource_tracker.ensure_running()  # the standard library's, for the workers
         self._head = head
         self._settings = settings
@@ -42,7 +50,7 @@ class NodeHost:
             head.close()
             raise
         endpoint = self._callers.listener.endpoint
-        self._role = NodeRole(NodeId(name), cpus, memory_bytes(), endpoint, identity.public)
+        self._role = NodeRole(NodeId(name), cpus, memory_bytes(), endpoint, identity.public, log)
         self._loop = Loop(settings, cpus, _wait_for_nothing, Elsewhere(head=head, client=self._callers), self._role)
 
     def serve(self, serving: Serving, tell: Callable[[], None]) -> None:

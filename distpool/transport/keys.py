@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import zmq
 
 from distpool.base_errors import UnusableKey
-from distpool.settings import current
+from distpool.transport.home import home_folder
 from distpool.transport.private_files import make_private_folder, read_private, write_private
 
 ALLOWED = "allowed"
@@ -147,15 +147,6 @@ class AllowList:
             raise
 
 
-def folder_of_user() -> Path:
-    """The folder that is set as home, or else the user's own; it need not be there."""
-    chosen = current().home
-    if chosen:
-        return Path(chosen)
-    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(base) / "distpool"
-
-
 class KeyFolder:
     """The keys of one cluster of one user."""
 
@@ -166,8 +157,8 @@ class KeyFolder:
 
     @classmethod
     def of_user(cls) -> KeyFolder:
-        """Raises DistpoolError when it is not private."""
-        return cls(folder_of_user())
+        """The one that is set as home, or else the user's own. Raises DistpoolError when it is not private."""
+        return cls(Path(home_folder()))
 
     def path_of(self, part: Part) -> Path:
         return self.path / f"{part.value}.key"

@@ -1,8 +1,9 @@
 """Commands run in the tests' own process where that is possible, which takes milliseconds."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -48,3 +49,9 @@ def run(monkeypatch, tmp_path, capfd) -> Callable[..., Done]:
         return Done(status, *capfd.readouterr())
 
     return run
+
+
+def json_of(done: Done) -> dict[str, Any]:
+    """The facts of a command that has ended well."""
+    assert (done.status, done.errors) == (0, ""), done
+    return json.loads(done.output)

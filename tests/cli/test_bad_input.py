@@ -123,10 +123,11 @@ def test_another_program_at_the_port_is_told_from_a_head(running, run):
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         home = {"DISTPOOL_HOME": str(running.keys)}
-        done = run("status", "--head", address, **home, **CONNECT_LIMIT)
+        home["DISTPOOL_CONNECT_LIMIT"] = "200ms"
+        done = run("status", "--head", address, **home)
         assert done.status == 1
-        assert "no head answered within 1 s; something listens at that port, but it does not speak" in done.errors
-        failed, _ = rows_of(run, "--head", address, **home, **CONNECT_LIMIT)
+        assert "no head answered within 0.2 s; something listens at that port, but it does not speak" in done.errors
+        failed, _ = rows_of(run, "--head", address, **home)
         assert set(failed) == {"head, for a driver", "head, for a node"}
         assert "see whether another program has this port" in failed["head, for a driver"]["remedy"]
 

@@ -1,0 +1,58 @@
+"""`distpool stack`: what the threads of workers and agents of this machine are doing."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from distpool.base_errors import DistpoolError
+from distpool.cli.output import add_json, print_facts
+from distpool.runtime.stack_answers import mark_of
+from distpool.runtime.stacks import Askable, ancestors_of, askable_processes, stack_of
+from distpool.transport.home import home_folder
+
+if TYPE_CHECKING:
+    from distpool.cli.output import Commands
+
+
+def add_to(commands: Commands) -> None:
+    stack = commands.add_parser("stack", help="what the head, a node with its workers, or one process is doing")
+    which = stack.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "which",
+        nargs="?",
+        metavar="head|NODE|PID",
+        help="the head or a node of the cluster of this folder, or any process",
+    )
+    which.add_argument("--all", action="store_true", help="all heads, nodes and workers of this user on this machine")
+    add_json(stack)
+    stack.set_defaults(run=_stack)
+
+
+def _stack(options: argparse.Namespace) -> int:
+    there = askable_processes()
+    chosen = there if options.all else _chosen(there, options.which)
+    facts = [{"pid": process.pid, "role": process.role, "stack": stack_of(process)} for process in chosen]
+    text = "\n\n".join(f"== {fact['role']}, process {fact['pid']}\n{fact['stack']}" for fact in facts)
+    print_facts({"processes": facts}, options, text or "there is no head, node or worker of this user on this machine")
+    return 0
+
+
+def _chosen(there: list[Askable], which: str) -> list[Askable]:
+    """A process by its number, or an agent by its name with the workers below it. Raises DistpoolError."""
+    if which.isdecimal():
+        found = [process for process in there if process.pid == int(which)]
+        if not found:
+            raise DistpoolError(
+                f"process {which} is no head, node or worker of distpool of this user, so nothing was sent to it; "
+                "`distpool stack --all` shows those that there are"
+            )
+        return found
+    role = which if which == "head" else f"node {which}"
+    home = home_folder()
+    agents = {process.pid: process.role for process in there if process.cluster == mark_of(home)}
+    roots = {pid for pid, known in agents.items() if known == role}
+    if not roots:
+        names = ", ".join(sorted(known.removeprefix("node ") for known in agents.values())) or "none"
+        raise DistpoolError(f"no {role} of the cluster of {home} runs on this machine; there are: {names}")
+    return [process for process in there if process.pid in roots or roots.intersection(ancestors_of(process.pid))]
