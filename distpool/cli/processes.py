@@ -9,6 +9,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from distpool.cli.output import add_head, add_json, print_facts
+from distpool.runtime.own_log import HEAD
 from distpool.settings import current
 from distpool.transport.keys import KeyFolder, Part
 
@@ -27,7 +28,9 @@ def add_to(commands: Commands) -> None:
 
     node = commands.add_parser("node", help="offer this machine's CPUs to a cluster")
     add_head(node)
-    node.add_argument("--name", default=socket.gethostname(), help="must differ from all others' (%(default)s)")
+    node.add_argument(
+        "--name", type=_node_name, default=socket.gethostname(), help="must differ from all others' (%(default)s)"
+    )
     node.add_argument("--cpus", type=at_least_one, default=len(os.sched_getaffinity(0)), help="how many (%(default)s)")
     node.add_argument("--port", type=_port, default=0, help="where programs reach it; 0 for any that is free")
     node.set_defaults(run=_node)
@@ -35,7 +38,7 @@ def add_to(commands: Commands) -> None:
 
 def _head(options: argparse.Namespace) -> None:
     from distpool.runtime.head_process import serve_head
-    from distpool.runtime.own_log import HEAD, keeping_log
+    from distpool.runtime.own_log import keeping_log
     from distpool.runtime.stack_answers import answer_for_stacks, mark_of
 
     folder = KeyFolder.of_user()
@@ -81,6 +84,12 @@ def _node(options: argparse.Namespace) -> None:
         log = log_place(folder.path, options.name)
         host = NodeHost(head, identity, options.name, options.cpus, settings, options.port, log)
         host.serve(serving, tell)
+
+
+def _node_name(text: str) -> str:
+    if not text or text == HEAD:
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a node: commands take it for the head's, or for none")
+    return text
 
 
 def _port(text: str) -> int:

@@ -50,22 +50,21 @@ def _run(options: argparse.Namespace) -> int:
     if options.cpus is not None and options.nodes is None:
         print("distpool run: --cpus is of the nodes that --nodes starts: give both or none", file=sys.stderr)
         return 2
-    try:
-        if options.nodes is None:
-            return _become(program, options.address)
-        cpus = options.cpus or max(1, len(os.sched_getaffinity(0)) // options.nodes)
-        return _run_with_cluster(program, options.nodes, cpus)
-    except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
-        print(f"distpool run: {program[0]}: {error.strerror}", file=sys.stderr)
-        return _NOT_EXECUTABLE if isinstance(error, PermissionError) else _NOT_FOUND
+    if options.nodes is None:
+        return _become(program, options.address)
+    cpus = options.cpus or max(1, len(os.sched_getaffinity(0)) // options.nodes)
+    return _run_with_cluster(program, options.nodes, cpus)
 
 
 def _become(program: list[str], address: str | None) -> int:
     """This process goes on as the program."""
     from distpool.runtime.contact import find_head
 
-    found = find_head(address, KeyFolder.of_user())
-    os.execvpe(program[0], program, {**os.environ, "DISTPOOL_ADDRESS": found})
+    environment = {**os.environ, "DISTPOOL_ADDRESS": find_head(address, KeyFolder.of_user())}
+    try:
+        os.execvpe(program[0], program, environment)
+    except OSError as error:
+        return _not_started(program[0], error)
 
 
 def _run_with_cluster(program: list[str], nodes: int, cpus: int) -> int:
@@ -78,10 +77,19 @@ def _run_with_cluster(program: list[str], nodes: int, cpus: int) -> int:
     except KeyboardInterrupt:
         return _BY_SIGNAL + min(_pending())
     try:
-        status = _wait_passing_on(start_program(program, cluster.environment, before))
+        try:
+            process = start_program(program, cluster.environment, before)
+        except OSError as error:
+            return _not_started(program[0], error)
+        status = _wait_passing_on(process)
+        return status if status >= 0 else _BY_SIGNAL - status
     finally:
         cluster.end()
-    return status if status >= 0 else _BY_SIGNAL - status
+
+
+def _not_started(program: str, error: OSError) -> int:
+    print(f"distpool run: {program}: {error.strerror}", file=sys.stderr)
+    return _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE
 
 
 def _pending() -> set[int]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from distpool.base_errors import DistpoolError
 from distpool.cli.output import add_json, print_facts
+from distpool.runtime.own_log import HEAD
 from distpool.runtime.stack_answers import mark_of
 from distpool.runtime.stacks import Askable, ancestors_of, askable_processes, stack_of
 from distpool.transport.home import home_folder
@@ -39,20 +40,20 @@ def _stack(options: argparse.Namespace) -> int:
 
 
 def _chosen(there: list[Askable], which: str) -> list[Askable]:
-    """A process by its number, or an agent by its name with the workers below it. Raises DistpoolError."""
-    if which.isdecimal():
-        found = [process for process in there if process.pid == int(which)]
-        if not found:
-            raise DistpoolError(
-                f"process {which} is no head, node or worker of distpool of this user, so nothing was sent to it; "
-                "`distpool stack --all` shows those that there are"
-            )
-        return found
-    role = which if which == "head" else f"node {which}"
+    """An agent by its name with the workers below it, or any process by its number. Raises DistpoolError."""
+    role = which if which == HEAD else f"node {which}"
     home = home_folder()
     agents = {process.pid: process.role for process in there if process.cluster == mark_of(home)}
     roots = {pid for pid, known in agents.items() if known == role}
-    if not roots:
-        names = ", ".join(sorted(known.removeprefix("node ") for known in agents.values())) or "none"
-        raise DistpoolError(f"no {role} of the cluster of {home} runs on this machine; there are: {names}")
-    return [process for process in there if process.pid in roots or roots.intersection(ancestors_of(process.pid))]
+    if roots:
+        return [process for process in there if process.pid in roots or roots.intersection(ancestors_of(process.pid))]
+    if which.isdecimal():
+        found = [process for process in there if process.pid == int(which)]
+        if found:
+            return found
+        raise DistpoolError(
+            f"process {which} is no head, node or worker of distpool of this user, so nothing was sent to it; "
+            "`distpool stack --all` shows those that there are"
+        )
+    names = ", ".join(sorted(known.removeprefix("node ") for known in agents.values())) or "none"
+    raise DistpoolError(f"no {role} of the cluster of {home} runs on this machine; there are: {names}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -19,6 +20,9 @@ _BEATS_IN_SILENCE = 2
 # How each setting is written, and its name.
 _AS_THEY_ARE = {name: name for name in TABLE}
 _AS_VARIABLES = {PREFIX + name.upper(): name for name in TABLE}
+
+# Kubernetes tells every container of services: of one called distpool-head by DISTPOOL_HEAD_PORT and the like.
+_OF_SERVICES = re.compile(r"\w+_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)?)")
 
 
 class _Given(NamedTuple):
@@ -78,7 +82,7 @@ def _in_environment() -> dict[str, _Given]:
     return {
         _known(variable, _AS_VARIABLES, "the environment"): _Given(value, f"the environment variable {variable}")
         for variable, value in os.environ.items()
-        if variable.startswith(PREFIX) and variable != FILE_VARIABLE
+        if variable.startswith(PREFIX) and variable != FILE_VARIABLE and not _OF_SERVICES.fullmatch(variable)
     }
 
 

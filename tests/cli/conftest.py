@@ -19,9 +19,9 @@ class Done(NamedTuple):
     errors: str
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def running(tmp_path_factory) -> Iterator[Cluster]:
-    """A head, and one node of two CPUs."""
+    """A head, and one node of two CPUs, for all tests of commands: none of them changes what the others find."""
     with cluster(tmp_path_factory.mktemp("cluster")) as made:
         made.start_head()
         made.start_node("first", "--cpus", "2")

@@ -211,6 +211,22 @@ def test_a_node_with_no_port_no_memory_files_no_shared_memory_or_too_few_files_r
         assert re.search(rf"open files: {most} workers need \d+, the hard limit is {most}; remedy: ", done.errors)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--name", "head"], "'head' is no name of a node"),
+        (["--name", ""], "'' is no name of a node"),
+        (["--cpus", "0"], "0 is not at least 1"),
+        (["--cpus", "many"], "'many' is not a whole number"),
+        (["--port", "70000"], "70000 is not from 0 to 65535"),
+    ],
+)
+def test_options_of_a_node_that_make_no_sense(arguments, text, run):
+    done = run("node", *arguments)
+    assert done.status == 2
+    assert text in done.errors
+
+
 def test_a_node_without_a_right_to_its_folder_refuses(run, tmp_path):
     (tmp_path / "file").write_text("")
     done = run("node", DISTPOOL_HOME=str(tmp_path / "file" / "keys"))

@@ -1,7 +1,9 @@
 """`distpool run`: the program's address, what becomes of its exit code and signals, and that nothing stays."""
 
+import contextlib
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -43,6 +45,26 @@ THAT_WAITS = """
     print("ready", os.environ["DISTPOOL_ADDRESS"], flush=True)
     while True:
         time.sleep(0.01)
+"""
+
+THAT_IS_INTERRUPTED = """
+    import sys, time
+    import distpool
+
+    def square(number):
+        return number * number
+
+    if __name__ == "__main__":
+        with distpool.Pool(1) as pool:
+            pool.map(square, [1])
+            try:
+                print("ready", flush=True)
+                while True:
+                    time.sleep(0.01)
+            except KeyboardInterrupt:
+                print("interrupted", flush=True)
+                print(pool.map(square, [2, 3]), flush=True)
+                sys.exit(9)
 """
 
 
@@ -96,6 +118,26 @@ def test_signals_are_passed_on_and_all_processes_end(waiting):
     assert all(map(is_gone, below))
 
 
+def test_what_a_terminal_sends_the_program_gets_once_and_its_cluster_stays_until_it_has_ended(environment, tmp_path):
+    command = [*COMMAND, "run", "--nodes", "1", "--cpus", "1", "--", *script(tmp_path, THAT_IS_INTERRUPTED)]
+    pid, terminal = pty.fork()
+    if not pid:
+        os.execve(command[0], command, environment)
+    said = b""
+    try:
+        while not said.endswith(b"ready\r\n"):
+            said += os.read(terminal, 1000)
+        os.write(terminal, b"\x03")
+        with contextlib.suppress(OSError):  # the end of a terminal
+            while piece := os.read(terminal, 1000):
+                said += piece
+    finally:
+        os.close(terminal)
+        status = os.waitpid(pid, 0)[1]
+    assert said.endswith(b"interrupted\r\n[4, 9]\r\n"), said
+    assert os.waitstatus_to_exitcode(status) == 9
+
+
 def test_all_processes_end_with_the_command_that_is_killed_and_its_folder_is_found(waiting, environment):
     process, below = waiting
     process.kill()
@@ -133,6 +175,11 @@ def test_what_makes_no_sense_is_refused(arguments, status, text, run):
     done = run("run", *arguments)
     assert done.status == status
     assert text in done.errors
+
+
+def test_a_program_that_cannot_be_run_ends_the_cluster(environment):
+    done = in_shell(environment, "--nodes", "1", "--cpus", "1", "--", "no such program")
+    assert (done.returncode, done.stderr) == (127, "distpool run: no such program: No such file or directory\n")
 
 
 def test_a_cluster_that_does_not_start_says_why_and_leaves_nothing(environment, tmp_path):

@@ -121,6 +121,16 @@ def test_a_mistake_in_the_environment_stops_a_pool_before_it_starts(variable, me
         distpool.Pool(1)
 
 
+def test_what_kubernetes_tells_of_a_service_called_distpool_is_no_setting(monkeypatch):
+    for name in ("DISTPOOL", "DISTPOOL_HEAD"):
+        endings = (
+            "SERVICE_HOST SERVICE_PORT SERVICE_PORT_LINKS PORT PORT_7117_TCP PORT_7117_TCP_ADDR PORT_7117_TCP_PROTO"
+        )
+        for ending in endings.split():
+            monkeypatch.setenv(f"{name}_{ending}", "tcp://10.0.0.1:7117")
+    assert settings.current().sources == {}
+
+
 def test_an_argument_that_makes_no_sense_changes_nothing():
     settings.set_by_argument(address="here")
     with pytest.raises(InvalidSetting, match=r"^working_dirs in the call is no setting"):
