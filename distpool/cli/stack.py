@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from distpool.base_errors import DistpoolError
@@ -14,6 +15,8 @@ from distpool.transport.home import home_folder
 
 if TYPE_CHECKING:
     from distpool.cli.output import Commands
+
+_AT_ONCE = 16
 
 
 def add_to(commands: Commands) -> None:
@@ -33,7 +36,13 @@ def add_to(commands: Commands) -> None:
 def _stack(options: argparse.Namespace) -> int:
     there = askable_processes()
     chosen = there if options.all else _chosen(there, options.which)
-    facts = [{"pid": process.pid, "role": process.role, "stack": stack_of(process)} for process in chosen]
+    # At the same time, as one that is stopped is waited for.
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        stacks = threads.map(stack_of, chosen)
+    facts = [
+        {"pid": process.pid, "role": process.role, "stack": stack}
+        for process, stack in zip(chosen, stacks, strict=True)
+    ]
     text = "\n\n".join(f"== {fact['role']}, process {fact['pid']}\n{fact['stack']}" for fact in facts)
     print_facts({"processes": facts}, options, text or "there is no head, node or worker of this user on this machine")
     return 0

@@ -66,6 +66,18 @@ def key_that_others_can_read(running, folder):
     return running.address, home
 
 
+def key_of_another_part(running, folder):
+    home = with_keys_of(folder / "other", KeyFolder(running.keys).identity(Part.HEAD).public)
+    os.replace(folder / "other" / "node.key", folder / "other" / "driver.key")
+    return running.address, home
+
+
+def damaged_key(running, folder):
+    home = with_keys_of(folder / "other", KeyFolder(running.keys).identity(Part.HEAD).public)
+    os.truncate(folder / "other" / "driver.key", 150)
+    return running.address, home
+
+
 def no_key(running, folder):
     KeyFolder(folder / "other")
     return running.address, {"DISTPOOL_HOME": str(folder / "other")}
@@ -98,6 +110,12 @@ def unknown_setting(running, folder):
         ),
         (key_that_is_not_let_in, "head, for a driver", r"this process's key is not let in; compare the keys with"),
         (key_that_others_can_read, "key of a driver", r"driver.key holds secrets: it must be a file of mode 0600"),
+        (key_of_another_part, "key of a driver", r"driver.key is the key of a node, where that of a driver is needed"),
+        (
+            damaged_key,
+            "key of a driver",
+            r"driver.key is no key file of distpool \(.*\): make one with `distpool keys new`",
+        ),
         (no_key, "head", r"there is no .*driver.key: `distpool keys new` makes|as there is no key"),
         (open_folder, "key folder", r"other must be a folder of mode 0700|other has mode 0755"),
         (unknown_setting, "settings", r"DISTPOOL_ADRESS in the environment is no setting \(did you mean DISTPOOL_ADD"),
