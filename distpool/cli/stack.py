@@ -34,8 +34,9 @@ def add_to(commands: Commands) -> None:
 
 
 def _stack(options: argparse.Namespace) -> int:
+    home = home_folder()
     there = askable_processes()
-    chosen = there if options.all else _chosen(there, options.which)
+    chosen = there if options.all else _chosen(there, options.which, home)
     # At the same time, as one that is stopped is waited for.
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         stacks = threads.map(stack_of, chosen)
@@ -48,10 +49,9 @@ def _stack(options: argparse.Namespace) -> int:
     return 0
 
 
-def _chosen(there: list[Askable], which: str) -> list[Askable]:
+def _chosen(there: list[Askable], which: str, home: str) -> list[Askable]:
     """An agent by its name with the workers below it, or any process by its number. Raises DistpoolError."""
     role = which if which == HEAD else f"node {which}"
-    home = home_folder()
     agents = {process.pid: process.role for process in there if process.cluster == mark_of(home)}
     roots = {pid for pid, known in agents.items() if known == role}
     if roots:

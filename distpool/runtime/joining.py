@@ -19,6 +19,8 @@ from distpool.runtime.hosting import RemoteHead
 from distpool.transport.keys import Identity
 
 _PROBE_LIMIT_S = 1.0
+_PROBE_SHARE = 0.25
+"""Of the time for an answer, at most: it ends with a look at the port."""
 _CHECK_NAME = "check how it is spelled, and whether this machine's name service knows it"
 _NO_HEAD = (
     "something listens at that port, but it does not speak as a head: is it another program, or is the head stuck?"
@@ -92,6 +94,8 @@ def _await(head: RemoteHead, kind: type[Answer], until: float, settings: Setting
     poll = select.poll()
     head.attach(lambda descriptor: poll.register(descriptor, select.POLLIN))
     address = head.connection.endpoint
+    probe_s = min(_PROBE_LIMIT_S, settings.connect_limit_s * _PROBE_SHARE)
+    until -= probe_s
     while True:
         now = time.monotonic()
         head.receive(now)
@@ -105,7 +109,7 @@ def _await(head: RemoteHead, kind: type[Answer], until: float, settings: Setting
         if head.connection.refusal:
             raise _unreachable("keys", f"{address}: {head.connection.refusal}; compare the keys with `distpool keys`")
         if now >= until:
-            closed = probe(address, _PROBE_LIMIT_S)
+            closed = probe(address, probe_s)
             text = f"{address}: no head answered within {settings.connect_limit_s:g} s; {closed or _NO_HEAD}"
             raise _unreachable("port" if closed else "answer", text)
         if not head.has_some():

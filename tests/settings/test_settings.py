@@ -10,6 +10,7 @@ import pytest
 import distpool
 from distpool import settings
 from distpool.base_errors import InvalidSetting
+from distpool.cli import main
 from distpool.config import SETTINGS
 from distpool.settings.table import TABLE
 
@@ -119,6 +120,27 @@ def test_a_mistake_in_the_environment_stops_a_pool_before_it_starts(variable, me
     monkeypatch.setenv(variable, "x")
     with pytest.raises(InvalidSetting, match=message):
         distpool.Pool(1)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["head"],
+        ["node"],
+        ["run", "--", "true"],
+        ["status"],
+        ["logs"],
+        ["stack", "--all"],
+        ["cleanup"],
+        ["keys", "list"],
+    ],
+)
+def test_a_mistake_stops_each_command_in_one_line(command, monkeypatch, capsys):
+    monkeypatch.setenv("DISTPOOL_BEATS", "1s")
+    assert main(command) == 1
+    assert capsys.readouterr().err.startswith(
+        f"distpool {command[0]}: DISTPOOL_BEATS in the environment is no setting (did"
+    )
 
 
 def test_what_kubernetes_tells_of_a_service_called_distpool_is_no_setting(monkeypatch):
