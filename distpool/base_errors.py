@@ -35,6 +35,10 @@ class InvalidRef(DistpoolError, ValueError):
     """A ref of a store that this process cannot reach."""
 
 
+class InvalidSetting(DistpoolError, ValueError):
+    """A setting that is unknown or makes no sense; the message names it, where it was found, and what is valid."""
+
+
 class UnusableKey(DistpoolError):
     """A key file that is missing, damaged or of another kind; the message says what to do."""
 
@@ -42,7 +46,9 @@ class UnusableKey(DistpoolError):
 class HeadUnreachable(DistpoolError, ConnectionError):
     """A cluster's head could not be reached, or refused; the message says what was tried and what to look at.
 
+    `step`: where joining it came to an end: "name", "port", "keys", "answer" or "welcome"; empty for what came later.
     `refusal`: why a connection was refused there; empty when none was.
     """
 
+    step: str = ""
     refusal: str = ""

@@ -133,7 +133,9 @@ def _standard_default() -> Any:
 def cpu_count_for_pools() -> int:
     """How many workers a pool has by default: what the standard library of the running Python takes, or all the CPUs of
     the cluster that is used."""
-    if os.environ.get("DISTPOOL_ADDRESS"):
+    from distpool.runtime.addresses import configured_address  # what a program with no pool does not need
+
+    if configured_address() is not None:
         from distpool.runtime.session import cluster_cpus
 
         return cluster_cpus() or 1

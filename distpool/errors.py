@@ -9,6 +9,7 @@ from distpool.base_errors import DistpoolError as DistpoolError
 from distpool.base_errors import ForeignProcess as ForeignProcess
 from distpool.base_errors import HeadUnreachable as HeadUnreachable
 from distpool.base_errors import InvalidRef as InvalidRef
+from distpool.base_errors import InvalidSetting as InvalidSetting
 from distpool.base_errors import ObjectLost as ObjectLost
 from distpool.base_errors import ProtocolError as ProtocolError
 from distpool.base_errors import RemoteError as RemoteError

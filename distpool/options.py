@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
@@ -11,13 +9,7 @@ from typing import Any
 import msgspec
 
 from distpool.logic.calls import NO_OPTIONS, CallOptions
-
-_UNITS_S = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
-_FORMS = (
-    'a number of seconds above 0, or a text such as "500ms", "30s", "1.5min", "2h" or "1d" (one number, one unit), or '
-    "None for no limit"
-)
+from distpool.quantities import DURATION_FORMS, duration_s
 
 
 def merged(known: CallOptions, given: dict[str, Any]) -> CallOptions:
@@ -48,18 +40,7 @@ def check_repeatable(options: CallOptions, named: Iterable[tuple[str, object]]) 
 
 
 def _timeout_s(value: object) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, str):
-        match = _DURATION.fullmatch(value)
-        if match is not None and match[2] in _UNITS_S and float(match[1]) > 0:
-            return float(match[1]) * _UNITS_S[match[2]]
-        raise ValueError(f"timeout is {value!r}; it must be {_FORMS}")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"timeout is {value!r}, a {type(value).__name__}; it must be {_FORMS}")
-    if not value > 0 or math.isinf(value):
-        raise ValueError(f"timeout is {value!r}; it must be {_FORMS}")
-    return float(value)
+    return None if value is None else duration_s(value, "timeout", f"{DURATION_FORMS}, or None for no limit")
 
 
 def _retries(value: object) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import socket
 from typing import TYPE_CHECKING
@@ -10,11 +11,14 @@ from typing import TYPE_CHECKING
 from distpool.base_errors import UnusableKey
 from distpool.cli.keys import add_token
 from distpool.cli.output import add_head, add_json, print_facts
-from distpool.config import SETTINGS
+from distpool.runtime.own_log import HEAD
+from distpool.settings import current
 from distpool.transport.keys import KeyFolder, Part
 
 if TYPE_CHECKING:
     from distpool.cli.output import Commands
+
+_log = logging.getLogger("distpool")
 
 
 def add_to(commands: Commands) -> None:
@@ -26,14 +30,19 @@ def add_to(commands: Commands) -> None:
 
     node = commands.add_parser("node", help="offer this machine's CPUs to a cluster")
     add_head(node)
-    node.add_argument("--name", default=socket.gethostname(), help="must differ from all others' (%(default)s)")
-    node.add_argument("--cpus", type=_cpus, default=len(os.sched_getaffinity(0)), help="how many (%(default)s)")
+    node.add_argument(
+        "--name", type=_node_name, default=socket.gethostname(), help="must differ from all others' (%(default)s)"
+    )
+    node.add_argument("--cpus", type=at_least_one, default=len(os.sched_getaffinity(0)), help="how many (%(default)s)")
+    node.add_argument("--port", type=_port, default=0, help="where programs reach it; 0 for any that is free")
     add_token(node)
     node.set_defaults(run=_node)
 
 
 def _head(options: argparse.Namespace) -> None:
     from distpool.runtime.head_process import serve_head
+    from distpool.runtime.own_log import keeping_log
+    from distpool.runtime.stack_answers import answer_for_stacks, mark_of
 
     folder = KeyFolder.of_user()
 
@@ -42,27 +51,50 @@ def _head(options: argparse.Namespace) -> None:
         print_facts(
             facts, options, f"the head listens at {address}\nthe keys for nodes and drivers lie in {folder.path}"
         )
+        _log.info("head, process %d, listens at %s", os.getpid(), address)
 
-    serve_head(folder, options.host, options.port, SETTINGS, tell)
+    answer_for_stacks(HEAD, mark_of(str(folder.path)))
+    with keeping_log(folder.path, HEAD):
+        serve_head(folder, options.host, options.port, current().constants, tell)
 
 
 def _node(options: argparse.Namespace) -> None:
     from distpool.runtime.addresses import ADDRESS_VARIABLE
     from distpool.runtime.contact import find_head
     from distpool.runtime.joining import join
+    from distpool.runtime.machine import prepare_node
     from distpool.runtime.node_process import NodeHost
+    from distpool.runtime.own_log import keeping_log, log_place
     from distpool.runtime.serving import Serving
+    from distpool.runtime.stack_answers import answer_for_stacks, mark_of
 
-    serving = Serving()
+    settings = current().constants
     folder = KeyFolder.of_user()
+    prepare_node(options.cpus)
+    serving = Serving()
     address = find_head(options.head, folder)
-    os.environ.pop(ADDRESS_VARIABLE, None)  # the pools that workers open are on their own machine
+    # The pools that workers open are on their own machine, whatever a file says there.
+    os.environ[ADDRESS_VARIABLE] = ""
     if options.token_file is not None:
         _join_first(options.token_file, address, folder)
     identity = folder.identity(Part.NODE)
-    head = join(address, f"node {options.name}", identity, SETTINGS)
-    host = NodeHost(head, identity, options.name, options.cpus, SETTINGS)
-    host.serve(serving, lambda: print(f"node {options.name} has joined the head at {address}", flush=True))
+
+    def tell() -> None:
+        print(f"node {options.name} has joined the head at {address}", flush=True)
+        _log.info("node %s, process %d, has joined the head at %s", options.name, os.getpid(), address)
+
+    answer_for_stacks(f"node {options.name}", mark_of(str(folder.path)))
+    with keeping_log(folder.path, options.name):
+        head = join(address, f"node {options.name}", identity, settings)
+        log = log_place(folder.path, options.name)
+        host = NodeHost(head, identity, options.name, options.cpus, settings, options.port, log)
+        host.serve(serving, tell)
+
+
+def _node_name(text: str) -> str:
+    if not text or text == HEAD:
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a node: commands take it for the head's, or for none")
+    return text
 
 
 def _join_first(token_file: str, address: str, folder: KeyFolder) -> None:
@@ -78,18 +110,26 @@ def _join_first(token_file: str, address: str, folder: KeyFolder) -> None:
         raise UnusableKey(
             f"{token_file} holds a token for a {token.identity.part.value}, where one for a node is needed"
         )
-    enrol(address, token, folder, SETTINGS)
+    enrol(address, token, folder, current().constants)
 
 
 def _port(text: str) -> int:
-    port = int(text)
+    port = _whole_number(text)
     if not 0 <= port < 65536:
         raise argparse.ArgumentTypeError(f"{port} is not from 0 to 65535")
     return port
 
 
-def _cpus(text: str) -> int:
-    cpus = int(text)
-    if cpus < 1:
-        raise argparse.ArgumentTypeError(f"{cpus} is not at least 1")
-    return cpus
+def at_least_one(text: str) -> int:
+    """For an option that takes a number of things."""
+    count = _whole_number(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{count} is not at least 1")
+    return count
+
+
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None

@@ -1,4 +1,4 @@
-"""`distpool status`: the nodes of a cluster and what they have."""
+"""`distpool status`: the nodes of a cluster and what they have, and who uses them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from distpool.cli.output import add_head, add_json, print_facts, table
-from distpool.config import SETTINGS
 from distpool.logic.sizes import size_text
 from distpool.protocol.cluster import AskStatus, StatusTold
+from distpool.settings import current
 from distpool.transport.keys import KeyFolder, Part
 
 if TYPE_CHECKING:
@@ -18,24 +18,60 @@ if TYPE_CHECKING:
 
 
 def add_to(commands: Commands) -> None:
-    status = commands.add_parser("status", help="which nodes there are, and what they have")
+    status = commands.add_parser("status", help="the nodes, the programs that use them, and what is free")
     add_head(status)
+    status.add_argument("--leases", action="store_true", help="also who has how many workers on which node")
     add_json(status)
     status.set_defaults(run=_status)
 
 
 def _status(options: argparse.Namespace) -> None:
     status = asked_status(options.head)
+    cpus = sum(node.cpus for node in status.nodes)
+    # A node may have more leases than CPUs, when it has come back to a head that knew nothing of them.
+    free = sum(max(0, node.cpus - node.leases) for node in status.nodes)
+    waiting = sum(caller.waiting for caller in status.callers)
+    facts = {
+        "nodes": msgspec.to_builtins(status.nodes),
+        "drivers": len(status.callers),
+        "callers": msgspec.to_builtins(status.callers),
+        "cpus": cpus,
+        "free_cpus": free,
+        "waiting": waiting,
+        "up_s": status.up_s,
+    }
+    parts = [_nodes_table(status), _callers_table(status)]
+    if options.leases:
+        facts["leases"] = msgspec.to_builtins(status.held)
+        parts.append(_leases_table(status))
+    parts.append(
+        f"CPUs: {cpus}, of which free: {free}; requests for workers that wait: {waiting}\n"
+        f"the head has run for {status.up_s:.0f} s; drivers: {len(status.callers)}"
+    )
+    print_facts(facts, options, "\n\n".join(filter(None, parts)))
+
+
+def _nodes_table(status: StatusTold) -> str:
+    if not status.nodes:
+        return "no nodes: start one with `distpool node`"
     rows = [
         (node.node, str(node.cpus), str(node.leases), size_text(node.memory_bytes), f"{node.joined_s:.0f} s ago")
         for node in status.nodes
     ]
-    text = table([("node", "CPUs", "leases", "memory", "joined"), *rows])
-    if not rows:
-        text = "no nodes: start one with `distpool node`"
-    drivers = status.drivers - 1  # this command is one of them
-    facts = {"nodes": msgspec.to_builtins(status.nodes), "drivers": drivers, "up_s": status.up_s}
-    print_facts(facts, options, f"{text}\nthe head has run for {status.up_s:.0f} s; drivers: {drivers}")
+    return table([("node", "CPUs", "leases", "memory", "joined"), *rows])
+
+
+def _callers_table(status: StatusTold) -> str:
+    rows = [
+        (caller.name, str(caller.leases), str(caller.waiting), f"{caller.joined_s:.0f} s ago")
+        for caller in status.callers
+    ]
+    return table([("driver", "leases", "waiting", "joined"), *rows]) if rows else ""
+
+
+def _leases_table(status: StatusTold) -> str:
+    rows = [(held.node, held.caller or "(not back yet)", str(held.leases)) for held in status.held]
+    return table([("leases on", "of", "how many"), *rows]) if rows else "no leases"
 
 
 def asked_status(address: str | None) -> StatusTold:
@@ -43,9 +79,10 @@ def asked_status(address: str | None) -> StatusTold:
     from distpool.runtime.contact import find_head
     from distpool.runtime.joining import ask, join
 
+    settings = current().constants
     folder = KeyFolder.of_user()
-    head = join(find_head(address, folder), "status", folder.identity(Part.DRIVER), SETTINGS)
+    head = join(find_head(address, folder), "status", folder.identity(Part.DRIVER), settings)
     try:
-        return ask(head, AskStatus(), StatusTold, SETTINGS)
+        return ask(head, AskStatus(), StatusTold, settings)
     finally:
         head.leave()

@@ -58,6 +58,10 @@ class Membership:
     def __len__(self) -> int:
         return len(self._members)
 
+    def members(self) -> dict[Address, Member]:
+        """By the addresses of their links, oldest first."""
+        return dict(self._members)
+
 
 def _mismatch(name: str, theirs: Versions, ours: Versions) -> str:
     versions = zip(_LABELS, map(str, ours), map(str, theirs), strict=True)

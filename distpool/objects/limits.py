@@ -1,20 +1,15 @@
-"""How large the store may be, and where it puts what does not fit: by the environment, or else by the machine."""
+"""How large the store may be, and where it puts what does not fit: as it is set, or else by the machine."""
 
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 from distpool.config import SETTINGS
+from distpool.quantities import size_bytes
+from distpool.settings import current
 from distpool.store.spill import default_folder
 
-SIZE_VARIABLE = "DISTPOOL_STORE_SIZE"
-FOLDER_VARIABLE = "DISTPOOL_SPILL_FOLDER"
-
-_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
-_UNITS |= {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
-_FORMS = "a number of bytes, or one with a unit such as '512MiB', '4GB', '1.5GiB', or a share of the memory as '30%'"
 _SMALLEST = 1024 * 1024
 
 
@@ -22,24 +17,21 @@ def store_size(setting: str | int | None) -> int:
     """The limit of the store in bytes. Raises ValueError or TypeError that lists the accepted forms."""
     name = "the store's size"
     if setting is None:
-        setting = os.environ.get(SIZE_VARIABLE)
-        name = f"the environment variable {SIZE_VARIABLE}"
-        if setting is None:
+        chosen = current()
+        if chosen.store_size is None:
             return int(memory_bytes() * SETTINGS.store_share)
-    size = _parse(setting, name)
-    if size < _SMALLEST:
-        raise ValueError(f"{name} is {setting!r}, {size} bytes; it must be at least 1 MiB: {_FORMS}")
-    return size
+        setting, name = chosen.store_size, chosen.sources["store_size"]
+    return size_bytes(setting, name, smallest=_SMALLEST, whole=memory_bytes)
 
 
 def spill_folder(setting: str | os.PathLike[str] | None) -> str:
     """Raises ValueError when it is no folder that can be written to."""
     name = "the spill folder"
     if setting is None:
-        setting = os.environ.get(FOLDER_VARIABLE)
-        name = f"the environment variable {FOLDER_VARIABLE}"
-        if setting is None:
+        chosen = current()
+        if chosen.spill_folder is None:
             return default_folder()
+        setting, name = chosen.spill_folder, chosen.sources["spill_folder"]
     folder = os.fspath(setting)
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
         raise ValueError(f"{name} is {folder!r}; it must be a folder that exists and that this user may write to")
@@ -88,19 +80,3 @@ def _group_limits() -> list[int]:
             if folder == root:
                 break
     return limits
-
-
-def _parse(setting: str | int, name: str) -> int:
-    if isinstance(setting, bool) or not isinstance(setting, (int, str)):
-        raise TypeError(f"{name} is {setting!r}, a {type(setting).__name__}; it must be {_FORMS}")
-    if isinstance(setting, int):
-        return setting
-    text = setting.strip().lower()
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?)\s*(%|[a-z]*)", text)
-    if match is not None:
-        number, unit = float(match[1]), match[2]
-        if unit == "%" and 0 < number <= 100:
-            return int(memory_bytes() * number / 100)
-        if unit in _UNITS:
-            return int(number * _UNITS[unit])
-    raise ValueError(f"{name} is {setting!r}; it must be {_FORMS}")

@@ -83,21 +83,43 @@ class AskStatus(Message, tag=64, frozen=True):
 
 
 class NodeFacts(msgspec.Struct, frozen=True):
-    """What a head knows of a node. `joined_s`: how long ago it joined, in seconds."""
+    """What a head knows of a node. `joined_s`: how long ago it joined, in seconds. `log`: where its log lies."""
 
     node: NodeId
     cpus: int
     leases: int
     memory_bytes: int
     joined_s: float
+    log: str = ""
+
+
+class CallerFacts(msgspec.Struct, frozen=True):
+    """What a head knows of a driver. `waiting`: how many leases it has asked for and not got. `joined_s`: how long ago
+    it joined, in seconds."""
+
+    name: str
+    leases: int
+    waiting: int
+    joined_s: float
+
+
+class HeldFacts(msgspec.Struct, frozen=True):
+    """How many leases a driver has on a node. `caller`: its name; empty while it has not come back to a new head."""
+
+    node: NodeId
+    caller: str
+    leases: int
 
 
 class StatusTold(Message, tag=65, frozen=True):
-    """Head to driver: the nodes, oldest first, how many drivers there are, and for how many seconds this head lives."""
+    """Head to driver: the nodes, oldest first, how many drivers there are, and for how many seconds this head lives.
+    `callers`: the drivers but the one that asks. `held`: who has how many leases where."""
 
     nodes: list[NodeFacts]
     drivers: int
     up_s: float
+    callers: list[CallerFacts] = msgspec.field(default_factory=list)
+    held: list[HeldFacts] = msgspec.field(default_factory=list)
 
 
 class Enrol(Message, tag=90, frozen=True):

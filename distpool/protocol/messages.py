@@ -163,7 +163,8 @@ class CallsDone(Message, tag=14, frozen=True):
 
 class RegisterNode(Message, tag=20, frozen=True):
     """Node to head: this machine offers workers. `endpoint`, `public`: where callers reach it, and its public key
-    there; empty where they are in the same process. `leases`: that it has, with the lives of their callers."""
+    there; empty where they are in the same process. `leases`: that it has, with the lives of their callers. `log`: of
+    the node's process, machine and path, for people."""
 
     node: NodeId
     cpus: int
@@ -171,6 +172,7 @@ class RegisterNode(Message, tag=20, frozen=True):
     endpoint: str = ""
     public: str = ""
     leases: list[tuple[LeaseId, int]] = []
+    log: str = ""
 
 
 class RequestLeases(Message, tag=21, frozen=True):

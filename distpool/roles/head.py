@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from distpool.logic.membership import Membership
 from distpool.logic.outbox import Outbox
 from distpool.logic.placement import Placement
 from distpool.logic.shown import shown
+from distpool.logic.standing import callers_told, held_told
 from distpool.protocol.cluster import (
     AskStatus,
     EndGroup,
@@ -83,7 +84,7 @@ class HeadRole:
             case PeerLost() | LeaveCluster():
                 self._forget(sender)
             case AskStatus():
-                self.outbox.put(sender, self._status(now))
+                self.outbox.put(sender, self._status(sender, now))
             case _:
                 raise unexpected("head", sender, message)
 
@@ -215,13 +216,25 @@ class HeadRole:
             for caller in self._membership.links_of(life):
                 self.outbox.put(caller, NodeGone(node.node))
 
-    def _status(self, now: float) -> StatusTold:
+    def node_names(self) -> set[NodeId]:
+        return set(self._addresses)
+
+    def _status(self, asker: Address, now: float) -> StatusTold:
         nodes = []
         for address, node in self._nodes.items():
             member = None if self._membership is None else self._membership.find(address)
             joined_s = 0.0 if member is None else now - member.joined_at
             nodes.append(
-                NodeFacts(node.node, node.cpus, self.placement.leases_on(node.node), node.memory_bytes, joined_s)
+                NodeFacts(
+                    node.node, node.cpus, self.placement.leases_on(node.node), node.memory_bytes, joined_s, log=node.log
+                )
             )
-        members = 0 if self._membership is None else len(self._membership)
-        return StatusTold(nodes, members - len(nodes), now - self._began_at)
+        members = {} if self._membership is None else self._membership.members()
+        drivers = {address: member for address, member in members.items() if address not in self._nodes}
+        places = ((self.placement.node_of(lease), life) for lease, life in self._callers.items())
+        held = Counter((node, life) for node, life in places if node is not None)
+        waiting: Counter[Address] = Counter()
+        for request in self._waiting:
+            waiting[request.caller] += request.wanted
+        callers = callers_told({to: who for to, who in drivers.items() if to != asker}, held, waiting, now)
+        return StatusTold(nodes, len(drivers), now - self._began_at, callers, held_told(members.values(), held))

@@ -55,11 +55,13 @@ class Grant(msgspec.Struct):
 class NodeRole:
     """Starts workers for granted leases."""
 
-    def __init__(self, node: NodeId, cpus: int, memory_bytes: int = 0, endpoint: str = "", public: str = "") -> None:
+    def __init__(
+        self, node: NodeId, cpus: int, memory_bytes: int = 0, endpoint: str = "", public: str = "", log: str = ""
+    ) -> None:
         self.outbox = Outbox()
         self.refusal = ""
         """Why the head does not want this node."""
-        self._registration = RegisterNode(node, cpus, memory_bytes, endpoint, public)
+        self._registration = RegisterNode(node, cpus, memory_bytes, endpoint, public, log=log)
         self._grants: dict[LeaseId, Grant] = {}
         self.outbox.put(HEAD, self._registration)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
+from distpool.settings import current
 
 ADDRESS_VARIABLE = "DISTPOOL_ADDRESS"
 
 
 def configured_address() -> str | None:
-    """The address of the head, as the environment has it; None: everything runs in this process and its workers."""
-    return os.environ.get(ADDRESS_VARIABLE) or None
+    """The address of the head, as it is set; None: everything runs in this process and its workers."""
+    return current().address

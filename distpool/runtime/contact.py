@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from distpool.base_errors import DistpoolError
 from distpool.runtime.addresses import ADDRESS_VARIABLE, configured_address
+from distpool.runtime.temporary_folders import is_locked
+from distpool.settings import current
 from distpool.transport.keys import KeyFolder
 from distpool.transport.private_files import read_private, write_private
 
@@ -27,8 +29,8 @@ class Contact:
 
     def __init__(self, folder: KeyFolder) -> None:
         """Raises DistpoolError when a head of this folder runs already."""
-        self._path = _file_of(folder)
-        self._lock = os.open(_lock_of(folder), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        self._path = _file_of(folder.path)
+        self._lock = os.open(_lock_of(folder.path), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -55,7 +57,7 @@ class Contact:
 
 
 def find_head(given: str | None, folder: KeyFolder) -> str:
-    """The address of the head: what is given, or what DISTPOOL_ADDRESS says, or that of the head that runs here.
+    """The address of the head: what is given, or what is set, or that of the head that runs here.
 
     Raises DistpoolError when there is none, and for an address of another form.
     """
@@ -63,14 +65,24 @@ def find_head(given: str | None, folder: KeyFolder) -> str:
         return parse_address(given, "the address of the head")
     configured = configured_address()
     if configured is not None:
-        return parse_address(configured, f"the environment variable {ADDRESS_VARIABLE}")
-    address = _told_address(_file_of(folder))
+        return parse_address(configured, current().sources["address"])
+    address = _told_address(_file_of(folder.path))
     if address is None or not runs_here(folder):
         raise DistpoolError(
             f"no head of {folder.path} runs on this machine: start one with `distpool head`, or say where it is with "
             f"--head or {ADDRESS_VARIABLE}"
         )
     return address
+
+
+def abandoned_contact(home: Path) -> Path | None:
+    """The file of a head of this machine that does not run any more."""
+    path = _file_of(home)
+    try:
+        is_of_here = tomllib.loads(read_private(path))["host"] == socket.gethostname()
+        return path if is_of_here and not is_locked(_lock_of(home)) else None
+    except (DistpoolError, OSError, KeyError, tomllib.TOMLDecodeError):
+        return None
 
 
 def parse_address(text: str, name: str) -> str:
@@ -93,23 +105,16 @@ def runs_here(folder: KeyFolder) -> bool:
     """Whether the head of this folder, which wrote the file, still runs; of one on another machine, with the same
     folder, it is not known, and assumed."""
     try:
-        if tomllib.loads(read_private(_file_of(folder)))["host"] != socket.gethostname():
+        if tomllib.loads(read_private(_file_of(folder.path)))["host"] != socket.gethostname():
             return True
-        lock = os.open(_lock_of(folder), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        return is_locked(_lock_of(folder.path))
     except (FileNotFoundError, KeyError, tomllib.TOMLDecodeError):
         return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
 
 
-def _file_of(folder: KeyFolder) -> Path:
-    return folder.path / "head.contact"
+def _file_of(folder: Path) -> Path:
+    return folder / "head.contact"
 
 
-def _lock_of(folder: KeyFolder) -> Path:
-    return folder.path / "head.lock"
+def _lock_of(folder: Path) -> Path:
+    return folder / "head.lock"

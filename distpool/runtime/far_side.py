@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 from collections.abc import Callable
 from multiprocessing import process, spawn
 from typing import Any
@@ -41,7 +42,7 @@ class FarSide:
         """Raises DistpoolError when there is no such head, or it does not want this process."""
         folder = KeyFolder.of_user()
         identity = folder.identity(Part.DRIVER)
-        name = f"process {os.getpid()}"
+        name = f"process {os.getpid()} of {socket.gethostname()}"
         self.head: RemoteHead = join(find_head(None, folder), name, identity, settings)
         self.nodes = NodeLinks(identity, self.head.greeting, settings)
         self.cpus = next(message.cpus for _, message in self.head.outbox.messages if isinstance(message, Welcome))

@@ -11,7 +11,7 @@ from typing import Any
 
 from distpool.base_errors import DistpoolError
 from distpool.config import Settings
-from distpool.ids import CLIENT, NODE, Address
+from distpool.ids import CLIENT, NODE, Address, NodeId
 from distpool.logic.link import LinkLimits
 from distpool.logic.membership import Membership, Versions
 from distpool.logic.outbox import Outbox
@@ -38,6 +38,7 @@ from distpool.transport.sockets import Connection, Listener
 _LEAVE_LIMIT_S = 1.0
 
 _log = logging.getLogger("distpool.security")
+_head_log = logging.getLogger("distpool.head")
 
 _MAY_SAY = {Part.NODE: NODE_MAY_SAY, Part.DRIVER: DRIVER_MAY_SAY}
 
@@ -156,6 +157,7 @@ class HeadHost:
         self.role = HeadRole(Membership(own_versions()), life, now)
         limits = LinkLimits(beat_every_s=settings.beat_every_s)
         self._links = ServerLinks(listener, life, limits, settings, _may_say)
+        self._nodes: set[NodeId] = set()
 
     def has_some(self) -> bool:
         """Something has come meanwhile, of which the descriptors need not tell."""
@@ -176,12 +178,22 @@ class HeadHost:
             else:
                 self.role.handle(address, message, now)
         wake_at = self.role.decide(now)
+        self._log_nodes()
         messages = self.role.outbox.messages
         while messages:
             to, answer = messages.popleft()
             self._links.send(str(to), answer)
         due = [at for at in (wake_at, self._links.flush(now), look_at) if at is not None]
         return min(due, default=None)
+
+    def _log_nodes(self) -> None:
+        """Which have come and gone since the last turn."""
+        nodes = self.role.node_names()
+        for name in sorted(nodes - self._nodes):
+            _head_log.info("node %s has joined", name)
+        for name in sorted(self._nodes - nodes):
+            _head_log.info("node %s has left, or is lost", name)
+        self._nodes = nodes
 
     def _look_at_keys(self, keys: HeadKeys, now: float) -> float:
         """Do what has changed there; when to look again."""

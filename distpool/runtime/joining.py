@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import select
 import socket
+import threading
 import time
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -19,6 +21,12 @@ from distpool.transport.keys import Identity
 from distpool.transport.sockets import OTHER_KEY
 
 _PROBE_LIMIT_S = 1.0
+_PROBE_SHARE = 0.25
+"""Of the time for an answer, at most: it ends with a look at the port."""
+_CHECK_NAME = "check how it is spelled, and whether this machine's name service knows it"
+_NO_HEAD = (
+    "something listens at that port, but it does not speak as a head: is it another program, or is the head stuck?"
+)
 
 Answer = TypeVar("Answer", bound=Message)
 
@@ -37,18 +45,55 @@ def reach(
     opening: Message | None = None,
 ) -> tuple[RemoteHead, Answer]:
     """A head, and the answer of this kind to what is said to it first (None: a greeting). Raises HeadUnreachable."""
-    host = urlsplit(address).hostname or ""
-    try:
-        socket.getaddrinfo(host, None)
-    except OSError as error:
-        raise HeadUnreachable(f"{address}: the name {host!r} cannot be resolved ({error.strerror})") from None
     began_at = time.monotonic()
-    head = RemoteHead(address, name, settings, began_at, identity, opening)
+    resolve(address, settings.connect_limit_s)
+    head = RemoteHead(address, name, settings, time.monotonic(), identity, opening)
     try:
         return head, _await(head, kind, began_at + settings.connect_limit_s, settings)
     except BaseException:
         head.close()
         raise
+
+
+def resolve(address: str, limit_s: float) -> str:
+    """The machine that an address names, as a number. Raises HeadUnreachable, also when nobody answers in time."""
+    host = urlsplit(address).hostname or ""
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        pass
+    found: list[str | OSError] = []
+
+    def look_up() -> None:
+        try:
+            found.append(str(socket.getaddrinfo(host, None)[0][4][0]))
+        except OSError as error:
+            found.append(error)
+
+    # A thread, as the system's resolver has time limits of its own, and cannot be interrupted.
+    thread = threading.Thread(target=look_up, name="distpool-resolver", daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    if not found:
+        raise _unreachable("name", f"{address}: the name {host!r} was not resolved within {limit_s:g} s: {_CHECK_NAME}")
+    if isinstance(found[0], OSError):
+        reason = found[0].strerror
+        raise _unreachable("name", f"{address}: the name {host!r} cannot be resolved ({reason}): {_CHECK_NAME}")
+    return found[0]
+
+
+def probe(address: str, limit_s: float) -> str:
+    """What a plain connection says that is not made; empty when it is."""
+    parts = urlsplit(address)
+    try:
+        socket.create_connection((parts.hostname, parts.port), limit_s).close()
+    except ConnectionRefusedError:
+        return f"nothing listens at port {parts.port} there: is `distpool head` running, and is this its port?"
+    except TimeoutError:
+        return "no answer at all: is the machine up, and does a firewall let this port through?"
+    except OSError as error:
+        return f"connecting failed: {error.strerror}"
+    return ""
 
 
 def ask(head: RemoteHead, question: Message, kind: type[Answer], settings: Settings) -> Answer:
@@ -62,6 +107,8 @@ def _await(head: RemoteHead, kind: type[Answer], until: float, settings: Setting
     poll = select.poll()
     head.attach(lambda descriptor: poll.register(descriptor, select.POLLIN))
     address = head.connection.endpoint
+    probe_s = min(_PROBE_LIMIT_S, settings.connect_limit_s * _PROBE_SHARE)
+    until -= probe_s
     while True:
         now = time.monotonic()
         head.receive(now)
@@ -70,14 +117,14 @@ def _await(head: RemoteHead, kind: type[Answer], until: float, settings: Setting
             if isinstance(message, kind):
                 return message
             if isinstance(message, Refused):
-                text = shown_lines(message.text)
-                raise HeadUnreachable(f"the head at {address} refused to let {head.name} join: {text}")
+                text = f"the head at {address} refused to let {head.name} join: {shown_lines(message.text)}"
+                raise _unreachable("welcome", text)
         if head.connection.refusal:
             raise _refused(address, head.connection.refusal)
         if now >= until:
-            raise HeadUnreachable(
-                f"{address}: no head answered within {settings.connect_limit_s:g} s; {_probe(address)}"
-            )
+            closed = probe(address, probe_s)
+            text = f"{address}: no head answered within {settings.connect_limit_s:g} s; {closed or _NO_HEAD}"
+            raise _unreachable("port" if closed else "answer", text)
         if not head.has_some():
             due = until if wake_at is None else min(wake_at, until)
             poll.poll(max(0.0, due - now) * 1000 + 1)
@@ -87,22 +134,12 @@ def _refused(address: str, refusal: str) -> HeadUnreachable:
     remedy = "compare the keys with `distpool keys`"
     if refusal == OTHER_KEY:
         remedy += "; if the head's was changed while this machine was away, join again with a token"
-    error = HeadUnreachable(f"{address}: {refusal}; {remedy}")
+    error = _unreachable("keys", f"{address}: {refusal}; {remedy}")
     error.refusal = refusal
     return error
 
 
-def _probe(address: str) -> str:
-    """What a plain connection says about a head that does not answer."""
-    parts = urlsplit(address)
-    try:
-        socket.create_connection((parts.hostname, parts.port), _PROBE_LIMIT_S).close()
-    except ConnectionRefusedError:
-        return f"nothing listens at port {parts.port} there: is `distpool head` running, and is this its port?"
-    except TimeoutError:
-        return "no answer at all: is the machine up, and does a firewall let this port through?"
-    except OSError as error:
-        return f"connecting failed: {error.strerror}"
-    return (
-        "something listens at that port, but it does not speak as a head: is it another program, or is the head stuck?"
-    )
+def _unreachable(step: str, text: str) -> HeadUnreachable:
+    error = HeadUnreachable(text)
+    error.step = step
+    return error

@@ -27,16 +27,30 @@ _log = logging.getLogger("distpool.node")
 class NodeHost:
     """Owned by the main thread, which runs its turns."""
 
-    def __init__(self, head: RemoteHead, identity: Identity, name: str, cpus: int, settings: Settings) -> None:
-        """Raises DistpoolError when callers cannot be listened to."""
+    def __init__(
+        self,
+        head: RemoteHead,
+        identity: Identity,
+        name: str,
+        cpus: int,
+        settings: Settings,
+        port: int = 0,
+        log: str = "",
+    ) -> None:
+        """`port`: where callers are listened to; 0 for any that is free. `log`: where its log lies, for people. Raises
+        DistpoolError when it cannot listen there."""
         resource_tracker.ensure_running()  # the standard library's, for the workers
         self._head = head
         self._settings = settings
         self._is_silent = False
         address = head.connection.endpoint
-        self._callers = CallerLinks(f"tcp://{_own_host(address)}:0", identity, settings)
+        try:
+            self._callers = CallerLinks(f"tcp://{_own_host(address)}:{port}", identity, settings)
+        except BaseException:
+            head.close()
+            raise
         endpoint = self._callers.listener.endpoint
-        self._role = NodeRole(NodeId(name), cpus, memory_bytes(), endpoint, identity.public)
+        self._role = NodeRole(NodeId(name), cpus, memory_bytes(), endpoint, identity.public, log)
         self._loop = Loop(settings, cpus, _wait_for_nothing, Elsewhere(head=head, client=self._callers), self._role)
         self._loop.launcher.adopt = self._callers.objects.adopt
         self._loop.store_lanes.serve_foreign = self._callers.objects.serve

@@ -32,6 +32,7 @@ from distpool.runtime.launcher import Crew, LaunchPlan
 from distpool.runtime.loop import Loop
 from distpool.runtime.main_view import view_of_main
 from distpool.runtime.workers import OPEN_WORKERS, Workers, wait_briefly
+from distpool.settings import current
 
 if TYPE_CHECKING:
     from distpool.runtime.far_crew import FarCrew
@@ -43,15 +44,16 @@ class Session:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
+        settings = current().constants
         # Imported by programs that use a cluster only.
         self.far: FarSide | None = None
         if configured_address() is not None:
-            self.far = import_module("distpool.runtime.far_side").FarSide(SETTINGS)
+            self.far = import_module("distpool.runtime.far_side").FarSide(settings)
         elsewhere = ALL_HERE if self.far is None else self.far.elsewhere
-        self.loop = Loop(SETTINGS, os.cpu_count() or 1, self._wait_for_handle, elsewhere)
+        self.loop = Loop(settings, os.cpu_count() or 1, self._wait_for_handle, elsewhere)
         if self.far is not None:
             self.far.serve(self.loop.post, self.loop.wake, lambda is_done: self._wait_for_handle(is_done, None))
-        self.helm = Helm(self.loop, SETTINGS, self._crash, self._end)
+        self.helm = Helm(self.loop, settings, self._crash, self._end)
         self.functions = count(1)
         # A flag, set in the child of a fork: to ask the kernel for the pid at each call takes half a microsecond.
         self.is_foreign = False

@@ -18,6 +18,7 @@ from distpool.protocol.messages import WorkerLogged
 from distpool.runtime.devices import adopt_orphans, die_with_parent
 from distpool.runtime.import_hook import when_imported
 from distpool.runtime.native_threads import limit_native_threads
+from distpool.runtime.stack_answers import answer_for_stacks
 from distpool.runtime.worker import Worker
 from distpool.runtime.worker_setup import WorkerSetup
 from distpool.transport.frames import send_frame
@@ -60,6 +61,7 @@ class WorkerProcess(process.BaseProcess):
             _take_streams(*streams)
         # A crash in native code says where it was, as the last words on standard error.
         faulthandler.enable(2)
+        answer_for_stacks("worker")
         limit_native_threads(self._setup.native_threads)
         when_imported("logging", self._forward_log_records)
         if self._setup.main:

@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 from distpool.store.memory import Memory, punch_hole, write_all
 
+PREFIX = "distpool-spill-"
+"""Of the name that a file has for a moment where it cannot do without one."""
+
 _PIECE_BYTES = 16 * 1024 * 1024
 _FILE_BYTES = 1 << 40
 """A file that has grown to this is followed by another: file systems have a limit."""
@@ -110,7 +113,7 @@ def _open_nameless(folder: str) -> int:
     try:
         return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except IsADirectoryError:  # this file system lacks them: a name for a moment
-        descriptor, path = tempfile.mkstemp(prefix="distpool-spill-", dir=folder)
+        descriptor, path = tempfile.mkstemp(prefix=PREFIX, dir=folder)
         os.unlink(path)
         return descriptor
 

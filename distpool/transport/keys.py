@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 import zmq
 
 from distpool.base_errors import UnusableKey
+from distpool.transport.home import home_folder
 from distpool.transport.private_files import make_private_folder, read_private, write_private
 
-HOME_VARIABLE = "DISTPOOL_HOME"
 ALLOWED = "allowed"
 LOCK = "lock"
 NEXT_HEAD = "head.next"
@@ -185,12 +185,8 @@ class KeyFolder:
 
     @classmethod
     def of_user(cls) -> KeyFolder:
-        """The folder that DISTPOOL_HOME names, or else the user's own."""
-        configured = os.environ.get(HOME_VARIABLE)
-        if configured:
-            return cls(Path(configured))
-        base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-        return cls(Path(base) / "distpool")
+        """The one that is set as home, or else the user's own. Raises DistpoolError when it is not private."""
+        return cls(Path(home_folder()))
 
     def path_of(self, part: Part) -> Path:
         return self.path / f"{part.value}.key"

@@ -14,7 +14,10 @@ _LARGEST_FILE = 1 << 20
 
 def make_private_folder(path: Path) -> None:
     """Make it, with mode 0700, if it is missing. Raises DistpoolError when it is not this user's own or not private."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise DistpoolError(f"the folder {path} cannot be made: {error.strerror}") from None
     about = path.lstat()
     if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or about.st_mode & 0o077:
         raise DistpoolError(f"{path} must be a folder of mode 0700 that belongs to user {os.getuid()}")

@@ -115,7 +115,8 @@ class Listener:
             self._socket.bind(endpoint)
         except zmq.ZMQError as error:
             self.close()
-            raise DistpoolError(f"cannot listen at {endpoint}: {os.strerror(error.errno or 0)}") from error
+            hint = "; stop what listens there, or choose another --port" if error.errno == zmq.EADDRINUSE else ""
+            raise DistpoolError(f"cannot listen at {endpoint}: {os.strerror(error.errno or 0)}{hint}") from error
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def has_some(self) -> bool:

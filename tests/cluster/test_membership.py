@@ -94,7 +94,10 @@ def test_a_second_head_of_the_same_folder_and_one_on_the_same_port_are_refused(p
     port = processes.address.rpartition(":")[2]
     other = processes.run("head", "--port", port, DISTPOOL_HOME=str(tmp_path / "other"))
     assert other.returncode == 1
-    assert other.stderr == f"distpool head: cannot listen at tcp://127.0.0.1:{port}: Address already in use\n"
+    assert other.stderr == (
+        f"distpool head: cannot listen at tcp://127.0.0.1:{port}: Address already in use; stop what listens there, or "
+        "choose another --port\n"
+    )
 
 
 def test_two_clusters_on_one_machine_do_not_meet(processes, tmp_path):

@@ -6,8 +6,10 @@ from distpool.ids import GroupId, LeaseId, NodeId
 from distpool.logic.membership import Membership, Versions
 from distpool.protocol.cluster import (
     AskStatus,
+    CallerFacts,
     EndGroup,
     Greeting,
+    HeldFacts,
     LeaseGranted,
     LeaveCluster,
     NodeGone,
@@ -129,6 +131,22 @@ def test_the_status_tells_ages_and_how_many_drivers_there_are(head):
     ((to, status),) = told(head)
     assert to == "b"
     assert (status.drivers, status.up_s, status.nodes[0].joined_s) == (1, 11.0, 10.0)
+
+
+def test_the_status_tells_who_has_which_leases_and_who_waits_but_not_the_one_that_asks(head):
+    join(head, "a", 1, "first", cpus=2)
+    join(head, "b", 2)
+    join(head, "c", 3)
+    head.handle("a", RegisterNode(NodeId("first"), 2, 0, "tcp://first:1", "key", log="host:/log"), 11.0)
+    head.handle("b", RequestLeases(GroupId(5), 5), 12.0)
+    head.decide(12.0)
+    told(head)
+    head.handle("c", AskStatus(), 21.0)
+    ((_, status),) = told(head)
+    assert status.callers == [CallerFacts("process 2", 2, 3, 10.0)]
+    assert status.held == [HeldFacts(NodeId("first"), "process 2", 2)]
+    assert [node.log for node in status.nodes] == ["host:/log"]
+    assert status.drivers == 2
 
 
 def test_a_driver_gets_its_leases_and_nobody_else_can_return_them(head):

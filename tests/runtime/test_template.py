@@ -217,7 +217,7 @@ DESCRIPTORS = """
             print(sum(target.startswith("socket:") for target in held.values()) - 1)  # and the one to the store
             print(sum("eventfd" in target for target in held.values()))
             print(sum("eventpoll" in target for target in held.values()))
-            print(sum("memfd" in target for target in held.values()) <= 2)  # the store, and a frame
+            print(sum("memfd" in target for target in held.values()) <= 3)  # the store, a frame, and for stacks
         first.terminate()
 """
 

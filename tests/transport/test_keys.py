@@ -9,7 +9,7 @@ import traceback
 import pytest
 
 from distpool.errors import DistpoolError, UnusableKey
-from distpool.transport.keys import ALLOWED, HOME_VARIABLE, Identity, KeyFolder, Part, read_identity, write_identity
+from distpool.transport.keys import ALLOWED, Identity, KeyFolder, Part, read_identity, write_identity
 
 
 @pytest.fixture
@@ -173,8 +173,8 @@ def test_to_revoke_an_unknown_name_lists_those_that_there_are(folder):
 
 
 def test_the_folder_is_the_users_own_unless_the_environment_names_another(tmp_path, monkeypatch):
-    monkeypatch.delenv(HOME_VARIABLE, raising=False)
+    monkeypatch.delenv("DISTPOOL_HOME", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert KeyFolder.of_user().path == tmp_path / "distpool"
-    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "other"))
+    monkeypatch.setenv("DISTPOOL_HOME", str(tmp_path / "other"))
     assert KeyFolder.of_user().path == tmp_path / "other"

@@ -1,0 +1,33 @@
+"""Who has what of a cluster, and waits for what: as it is told to those who ask."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from distpool.ids import Address, NodeId
+from distpool.logic.membership import Member
+from distpool.protocol.cluster import CallerFacts, HeldFacts
+
+Held = Counter[tuple[NodeId, int]]
+"""How many leases there are, by the node and the life of their caller."""
+
+
+def callers_told(
+    callers: Mapping[Address, Member], held: Held, waiting: Mapping[Address, int], now: float
+) -> list[CallerFacts]:
+    """By the addresses of their links. `waiting`: how many leases each has asked for and not got."""
+    leases: Counter[int] = Counter()
+    for (_, life), count in held.items():
+        leases[life] += count
+    return [
+        CallerFacts(caller.name, leases[caller.life], waiting.get(address, 0), now - caller.joined_at)
+        for address, caller in callers.items()
+    ]
+
+
+def held_told(members: Iterable[Member], held: Held) -> list[HeldFacts]:
+    """By node and caller."""
+    names = {member.life: member.name for member in members}
+    told = [HeldFacts(node, names.get(life, ""), count) for (node, life), count in held.items()]
+    return sorted(told, key=lambda facts: (facts.node, facts.caller))

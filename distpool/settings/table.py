@@ -1,0 +1,64 @@
+"""The settings that there are: each with its form, its default in words, and what it is for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from distpool.config import SETTINGS
+from distpool.quantities import duration_s, size_bytes
+
+_SMALLEST_STORE = 1024 * 1024
+
+
+class Setting(NamedTuple):
+    """`read`: from its value and what it is called in messages to what it means. `is_path`: in a file it is relative to
+    the file's folder. `constant`: the field of the runtime's constants that it sets."""
+
+    read: Callable[[object, str], Any]
+    default: str
+    about: str
+    is_path: bool = False
+    constant: str = ""
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; it must be a text")
+    return value
+
+
+def _path(value: object, name: str) -> str:
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; it must be a path")
+    return os.path.expanduser(os.fspath(value))
+
+
+def _size_or_share(value: object, name: str) -> object:
+    """As it was given: how much a share is depends on the machine."""
+    size_bytes(value, name, smallest=1, whole=lambda: _SMALLEST_STORE)
+    return value
+
+
+def _duration(value: object, name: str) -> float:
+    """The environment has numbers as texts."""
+    if isinstance(value, str) and value.strip().replace(".", "", 1).isdecimal():
+        value = float(value)
+    return duration_s(value, name)
+
+
+def _limit(constant: str, about: str) -> Setting:
+    return Setting(_duration, f"{getattr(SETTINGS, constant):g}s", about, constant=constant)
+
+
+TABLE = {
+    "address": Setting(_text, "none: everything runs on this machine", "of the head whose cluster is used"),
+    "home": Setting(_path, "~/.config/distpool", "the folder with the keys of the cluster", is_path=True),
+    "store_size": Setting(_size_or_share, f"{SETTINGS.store_share:.0%}", "how much memory the store may take"),
+    "spill_folder": Setting(_path, "/var/tmp", "where what does not fit into the store goes to disk", is_path=True),
+    "connect_limit": _limit("connect_limit_s", "how long a program or command tries to reach a head"),
+    "beat": _limit("beat_every_s", "the longest silence of a process of the cluster that lives"),
+    "silence_limit": _limit("silence_limit_s", "the silence after which a node is given up; at least twice the beat"),
+    "head_gone_limit": _limit("head_gone_limit_s", "the silence of a head after which its nodes end"),
+}

@@ -1,0 +1,57 @@
+"""Commands run in the tests' own process where that is possible, which takes milliseconds."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from distpool.cli import main
+from tests.cluster.processes import Cluster, cluster
+
+
+class Done(NamedTuple):
+    """How a command has ended, and what it has said."""
+
+    status: int
+    output: str
+    errors: str
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory) -> Iterator[Cluster]:
+    """A head, and one node of two CPUs, for all tests of commands: none of them changes what the others find."""
+    with cluster(tmp_path_factory.mktemp("cluster")) as made:
+        made.start_head()
+        made.start_node("first", "--cpus", "2")
+        made.until(lambda: "has joined" in made.said("first"))
+        yield made
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, capfd) -> Callable[..., Done]:
+    """Run a command in a working directory of its own, with nothing in the environment but what is given."""
+    for name in [name for name in os.environ if name.startswith("DISTPOOL_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DISTPOOL_HOME", str(tmp_path / "keys"))
+
+    def run(*arguments: str, **environment: str) -> Done:
+        capfd.readouterr()
+        with monkeypatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            try:
+                status = main(list(arguments))
+            except SystemExit as error:
+                status = error.code
+        return Done(status, *capfd.readouterr())
+
+    return run
+
+
+def json_of(done: Done) -> dict[str, Any]:
+    """The facts of a command that has ended well."""
+    assert (done.status, done.errors) == (0, ""), done
+    return json.loads(done.output)
