@@ -24,7 +24,6 @@ from distpool.runtime.elsewhere import Elsewhere
 from distpool.runtime.far_crew import FarCrew, Order
 from distpool.runtime.handles import Wait
 from distpool.runtime.hosting import RemoteHead
-from distpool.runtime.interpreter import pickling_for_child
 from distpool.runtime.joining import join
 from distpool.runtime.launcher import LaunchPlan, worker_setup
 from distpool.runtime.main_view import view_of_main
@@ -59,7 +58,8 @@ class FarSide:
             worker_setup(plan, None, ()), pickled=_pickled(plan), main=_preparation(), stores_results=False
         )
         crew = FarCrew(group, plan.names, daemon=plan.daemon, wait=wait, order=order)
-        opening = OpenGroup(group, plan.size, plan.start_method, plan.names, plan.daemon, pickle.dumps(setup))
+        # True is a number of workers too, and no number to a decoder.
+        opening = OpenGroup(group, int(plan.size), plan.start_method, plan.names, plan.daemon, pickle.dumps(setup))
         self.nodes.open(opening, crew)
         return crew
 
@@ -77,12 +77,22 @@ def _pickled(plan: LaunchPlan) -> bytes | None:
     def with_values(replace: Callable[[Any], list[Any]]) -> Any:
         return plan.initializer, tuple(replace(plan.initargs))
 
-    with pickling_for_child():
+    try:
+        # Not as for a child: what is shared by inheritance refuses, as it would be of no use on another machine.
         return pickle_whole((plan.initializer, plan.initargs), with_values, partial(parts_of, main=main))
+    except RuntimeError as error:
+        if "through inheritance" in str(error):
+            raise RuntimeError(
+                f"{error}, and a cluster's workers inherit nothing: give the initializer a manager's, such as "
+                "Manager().Queue(), or unset DISTPOOL_ADDRESS for workers on this machine"
+            ) from None
+        raise
 
 
 def _preparation() -> dict[str, Any]:
-    """By what `multiprocessing.spawn` makes a process like this one: its path, and where its `__main__` is."""
-    data: dict[str, Any] = spawn.get_preparation_data(process.current_process().name)
+    """By what `multiprocessing.spawn` makes a process like this one: its path, and where its `__main__` is; and the key
+    by which it speaks to this program's managers."""
+    current = process.current_process()
+    data: dict[str, Any] = spawn.get_preparation_data(current.name)
     kept = ("sys_path", "sys_argv", "dir", "orig_dir", "init_main_from_name", "init_main_from_path")
-    return {name: data[name] for name in kept if name in data}
+    return {**{name: data[name] for name in kept if name in data}, "authkey": bytes(current.authkey)}
