@@ -13,7 +13,7 @@ import distpool.futures
 from distpool.errors import CallTimeout, WorkerDied
 
 from . import tasks
-from .comparison import LIMIT_S
+from .comparison import LIMIT_S, start_both_workers
 
 pytestmark = pytest.mark.extension
 
@@ -23,9 +23,13 @@ BOUND_S = 1.0
 fork = distpool.get_context("fork")
 
 
+def begin():
+    """As an initializer: a worker on a node has imported this module then, before its first call's time is counted."""
+
+
 @pytest.fixture
 def pool():
-    with fork.Pool(2) as pool:
+    with fork.Pool(2, begin) as pool:
         yield pool
     pool.join()
 
@@ -33,7 +37,7 @@ def pool():
 @pytest.fixture
 def lone_pool():
     """With one worker, so that calls run in the order in which they are sent."""
-    with fork.Pool(1) as pool:
+    with fork.Pool(1, begin) as pool:
         yield pool
     pool.join()
 
@@ -419,8 +423,8 @@ def with_options_of(subject):
 @pytest.fixture(scope="module")
 def takers():
     """Nobody dies here, so one of each is enough."""
-    with fork.Pool(1) as pool, fork_executor() as executor:
-        pool.apply(tasks.pid)  # its worker may start late: now, so that no test seems to leave it behind
+    with fork.Pool(2) as pool, fork_executor() as executor:
+        start_both_workers(pool.map)
         yield [*with_options_of(pool), *with_options_of(executor)]
 
 
