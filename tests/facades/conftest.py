@@ -1,7 +1,7 @@
 """Both libraries, under each start method; distpool's workers on this machine, or on the two nodes of a cluster.
 
 `pytest -m cluster` runs the tests of `on_nodes` with the workers on nodes. There is one start method there: `fork` is
-`forkserver`.
+`forkserver`. With `-m "cluster and not between"` a test of many parameters runs with its first and its last ones only.
 """
 
 import concurrent.futures
@@ -38,12 +38,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On nodes each test runs once: under `forkserver`, if it is about several start methods."""
+    """On nodes a test that is about several start methods runs under `forkserver`. Its runs between the first and the
+    last are marked."""
     on_nodes = [item for item in items if item.get_closest_marker("cluster") and isinstance(item, pytest.Function)]
-    under_forkserver = {item.function for item in on_nodes if _methods_of(item) == {"forkserver"}}
-    left_out = [item for item in on_nodes if item.function in under_forkserver and _methods_of(item) != {"forkserver"}]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in set(left_out)]
+    runs: dict[Callable[..., object], list[pytest.Function]] = {}
+    for item in on_nodes:
+        runs.setdefault(item.function, []).append(item)
+    left_out: set[pytest.Item] = set()
+    for those in runs.values():
+        under_forkserver = [item for item in those if _methods_of(item) == {"forkserver"}] or those
+        left_out.update(set(those) - set(under_forkserver))
+        for item in under_forkserver[1:-1]:
+            item.add_marker("between")
+    config.hook.pytest_deselected(items=list(left_out))
+    items[:] = [item for item in items if item not in left_out]
 
 
 def _methods_of(item: pytest.Function) -> set[str]:

@@ -24,7 +24,8 @@ fork = distpool.get_context("fork")
 
 
 def begin():
-    """As an initializer: a worker on a node has imported this module then, before its first call's time is counted."""
+    """As an initializer: a worker on a node has imported this module before the time of its first call is counted. As a
+    call: there is a worker."""
 
 
 @pytest.fixture
@@ -44,7 +45,8 @@ def lone_pool():
 
 @pytest.fixture(params=[distpool.Executor, distpool.futures.ProcessPoolExecutor])
 def executor(request):
-    with request.param(2, mp_context=fork) as executor:
+    with request.param(2, mp_context=fork, initializer=begin) as executor:
+        executor.submit(begin).result(LIMIT_S)
         yield executor
 
 
@@ -223,6 +225,7 @@ def test_what_a_call_returns_after_its_limit_is_not_its_result(lone_pool, tmp_pa
 
 def test_a_call_that_catches_the_interrupt_and_goes_on_is_killed(lone_pool, tmp_path):
     path = str(tmp_path / "log")
+    lone_pool.apply(begin)
     began_at = time.monotonic()
     with pytest.raises(CallTimeout):
         lone_pool.with_options(timeout=TIMEOUT_S).apply(catch_and_go_on, (path,))
