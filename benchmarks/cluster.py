@@ -3,7 +3,8 @@
     python benchmarks/cluster.py [--rounds 5]
 
 Both have four workers. Also measured: how much CPU time the head takes while 100,000 calls run, how long it takes until
-a node that is started is used, and how long until the calls of a node that is killed are told of.
+a node that is started is used, how long after a new head listens a pool gets workers that was opened without one, and
+how long until the calls of a node that is killed are told of.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -86,18 +87,42 @@ def head_cpu_s(made: Cluster, calls: int) -> float:
         return sum(head.cpu_times()[:2]) - before
 
 
-def join_s(made: Cluster) -> float:
-    """From the start of a node's process to the first call on it, of a pool that waits for workers."""
+def join_s(made: Cluster, number: int) -> tuple[float, float]:
+    """To the first call on a new node, of a pool that waits for workers: from the start of its process, and from when
+    it says that it has joined."""
+    name = f"late {number}"
     with Pool(WORKERS + 1) as pool:
         pool.map(time.sleep, [0.01] * 4 * WORKERS, chunksize=1)
         held = [pool.apply_async(time.sleep, (4.0,)) for _ in range(WORKERS)]
         time.sleep(0.2)
         began_at = time.monotonic()
-        made.start_node("third", "--cpus", "1")
-        pool.apply(same, (1,))
-        took_s = time.monotonic() - began_at
+        node = made.start_node(name, "--cpus", "1")
+        first = pool.apply_async(same, (1,))
+        made.until(lambda: "has joined" in made.said(name))
+        joined_at = time.monotonic()
+        first.get(20)
+        used_at = time.monotonic()
         for result in held:
             result.wait()
+    node.terminate()
+    node.wait()
+    made.until(lambda: name not in made.nodes())
+    return used_at - began_at, used_at - joined_at
+
+
+def head_s(made: Cluster) -> float:
+    """From when a new head listens to the first call of a pool that was opened while there was none."""
+    with Pool(1) as pool:
+        pool.apply(same, (1,))
+        made.processes[0].kill()
+        made.processes[0].wait()
+        with Pool(1) as late:
+            result = late.apply_async(same, (1,))
+            made.processes[0] = made.start_head()
+            listens_at = time.monotonic()
+            result.get(20)
+            took_s = time.monotonic() - listens_at
+    made.until(lambda: made.nodes() == {"first", "second"})
     return took_s
 
 
@@ -121,6 +146,11 @@ def loss_s(made: Cluster) -> float:
     return told[0] - killed_at
 
 
+def spread(times_s: Sequence[float]) -> str:
+    """The median, and in brackets the shortest and the longest."""
+    return f"{statistics.median(times_s):.2f} ({min(times_s):.2f}-{max(times_s):.2f})"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Two nodes of this machine against its own pool.")
     parser.add_argument("--rounds", type=int, default=5)
@@ -142,7 +172,10 @@ def main() -> None:
         print(
             f"the head's CPU in 3 s: idle {head_cpu_s(made, 1):.2f} s, 100,000 calls {head_cpu_s(made, 100_000):.2f} s"
         )
-        print(f"a node is started, and used after {join_s(made):.2f} s")
+        started, joined = zip(*(join_s(made, number) for number in range(rounds)), strict=True)
+        print(f"a node is started, and used after {spread(started)} s; from when it has joined {spread(joined)} s")
+        after_head = [head_s(made) for _ in range(rounds)]
+        print(f"a new head listens, and a pool that was opened without one is served after {spread(after_head)} s")
         print(f"a node's agent is killed, and its calls fail after {loss_s(made) * 1000:.0f} ms")
 
 

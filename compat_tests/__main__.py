@@ -16,7 +16,8 @@ from compat_tests import baseline, report
 from compat_tests.class_run import FAILED, ClassResult, Runner
 from compat_tests.environment import STANDARD, Environment, prepared
 from compat_tests.exclusions import reason_to_exclude
-from compat_tests.suites import METHODS, Listing, TestClass, list_classes, start_method_of
+from compat_tests.nodes import leases_left, on_nodes
+from compat_tests.suites import CLUSTER_CLASSES, METHODS, Listing, TestClass, list_classes, start_method_of
 
 
 def parsed(arguments: list[str]) -> argparse.Namespace:
@@ -25,13 +26,18 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--suite-folder", type=Path, help="take suites from this folder first, then from the interpreter"
     )
-    parser.add_argument("--methods", default=",".join(METHODS), help="start methods (default: %(default)s)")
+    parser.add_argument("--methods", help=f"start methods (default: {','.join(METHODS)}; on a cluster forkserver)")
+    parser.add_argument("--cluster", action="store_true", help="pools of processes, forkserver, on two nodes")
     parser.add_argument("--target", default="distpool", help="the package under test; 'standard' redirects nothing")
     parser.add_argument("--jobs", type=int, default=2, help="classes that run at a time (default: %(default)s)")
     parser.add_argument("--limit", type=float, default=60.0, help="seconds for a test (default: %(default)s)")
     parser.add_argument("--allow-missing", action="store_true", help="a suite that is not there is no failure")
     parser.add_argument("--write", action="store_true", help="write the baseline and docs/compatibility.md")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.cluster and options.target == STANDARD:
+        parser.error("--target standard --cluster: the standard library has no cluster")
+    options.methods = options.methods or ("forkserver" if options.cluster else ",".join(METHODS))
+    return options
 
 
 def main(arguments: list[str]) -> int:
@@ -44,14 +50,20 @@ def main(arguments: list[str]) -> int:
             print(f"FAILED: {module} cannot be imported: {reason}")
         print(report.heading(), flush=True)
         started = time.monotonic()
-        results = run_classes(options, environment, listing)
+        if options.cluster:
+            with on_nodes(environment) as (there, made):
+                results = run_classes(options, there, listing)
+                left = leases_left(made)
+        else:
+            results, left = run_classes(options, environment, listing), ""
     print(report.total(results, time.monotonic() - started))
     for text in report.failures(results):
         print(f"\n{text}")
     if options.write:
-        baseline.write(results)
-        report.write_document(results)
-    return verdict(options, listing, results)
+        name = baseline.name_of(on_cluster=options.cluster)
+        baseline.write(name, results)
+        report.write_document(name, results)
+    return verdict(options, listing, results, left)
 
 
 def run_classes(options: argparse.Namespace, environment: Environment, listing: Listing) -> list[ClassResult]:
@@ -61,7 +73,8 @@ def run_classes(options: argparse.Namespace, environment: Environment, listing: 
     printing = threading.Lock()
 
     def run(test_class: TestClass) -> ClassResult:
-        reasons = {test: reason_to_exclude(f"{test_class.id}.{test}") for test in test_class.tests}
+        ids = {test: f"{test_class.id}.{test}" for test in test_class.tests}
+        reasons = {test: reason_to_exclude(test_id, on_cluster=options.cluster) for test, test_id in ids.items()}
         is_standard = options.target == STANDARD
         excluded = {} if is_standard else {test: reason for test, reason in reasons.items() if reason}
         result = runner.run(test_class, excluded)
@@ -78,21 +91,24 @@ def select(options: argparse.Namespace, classes: tuple[TestClass, ...]) -> list[
     selected = []
     for test_class in classes:
         tests = tuple(test for test in test_class.tests if re.search(options.only, f"{test_class.id}.{test}"))
-        if tests and start_method_of(test_class) in methods:
+        is_wanted = not options.cluster or CLUSTER_CLASSES.fullmatch(test_class.name)
+        if tests and is_wanted and start_method_of(test_class) in methods:
             selected.append(TestClass(test_class.suite, test_class.module, test_class.name, tests))
     return selected
 
 
-def verdict(options: argparse.Namespace, listing: Listing, results: list[ClassResult]) -> int:
-    """The exit status, with a line for each reason that it is not 0."""
+def verdict(options: argparse.Namespace, listing: Listing, results: list[ClassResult], left: str) -> int:
+    """The exit status, with a line for each reason that it is not 0. `left`: what is left on the nodes."""
+    name = baseline.name_of(on_cluster=options.cluster)
     problems = [
         f"{result.test_class.id}: {result.problems[0].splitlines()[0]}" for result in results if result.problems
     ]
-    if options.target != "distpool" or not baseline.read():
+    problems += [left] * bool(left)
+    if options.target != "distpool" or not baseline.read(name):
         failed = sum(result.count(FAILED) for result in results)
         problems += [f"{failed} tests failed"] * bool(failed)
     else:
-        comparison = baseline.compare(results)
+        comparison = baseline.compare(name, results)
         problems += [f"no longer passes: {test_id}" for test_id in comparison.lost]
         for test_id in comparison.gained:
             print(f"passes now, and is not in the baseline: {test_id}")

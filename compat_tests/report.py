@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from compat_tests.baseline import python_version
 from compat_tests.class_run import EXCLUDED, FAILED, PASSED, SKIPPED, ClassResult
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "compatibility.md"
@@ -30,6 +29,10 @@ classes of thread pools and managers. They show that it is there under distpool'
 switched off by CPython. *Excluded* tests ask about the inside of the standard library or are wrong themselves, and each
 has its reason below.
 
+The last table is of the classes about pools of processes, under `forkserver`, with distpool's workers on the two nodes
+of a cluster: the same tests, and `DISTPOOL_ADDRESS` set. There tests are excluded too that need the workers' processes
+on the program's own machine.
+
 To run them yourself, in a checkout, with a Python that has its `test` package (one built from source has; Debian's is
 in `libpython3.X-testsuite`):
 
@@ -37,6 +40,7 @@ in `libpython3.X-testsuite`):
 python -m compat_tests
 python -m compat_tests --only 'TestPool' --methods spawn
 python -m compat_tests --suite-folder /usr/lib/python3.11/test
+python -m compat_tests --cluster
 python -m compat_tests --target standard
 ```
 
@@ -74,22 +78,30 @@ def _indented(text: str) -> str:
     return "\n".join(f"    {line}" for line in text.rstrip().splitlines())
 
 
-def write_document(results: Iterable[ClassResult]) -> None:
-    """Replace this Python version's part of the document; those of other versions stay."""
-    parts = {python_version(): _part(list(results))}
+def write_document(name: str, results: Iterable[ClassResult]) -> None:
+    """Replace the part of the document that has this baseline's name; the others stay."""
+    parts = {name: _part(name, list(results))}
     if DOCUMENT.is_file():
-        for version, part in re.findall(
+        for part_name, part in re.findall(
             r"(?ms)^<!-- begin (\S+) -->\n(.*?)^<!-- end -->\n", DOCUMENT.read_text(encoding="utf-8")
         ):
-            parts.setdefault(version, part)
+            parts.setdefault(part_name, part)
     text = INTRODUCTION
-    for version, part in sorted(parts.items(), key=lambda item: tuple(map(int, item[0].split(".")))):
-        text += f"\n<!-- begin {version} -->\n{part}<!-- end -->\n"
+    for part_name, part in sorted(parts.items(), key=lambda item: _order(item[0])):
+        text += f"\n<!-- begin {part_name} -->\n{part}<!-- end -->\n"
     DOCUMENT.write_text(text, encoding="utf-8")
 
 
-def _part(results: list[ClassResult]) -> str:
-    lines = [f"## Python {python_version()} ({platform.python_version()})", ""]
+def _order(name: str) -> tuple[bool, tuple[int, ...]]:
+    """Versions in their order, and those of a cluster after all others."""
+    version, _, where = name.partition("-")
+    return bool(where), tuple(map(int, version.split(".")))
+
+
+def _part(name: str, results: list[ClassResult]) -> str:
+    version, _, where = name.partition("-")
+    title = f"Python {version} ({platform.python_version()})"
+    lines = [f"## {title}, on two nodes" if where else f"## {title}", ""]
     lines += ["| class | passed | failed | skipped | excluded |", "|---|---|---|---|---|"]
     for result in results:
         counts = " | ".join(str(result.count(outcome) or "") for outcome in OUTCOMES)

@@ -19,6 +19,8 @@ MULTIPROCESSING_CLASSES = re.compile(
     r"|TestInitializers|TestStartMethod|MiscTestCase"
 )
 ANY_CLASS = re.compile(r".*")
+# Those whose pools are of processes: all others know nothing of a cluster.
+CLUSTER_CLASSES = re.compile(r"ProcessPool\w+|WithProcessesTestPool\w*|TestPoolNotLeakOnFailure|TestInitializers")
 METHOD_IN_CLASS = re.compile(r"Fork[Ss]erver|Fork|Spawn")
 
 

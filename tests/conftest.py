@@ -25,6 +25,8 @@ STANDARD_SERVICES = ("multiprocessing.resource_tracker", "multiprocessing.forkse
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "extension: distpool does this where the standard library refuses or lacks it")
+    config.addinivalue_line("markers", "cluster: the workers are on two nodes; left out unless asked for with -m")
+    config.addinivalue_line("markers", "between: a run on two nodes with neither the first nor the last parameters")
     # pytest's own time-out watcher is a thread, so every fork inside a test run would warn from Python 3.12 on.
     config.addinivalue_line("filterwarnings", "ignore:This process .* is multi-threaded:DeprecationWarning")
 

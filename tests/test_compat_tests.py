@@ -5,8 +5,10 @@ import sys
 
 import pytest
 
-from compat_tests.class_run import EXCLUDED, FAILED, PASSED, SKIPPED, Runner
+from compat_tests import baseline, report
+from compat_tests.class_run import EXCLUDED, FAILED, PASSED, SKIPPED, ClassResult, Runner
 from compat_tests.environment import Environment, prepared
+from compat_tests.exclusions import reason_to_exclude
 from compat_tests.suites import SUITES, TestClass, list_classes, start_method_of
 
 TestClass.__test__ = False
@@ -157,3 +159,29 @@ def test_no_test_passes_on_a_target_without_names():
 )
 def test_the_start_method_of_a_class(suite_name, class_name, method):
     assert start_method_of(TestClass(suite_name, "", class_name, ())) == method
+
+
+def test_a_test_that_needs_the_workers_on_this_machine_is_excluded_on_a_cluster_only():
+    test_id = "test_multiprocessing_forkserver.WithProcessesTestPool.test_make_pool"
+    assert reason_to_exclude(test_id) == ""
+    assert "private `_pool`" in reason_to_exclude(test_id, on_cluster=True)
+
+
+def test_the_document_has_the_versions_in_their_order_and_those_of_a_cluster_last(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "DOCUMENT", tmp_path / "compatibility.md")
+    for name in ("3.13", "3.11-cluster", "3.9", "3.11", "3.11-cluster"):
+        report.write_document(name, [])
+    lines = report.DOCUMENT.read_text().splitlines()
+    parts = [line.split()[2] for line in lines if line.startswith("<!-- begin")]
+    assert parts == ["3.9", "3.11", "3.13", "3.11-cluster"]
+
+
+def test_a_cluster_has_a_baseline_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(baseline, "FOLDER", tmp_path)
+    here, there = (baseline.name_of(on_cluster=on_cluster) for on_cluster in (False, True))
+    result = ClassResult(TestClass("test_made_up", "test.test_made_up", "Tests", ("test_one",)), {"test_one": PASSED})
+    baseline.write(there, [result])
+    assert baseline.read(here) == set()
+    assert baseline.compare(there, [result]) == baseline.Comparison([], [])
+    result.outcomes["test_one"] = FAILED
+    assert baseline.compare(there, [result]).lost == ["test_made_up.Tests.test_one"]

@@ -72,6 +72,8 @@ class HeadRole:
             case ReturnLease(lease):
                 self._returned(sender, lease)
             case EndGroup(group):
+                # First what there is room for: a pool that is closed at once has had its workers, as on one machine.
+                self._grant_what_fits()
                 dropped = sum(
                     request.wanted for request in self._waiting if (request.caller, request.group) == (sender, group)
                 )
@@ -89,11 +91,7 @@ class HeadRole:
                 raise unexpected("head", sender, message)
 
     def decide(self, now: float) -> float | None:
-        while self._waiting and self._has_room():
-            request = self._waiting.popleft()
-            self._grant(request)
-            if request.wanted > 1:
-                self._waiting.appendleft(request._replace(wanted=request.wanted - 1))
+        self._grant_what_fits()
         return None
 
     def let_in(self, members: LetIn) -> None:
@@ -114,6 +112,13 @@ class HeadRole:
                 self.outbox.put(member, coming)
 
     # Leases ---------------------------------------------------------------------------------------------------------
+
+    def _grant_what_fits(self) -> None:
+        while self._waiting and self._has_room():
+            request = self._waiting.popleft()
+            self._grant(request)
+            if request.wanted > 1:
+                self._waiting.appendleft(request._replace(wanted=request.wanted - 1))
 
     def _has_room(self) -> bool:
         """Without it, requests wait: for a node, for a lease that is given back."""

@@ -16,6 +16,7 @@ import msgspec
 
 from distpool.config import Settings
 from distpool.ids import GroupId
+from distpool.logic.calls import Claim
 from distpool.logic.group_plan import GroupPlan
 from distpool.objects.stores import connect
 from distpool.protocol.cluster import OpenGroup, Welcome
@@ -25,7 +26,6 @@ from distpool.runtime.elsewhere import Elsewhere
 from distpool.runtime.far_crew import FarCrew, Order
 from distpool.runtime.handles import Wait
 from distpool.runtime.hosting import RemoteHead
-from distpool.runtime.interpreter import pickling_for_child
 from distpool.runtime.joining import join
 from distpool.runtime.launcher import LaunchPlan, worker_setup
 from distpool.runtime.main_view import view_of_main
@@ -55,13 +55,11 @@ class FarSide:
 
     def open(self, group: GroupId, plan: LaunchPlan, wait: Wait, order: Order) -> FarCrew:
         """Have templates for a group started wherever it gets leases. Raises what pickling the initializer raises."""
-        pickled = claim = None
-        if plan.initializer is not None:
-            with pickling_for_child():
-                pickled, claim = pickle_initializer(plan.initializer, plan.initargs, view_of_main(plan.start_method))
+        pickled, claim = _pickled(plan)
         setup = msgspec.structs.replace(worker_setup(plan, None, ()), pickled=pickled, main=_preparation())
         crew = FarCrew(group, plan.names, claim, daemon=plan.daemon, wait=wait, order=order)
-        opening = OpenGroup(group, plan.size, plan.start_method, plan.names, plan.daemon, pickle.dumps(setup))
+        # True is a number of workers too, and no number to a decoder.
+        opening = OpenGroup(group, int(plan.size), plan.start_method, plan.names, plan.daemon, pickle.dumps(setup))
         self.nodes.open(opening, crew)
         return crew
 
@@ -79,8 +77,26 @@ class FarSide:
         self.head.leave()
 
 
+def _pickled(plan: LaunchPlan) -> tuple[bytes | None, Claim | None]:
+    """The initializer, and what its arguments need of the store."""
+    if plan.initializer is None:
+        return None, None
+    try:
+        # Not as for a child: what is shared by inheritance refuses, as it would be of no use on another machine.
+        return pickle_initializer(plan.initializer, plan.initargs, view_of_main(plan.start_method))
+    except RuntimeError as error:
+        if "through inheritance" in str(error):
+            raise RuntimeError(
+                f"{error}, and a cluster's workers inherit nothing: give the initializer a manager's, such as "
+                "Manager().Queue(), or unset DISTPOOL_ADDRESS for workers on this machine"
+            ) from None
+        raise
+
+
 def _preparation() -> dict[str, Any]:
-    """By what `multiprocessing.spawn` makes a process like this one: its path, and where its `__main__` is."""
-    data: dict[str, Any] = spawn.get_preparation_data(process.current_process().name)
+    """By what `multiprocessing.spawn` makes a process like this one: its path, and where its `__main__` is; and the key
+    by which it speaks to this program's managers."""
+    current = process.current_process()
+    data: dict[str, Any] = spawn.get_preparation_data(current.name)
     kept = ("sys_path", "sys_argv", "dir", "orig_dir", "init_main_from_name", "init_main_from_path")
-    return {name: data[name] for name in kept if name in data}
+    return {**{name: data[name] for name in kept if name in data}, "authkey": bytes(current.authkey)}

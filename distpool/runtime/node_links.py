@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -118,8 +119,10 @@ class NodeLinks:
         """Whether a connection that has broken shows that its node has ended. Asked again until there is a new one."""
         if not link.connection.is_broken() or now < self._probe_at:
             return False
-        self._probe_at = now + _PROBE_EVERY_S
-        return link.connection.is_refused()
+        is_refused = link.connection.is_refused()
+        # Where nobody answers each question takes its time, in which the loop does nothing else.
+        self._probe_at = now + _PROBE_EVERY_S + _PROBE_PAUSE * (time.monotonic() - now)
+        return is_refused
 
     def decide(self, now: float) -> float | None:
         return None
@@ -210,6 +213,8 @@ class NodeLinks:
 
 _LEAVE_MS = 200
 _PROBE_EVERY_S = 0.05
+_PROBE_PAUSE = 5
+"""For so many times as long as a question took no other is asked."""
 
 
 def _watch_nothing(descriptor: int) -> None:

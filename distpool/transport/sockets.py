@@ -34,8 +34,10 @@ _PATH_LIMIT = 100
 """A Unix socket's path may have 107 bytes."""
 
 _RECONNECT_FIRST_MS = 50
-_RECONNECT_AT_MOST_MS = 500
-_CONNECT_LIMIT_MS = 2000
+_RECONNECT_AT_MOST_MS = 250
+_CONNECT_LIMIT_MS = 500
+"""Longer than a round trip between continents, and shorter than the kernel's pause before it asks again: when a cut has
+ended the next attempt is soon."""
 _HEARTBEAT_MS = 500
 _HEARTBEAT_LIMIT_MS = 1500
 _PROBE_LIMIT_S = 0.2
@@ -106,10 +108,7 @@ class Listener:
         self._socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         if identity is not None:
             serve_securely(self._socket, identity)
-        # By the threads of ZeroMQ at both ends: they answer while a program holds the interpreter's lock, and do not
-        # when its process is stopped.
-        self._socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
-        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_LIMIT_MS)
+        _have_heart_beats(self._socket)
         self._events = self._socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         try:
             self._socket.bind(endpoint)
@@ -228,6 +227,8 @@ class Connection:
         self._socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_FIRST_MS)
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_AT_MOST_MS)
         self._socket.setsockopt(zmq.CONNECT_TIMEOUT, _CONNECT_LIMIT_MS)
+        # In a cut the kernel sends ever more seldom; a new connection has no such past.
+        _have_heart_beats(self._socket)
         # The first is tried at first, and is the one that is in use.
         self._servers = deque(servers)
         self._wrong_keys = 0
@@ -362,6 +363,13 @@ _WATCHED = int(
 def _private(made: zmq.Socket[Any]) -> zmq.Socket[Any]:
     made.setsockopt(zmq.LINGER, 0)
     return made
+
+
+def _have_heart_beats(made: zmq.Socket[Any]) -> None:
+    """By the threads of ZeroMQ at both ends: they answer while a program holds the interpreter's lock, and do not when
+    its process is stopped."""
+    made.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
+    made.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_LIMIT_MS)
 
 
 def _has_some(asked: zmq.Socket[Any]) -> bool:

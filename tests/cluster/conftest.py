@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.processes import Cluster, cluster
+from tests.cluster.processes import Cluster, cluster, cluster_of_two
 
 
 @pytest.fixture
@@ -17,11 +17,7 @@ def processes(tmp_path) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory) -> Iterator[Cluster]:
     """A head and two nodes of two CPUs each."""
-    with cluster(tmp_path_factory.mktemp("cluster")) as made:
-        made.start_head()
-        for name in ("first", "second"):
-            made.start_node(name, "--cpus", "2", DISTPOOL_ADDRESS=made.address)
-        made.until(lambda: made.nodes() == {"first", "second"})
+    with cluster_of_two(tmp_path_factory.mktemp("cluster"), cpus=2) as made:
         yield made
 
 

@@ -28,6 +28,19 @@ class Host:
     def mend(self) -> None:
         run("ip", "link", "set", self.cable, "up")
 
+    def begin_to_filter(self, chain: str, *verdict: str) -> None:
+        """From now on what comes in ("INPUT") or goes out ("OUTPUT") by TCP meets this. Skips the test without the
+        command or the right."""
+        if shutil.which("iptables") is None:
+            pytest.skip("there is no `iptables` command (Debian's package of that name), so no packet can be dropped")
+        try:
+            run(*self.prefix, "iptables", "-A", chain, "-p", "tcp", "-j", *verdict)
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"this user may filter no packets: {error.stderr.strip()}")
+
+    def end_to_filter(self) -> None:
+        run(*self.prefix, "iptables", "-F")
+
 
 @contextlib.contextmanager
 def hosts(count: int) -> Iterator[list[Host]]:
@@ -53,5 +66,7 @@ def hosts(count: int) -> Iterator[list[Host]]:
         yield made
     finally:
         for host in made:
+            # Each by itself: the kernel clears a namespace away some time after it was deleted.
+            subprocess.run(["ip", "link", "del", host.cable], check=False, capture_output=True)
             subprocess.run(["ip", "netns", "del", host.name], check=False, capture_output=True)
         subprocess.run(["ip", "link", "del", switch], check=False, capture_output=True)

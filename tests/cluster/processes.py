@@ -90,3 +90,14 @@ def cluster(folder: Path) -> Iterator[Cluster]:
         yield made
     finally:
         made.end()
+
+
+@contextlib.contextmanager
+def cluster_of_two(folder: Path, cpus: int, **more: str) -> Iterator[Cluster]:
+    """A head and two nodes of so many CPUs each, whose environment names the cluster, and has `more`."""
+    with cluster(folder) as made:
+        made.start_head()
+        for name in ("first", "second"):
+            made.start_node(name, "--cpus", f"{cpus}", DISTPOOL_ADDRESS=made.address, **more)
+        made.until(lambda: made.nodes() == {"first", "second"})
+        yield made

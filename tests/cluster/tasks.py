@@ -59,6 +59,11 @@ def append(path, text, seconds=0.0):
     return text
 
 
+def append_and_tell_where(path, text, seconds):
+    """(the text, the node)"""
+    return append(path, text, seconds), node_of(os.getpid())
+
+
 def shout(text):
     print(text)
     print(text, file=sys.stderr)

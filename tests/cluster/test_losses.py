@@ -135,6 +135,21 @@ def test_a_running_pool_does_not_notice_that_the_head_is_killed_and_started_agai
     processes.until(lambda: {node["leases"] for node in processes.status()["nodes"]} == {0})
 
 
+def test_a_pool_that_was_opened_without_the_head_gets_its_workers_when_there_is_one_again(nodes, processes):
+    with Pool(2) as pool:
+        assert pool.map(tasks.square, range(10))[3] == 9
+        processes.processes[0].kill()
+        processes.processes[0].wait()
+        with Pool(2) as late:
+            result = late.map_async(tasks.square, range(10))
+            assert pool.map(tasks.square, range(10))[3] == 9
+            assert not result.ready()
+            processes.start_head()
+            listens_at = time.monotonic()
+            assert result.get(LIMIT_S)[3] == 9
+            assert time.monotonic() - listens_at < GIVEN_UP_WITHIN_S
+
+
 def test_a_node_that_joins_is_used_by_a_pool_that_waits_for_workers(nodes, processes):
     with Pool(6) as pool:
         node_of(pool, nodes)

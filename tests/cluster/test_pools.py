@@ -48,6 +48,39 @@ def test_an_initializer_runs_in_each_worker():
         assert pool.map(tasks.state_of, ["key"] * 20, chunksize=1) == [[1, 2]] * 20
 
 
+def test_a_pool_that_is_closed_at_once_has_had_its_workers(tmp_path):
+    pool = Pool(3, tasks.append, (str(tmp_path / "begun"), "begun"))
+    pool.close()
+    pool.join()
+    assert (tmp_path / "begun").read_text().splitlines() == ["begun"] * 3
+
+
+def test_true_is_a_number_of_workers():
+    with Pool(True) as pool, ProcessPoolExecutor(True) as executor:
+        assert pool.apply(tasks.square, (3,)) == executor.submit(tasks.square, 3).result(LIMIT_S) == 9
+
+
+@pytest.mark.parametrize("kind", ["Queue", "SimpleQueue", "Lock", "Event"])
+def test_what_is_shared_by_inheritance_is_refused_as_an_initializers_argument_and_the_error_says_what_helps(kind):
+    text = r"should only be shared .* a cluster's workers inherit nothing: .* Manager\(\).Queue\(\)"
+    shared = getattr(distpool, kind)()
+    with pytest.raises(RuntimeError, match=text):
+        Pool(2, tasks.set_up, ("key", shared))
+    executor = ProcessPoolExecutor(2, initializer=tasks.set_up, initargs=("key", shared))
+    with executor, pytest.raises(RuntimeError, match=text):
+        executor.submit(tasks.square, 2)
+
+
+def test_a_managers_queue_reaches_the_nodes():
+    with distpool.Manager() as manager:
+        queue = manager.Queue()
+        with Pool(2, queue.put, ("begun",)) as pool:
+            pool.map(queue.put, range(5))
+            pool.close()
+            pool.join()
+        assert sorted((queue.get(timeout=LIMIT_S) for _ in range(7)), key=str) == [0, 1, 2, 3, 4, "begun", "begun"]
+
+
 def test_lambdas_and_closures_travel():
     factor = 3
     with Pool(2) as pool:
@@ -109,6 +142,19 @@ def test_an_executor_breaks_with_its_worker():
             executor.submit(tasks.die).result(LIMIT_S)
         with pytest.raises(distpool.futures.BrokenProcessPool):
             executor.submit(tasks.square, 2)
+
+
+@pytest.mark.parametrize("end", ["terminate_workers", "kill_workers"])
+def test_an_executors_workers_can_be_ended_at_once(two_nodes, tmp_path, end):
+    path = tmp_path / "begun"
+    executor = ProcessPoolExecutor(2)
+    running = [executor.submit(tasks.append, str(path), "begun", 30.0) for _ in range(2)]
+    two_nodes.until(lambda: path.exists() and len(path.read_text().splitlines()) == 2)
+    getattr(executor, end)()
+    for future in running:
+        assert isinstance(future.exception(LIMIT_S), distpool.futures.BrokenProcessPool)
+    executor.shutdown()
+    two_nodes.until(lambda: all(node["leases"] == 0 for node in two_nodes.status()["nodes"]))
 
 
 def test_a_call_over_its_limit_is_ended():

@@ -7,12 +7,15 @@ scenario which is broken in itself cannot pass by failing twice in the same way.
 
 import gc
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Generic, Literal, TypeVar
 
 import pytest
+
+from . import tasks
 
 Subject = TypeVar("Subject")
 
@@ -125,6 +128,16 @@ def compare(
     assert actual.failure.kind == expected.failure.kind
     if message == "contained":
         assert expected.failure.message in actual.failure.message
+
+
+def start_both_workers(run: Callable[..., Iterable[int]]) -> None:
+    """Give a pool of two workers calls by its `map` until both have run some. They may start late, and links to nodes
+    with them: now, so that no test seems to leave them behind."""
+    seen: set[int] = set()
+    give_up_at = time.monotonic() + LIMIT_S
+    while len(seen) < 2:
+        assert time.monotonic() < give_up_at, "there is one worker instead of two"
+        seen.update(run(tasks.pid_after, [0.05] * 4, chunksize=1))
 
 
 def failure_of(call: Callable[[], Any]) -> Failure:

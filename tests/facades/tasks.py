@@ -94,6 +94,11 @@ def pid(_=None):
     return os.getpid()
 
 
+def pid_after(seconds):
+    time.sleep(seconds)
+    return os.getpid()
+
+
 def sleep_for(seconds):
     time.sleep(seconds)
     return seconds

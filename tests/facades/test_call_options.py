@@ -13,7 +13,7 @@ import distpool.futures
 from distpool.errors import CallTimeout, WorkerDied
 
 from . import tasks
-from .comparison import LIMIT_S
+from .comparison import LIMIT_S, start_both_workers
 
 pytestmark = pytest.mark.extension
 
@@ -23,9 +23,14 @@ BOUND_S = 1.0
 fork = distpool.get_context("fork")
 
 
+def begin():
+    """As an initializer: a worker on a node has imported this module before the time of its first call is counted. As a
+    call: there is a worker."""
+
+
 @pytest.fixture
 def pool():
-    with fork.Pool(2) as pool:
+    with fork.Pool(2, begin) as pool:
         yield pool
     pool.join()
 
@@ -33,14 +38,15 @@ def pool():
 @pytest.fixture
 def lone_pool():
     """With one worker, so that calls run in the order in which they are sent."""
-    with fork.Pool(1) as pool:
+    with fork.Pool(1, begin) as pool:
         yield pool
     pool.join()
 
 
 @pytest.fixture(params=[distpool.Executor, distpool.futures.ProcessPoolExecutor])
 def executor(request):
-    with request.param(2, mp_context=fork) as executor:
+    with request.param(2, mp_context=fork, initializer=begin) as executor:
+        executor.submit(begin).result(LIMIT_S)
         yield executor
 
 
@@ -219,6 +225,7 @@ def test_what_a_call_returns_after_its_limit_is_not_its_result(lone_pool, tmp_pa
 
 def test_a_call_that_catches_the_interrupt_and_goes_on_is_killed(lone_pool, tmp_path):
     path = str(tmp_path / "log")
+    lone_pool.apply(begin)
     began_at = time.monotonic()
     with pytest.raises(CallTimeout):
         lone_pool.with_options(timeout=TIMEOUT_S).apply(catch_and_go_on, (path,))
@@ -419,8 +426,8 @@ def with_options_of(subject):
 @pytest.fixture(scope="module")
 def takers():
     """Nobody dies here, so one of each is enough."""
-    with fork.Pool(1) as pool, fork_executor() as executor:
-        pool.apply(tasks.pid)  # its worker may start late: now, so that no test seems to leave it behind
+    with fork.Pool(2) as pool, fork_executor() as executor:
+        start_both_workers(pool.map)
         yield [*with_options_of(pool), *with_options_of(executor)]
 
 

@@ -14,7 +14,7 @@ from distpool import progress as progress_module
 from distpool.progress import PlainLine, Progress
 
 from . import tasks
-from .comparison import LIMIT_S
+from .comparison import LIMIT_S, start_both_workers
 
 pytestmark = pytest.mark.extension
 
@@ -71,8 +71,7 @@ def bars(monkeypatch):
 @pytest.fixture(scope="module")
 def pool():
     with fork.Pool(2) as pool:
-        # Workers may start late: now, so that no test seems to leave them behind.
-        pool.map(tasks.sleep_for, [0.1, 0.1], 1)
+        start_both_workers(pool.map)
         yield pool
     pool.join()
 
@@ -80,7 +79,7 @@ def pool():
 @pytest.fixture(scope="module", params=[distpool.Executor, distpool.futures.ProcessPoolExecutor])
 def executor(request):
     with request.param(2, mp_context=fork) as executor:
-        list(executor.map(tasks.sleep_for, [0.1, 0.1]))
+        start_both_workers(executor.map)
         yield executor
 
 

@@ -79,6 +79,20 @@ def test_leases_go_to_the_nodes_by_their_links(head):
     assert sum(leases for _, leases in nodes(head).values()) == 3
 
 
+def test_a_group_that_ends_at_once_gets_what_there_is_room_for_and_no_more(head):
+    join(head, "a", 1, "first", cpus=2)
+    join(head, "c", 3)
+    head.handle("c", RequestLeases(GroupId(5), 3), 12.0)
+    head.handle("c", EndGroup(GroupId(5)), 12.0)
+    head.decide(12.0)
+    *given, dropped = told(head)
+    assert [(to, type(message)) for to, message in given] == [("a", GrantLease)] * 2
+    assert dropped == ("c", RequestsDropped(GroupId(5), 1))
+    head.handle("a", ReturnLease(given[0][1].lease), 13.0)
+    head.decide(13.0)
+    assert told(head) == []
+
+
 @pytest.mark.parametrize("end", [LeaveCluster(), PeerLost()])
 def test_with_a_node_go_its_place_and_its_leases(head, end):
     join(head, "a", 1, "first")
