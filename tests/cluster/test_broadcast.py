@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -27,6 +28,12 @@ def four_nodes(processes, monkeypatch):
     return agents
 
 
+def until_all_have_workers(pool):
+    give_up_at = time.monotonic() + LIMIT_S
+    while len({node for node, _ in pool.map(tasks.where_slowly, [0.1] * 4, chunksize=1)}) < 4:
+        assert time.monotonic() < give_up_at
+
+
 def offers():
     return session._current[0].far.nodes.objects.transfers.offers
 
@@ -34,7 +41,7 @@ def offers():
 def test_one_array_to_four_nodes_leaves_the_program_twice_at_most(four_nodes):
     array = np.arange(4_000_000.0)
     with Pool(4) as pool:
-        assert len(set(pool.map(tasks.where_slowly, [0.3] * 4, chunksize=1))) == 4
+        until_all_have_workers(pool)
         ref = distpool.put(array)
         assert pool.map(tasks.total_slowly, [ref] * 4, chunksize=1) == [array.sum()] * 4
         assert array.nbytes <= offers().told_bytes < 2.1 * array.nbytes
@@ -57,7 +64,7 @@ def test_a_node_that_is_lost_while_it_passes_an_array_on_costs_its_own_call_only
 
     done = threading.Event()
     with Pool(4) as pool:
-        assert len(set(pool.map(tasks.where_slowly, [0.3] * 4, chunksize=1))) == 4
+        until_all_have_workers(pool)
         ref = distpool.put(array)
         killer = threading.Thread(target=kill_soon)
         killer.start()
