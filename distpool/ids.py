@@ -20,6 +20,7 @@ CLIENT: Final = "client"
 NODE: Final = "node"
 HEAD: Final = "head"
 LAUNCHER: Final = "launcher"
+SUPPLIER: Final = "supplier"
 
 INLINE_FUNCTION: Final = FunctionId(0)
 """The function travels in the arguments of the call itself."""

@@ -24,6 +24,8 @@ STANDARD_SERVICES = ("multiprocessing.resource_tracker", "multiprocessing.forkse
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Whatever head the user of this machine runs, the pools of a test are local unless it says where they are.
+    os.environ["DISTPOOL_ADDRESS"] = "local"
     config.addinivalue_line("markers", "extension: distpool does this where the standard library refuses or lacks it")
     # pytest's own time-out watcher is a thread, so every fork inside a test run would warn from Python 3.12 on.
     config.addinivalue_line("filterwarnings", "ignore:This process .* is multi-threaded:DeprecationWarning")

@@ -44,7 +44,7 @@ def _head(options: argparse.Namespace) -> None:
 
 
 def _node(options: argparse.Namespace) -> None:
-    from distpool.runtime.addresses import ADDRESS_VARIABLE
+    from distpool.runtime.addresses import ADDRESS_VARIABLE, LOCAL
     from distpool.runtime.contact import find_head
     from distpool.runtime.joining import join
     from distpool.runtime.node_process import NodeHost
@@ -53,7 +53,7 @@ def _node(options: argparse.Namespace) -> None:
     serving = Serving()
     folder = KeyFolder.of_user()
     address = find_head(options.head, folder)
-    os.environ.pop(ADDRESS_VARIABLE, None)  # the pools that workers open are on their own machine
+    os.environ[ADDRESS_VARIABLE] = LOCAL  # the pools of what workers start are on their own machine
     identity = folder.identity(Part.NODE)
     head = join(address, f"node {options.name}", identity, SETTINGS)
     host = NodeHost(head, identity, options.name, options.cpus, SETTINGS)

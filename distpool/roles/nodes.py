@@ -14,6 +14,7 @@ from distpool.logic.outbox import Outbox
 from distpool.protocol.cluster import (
     EndGroup,
     FromWorker,
+    GroupFailed,
     LeaseGranted,
     NodeGone,
     OpenGroup,
@@ -127,6 +128,9 @@ class NodesRole:
             case GroupGone(group):
                 self.nodes[NodeId(str(sender))].opened.discard(group)
                 self._group_gone(group, NodeId(str(sender)))
+            case GroupFailed(group, text):
+                if group in self._plans:
+                    self.outbox.put(CLIENT, GroupFailed(group, f"on node {str(sender)!r} {text}"))
             case NodeGone(node):
                 self._node_gone(node)
             case Welcome():
@@ -172,11 +176,13 @@ class NodesRole:
         self._end_if_gone(group)
 
     def _node_gone(self, name: NodeId) -> None:
-        """All calls that its workers held may have begun, but for those that had not left yet: nobody knows."""
+        """All calls that its workers held may have begun, but for those that had not left yet: nobody knows. To the
+        head it may still be there."""
         node = self.nodes.pop(name, None)
         if node is None:
             return
         for lease in [lease for lease, held in self._leases.items() if held.node == name]:
+            self.outbox.put(HEAD, ReturnLease(lease))
             self._tell_lost(lease, self._leases.pop(lease), Death(0, _NODE_LOST, node=name))
         for group in node.opened:
             self._end_if_gone(group)

@@ -8,7 +8,7 @@ from typing import Any
 
 from distpool.base_errors import ProtocolError
 from distpool.config import Settings
-from distpool.ids import CLIENT, HEAD, LAUNCHER, NODE, Address, LeaseId
+from distpool.ids import CLIENT, HEAD, LAUNCHER, NODE, SUPPLIER, Address, LeaseId
 from distpool.logic.link import LinkLimits
 from distpool.logic.membership import Membership
 from distpool.logic.outbox import Outbox
@@ -17,6 +17,7 @@ from distpool.protocol.messages import Message
 from distpool.roles.callers import CallersRole
 from distpool.runtime.hosting import own_versions
 from distpool.runtime.links import ServerLinks, new_epoch
+from distpool.runtime.supplier import Supplier
 from distpool.transport.keys import Allowed, Identity, Part
 from distpool.transport.sockets import Listener
 
@@ -28,22 +29,23 @@ _log = logging.getLogger("distpool.node")
 class CallerLinks:
     """Owned by whoever holds the node's loop."""
 
-    def __init__(self, endpoint: str, identity: Identity, settings: Settings) -> None:
+    def __init__(self, endpoint: str, identity: Identity, name: str, settings: Settings) -> None:
         """Raises DistpoolError when it cannot listen there."""
         self.outbox = Outbox()
         life = new_epoch()
-        self._role = CallersRole(Membership(own_versions()), life)
+        self._role = CallersRole(Membership(own_versions()), life, name)
         self.listener = Listener(endpoint, identity, self._find)
         limits = LinkLimits(beat_every_s=settings.beat_every_s)
         self._links = ServerLinks(self.listener, life, limits, settings, _may_say)
+        self._supplier = Supplier(settings)
         self.held_by: Callable[[LeaseId], int] = self._role.held_by
 
     def attach(self, watch: Callable[[int], None]) -> None:
-        for descriptor in self.listener.descriptors():
+        for descriptor in (*self.listener.descriptors(), self._supplier.descriptor):
             watch(descriptor)
 
     def has_some(self) -> bool:
-        return self._links.has_some()
+        return self._links.has_some() or self._supplier.has_answers()
 
     def handle(self, sender: Address, message: Any, now: float) -> None:
         """What the node, a worker or a lane says."""
@@ -56,6 +58,8 @@ class CallerLinks:
                 self._role.hear(address, message, now)
             except ProtocolError as error:
                 _log.warning("a caller's message was dropped: %s", error)
+        for answer in self._supplier.take_answers():
+            self._role.handle(SUPPLIER, answer, now)
         self._sort()
 
     def decide(self, now: float) -> float | None:
@@ -66,13 +70,16 @@ class CallerLinks:
 
     def close(self) -> None:
         self.listener.close()
+        self._supplier.close()
 
     def _sort(self) -> None:
         """What is for this process, and what for a caller."""
         messages = self._role.outbox.messages
         while messages:
             to, message = messages.popleft()
-            if isinstance(to, int) or to in _HERE:
+            if to == SUPPLIER:
+                self._supplier.handle(message)
+            elif isinstance(to, int) or to in _HERE:
                 self.outbox.put(to, message)
             else:
                 self._links.send(to, message)

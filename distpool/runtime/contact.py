@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import socket
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from distpool.base_errors import DistpoolError
-from distpool.runtime.addresses import ADDRESS_VARIABLE, configured_address
-from distpool.transport.keys import KeyFolder
+from distpool.runtime.addresses import ADDRESS_VARIABLE, CONTACT, LOCAL, parse_address
 from distpool.transport.private_files import read_private, write_private
 
-DEFAULT_PORT = 7117
-
-_ADDRESS = re.compile(r"(?:tcp://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::(?P<port>[0-9]{1,5}))?")
-_FORMS = f"it must be like tcp://host:{DEFAULT_PORT}, host:port, or host for port {DEFAULT_PORT}"
+if TYPE_CHECKING:
+    from distpool.transport.keys import KeyFolder  # brings ZeroMQ, which a program of one machine need not have
 
 
 class Contact:
@@ -27,8 +24,8 @@ class Contact:
 
     def __init__(self, folder: KeyFolder) -> None:
         """Raises DistpoolError when a head of this folder runs already."""
-        self._path = _file_of(folder)
-        self._lock = os.open(_lock_of(folder), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        self._path = _file_of(folder.path)
+        self._lock = os.open(_lock_of(folder.path), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -61,11 +58,16 @@ def find_head(given: str | None, folder: KeyFolder) -> str:
     """
     if given is not None:
         return parse_address(given, "the address of the head")
-    configured = configured_address()
-    if configured is not None:
+    configured = os.environ.get(ADDRESS_VARIABLE)
+    if configured == LOCAL:
+        raise DistpoolError(
+            f"the environment variable {ADDRESS_VARIABLE} is {LOCAL!r}, which means no head at all: say with --head "
+            "where it is, or unset the variable"
+        )
+    if configured:
         return parse_address(configured, f"the environment variable {ADDRESS_VARIABLE}")
-    address = _told_address(_file_of(folder))
-    if address is None or not _is_held(folder):
+    address = _told_address(_file_of(folder.path))
+    if address is None or not (_is_elsewhere(folder.path) or _is_held(folder.path)):
         raise DistpoolError(
             f"no head of {folder.path} runs on this machine: start one with `distpool head`, or say where it is with "
             f"--head or {ADDRESS_VARIABLE}"
@@ -73,30 +75,36 @@ def find_head(given: str | None, folder: KeyFolder) -> str:
     return address
 
 
-def parse_address(text: str, name: str) -> str:
-    """Raises DistpoolError that lists the accepted forms."""
-    match = _ADDRESS.fullmatch(text.strip())
-    port = int((match and match["port"]) or DEFAULT_PORT)
-    if match is None or not 0 < port < 65536:
-        raise DistpoolError(f"{name} is {text!r}; {_FORMS}")
-    return f"tcp://{match['host']}:{port}"
+def running_head(folder: str) -> str | None:
+    """The address of the head of this folder, if it runs on this machine."""
+    path = Path(folder)
+    try:
+        return _told_address(_file_of(path)) if not _is_elsewhere(path) and _is_held(path) else None
+    except (DistpoolError, OSError):  # another user's, under sudo perhaps
+        return None
 
 
 def _told_address(path: Path) -> str | None:
+    return _told(path, "address")
+
+
+def _told(path: Path, field: str) -> str | None:
     try:
-        return str(tomllib.loads(read_private(path))["address"])
+        return str(tomllib.loads(read_private(path))[field])
     except (FileNotFoundError, KeyError, tomllib.TOMLDecodeError):
         return None
 
 
-def _is_held(folder: KeyFolder) -> bool:
-    """Whether the head that wrote the file still runs; of one on another machine, with the same folder, it is not
-    known, and assumed."""
+def _is_elsewhere(folder: Path) -> bool:
+    """The head that wrote the file was on another machine, with the same folder: whether it still runs is not known."""
+    return _told(_file_of(folder), "host") not in (None, socket.gethostname())
+
+
+def _is_held(folder: Path) -> bool:
+    """Whether a head of this machine runs."""
     try:
-        if tomllib.loads(read_private(_file_of(folder)))["host"] != socket.gethostname():
-            return True
         lock = os.open(_lock_of(folder), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except (FileNotFoundError, KeyError, tomllib.TOMLDecodeError):
+    except FileNotFoundError:
         return False
     try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -107,9 +115,9 @@ def _is_held(folder: KeyFolder) -> bool:
     return False
 
 
-def _file_of(folder: KeyFolder) -> Path:
-    return folder.path / "head.contact"
+def _file_of(folder: Path) -> Path:
+    return folder / CONTACT
 
 
-def _lock_of(folder: KeyFolder) -> Path:
-    return folder.path / "head.lock"
+def _lock_of(folder: Path) -> Path:
+    return folder / "head.lock"

@@ -10,11 +10,12 @@ from distpool.config import Settings
 from distpool.ids import CLIENT, HEAD, LAUNCHER, Address, GroupId, LeaseId, NodeId
 from distpool.logic.link import LinkLimits
 from distpool.logic.outbox import Outbox
-from distpool.protocol.cluster import Greeting, LeaveCluster, NodeGone, OpenGroup
+from distpool.protocol.cluster import CodePiece, Greeting, LeaveCluster, NeedCode, NodeGone, OpenGroup
 from distpool.protocol.messages import LeaseLost, LeaseStarted
 from distpool.roles.nodes import NodesRole
 from distpool.runtime.far_crew import FarCrew
 from distpool.runtime.links import ClientLink
+from distpool.runtime.packages import Package
 from distpool.transport.keys import Identity
 from distpool.transport.sockets import Connection
 
@@ -30,6 +31,8 @@ class NodeLinks:
         """`greeting`: with what this process has greeted the head."""
         self.outbox = Outbox()
         self.crews: dict[GroupId, FarCrew] = {}
+        self.package: Package | None = None
+        """The code of this program, which nodes ask for piece by piece."""
         self._role = NodesRole()
         self._identity = identity
         self._greeting = greeting
@@ -69,11 +72,20 @@ class NodeLinks:
     def receive(self, now: float) -> None:
         for name, link in list(self._links.items()):
             for message in link.receive(now):
-                self._role.handle(name, message, now)
+                if isinstance(message, NeedCode):
+                    link.send(self._piece(message))
+                else:
+                    self._role.handle(name, message, now)
             is_silent = now - link.link.heard_at > self._settings.silence_limit_s
             if is_silent or link.link.is_unknown or self._is_gone(link, now):
                 self._role.handle(HEAD, NodeGone(name), now)
         self._sort(now)
+
+    def _piece(self, needed: NeedCode) -> CodePiece:
+        package = self.package
+        is_known = package is not None and needed.package == package.hash and 0 <= needed.offset < package.size
+        data = package.piece(needed.offset) if package is not None and is_known else b""
+        return CodePiece(needed.package, needed.offset, data)
 
     def _is_gone(self, link: ClientLink, now: float) -> bool:
         """Whether a connection that has broken shows that its node has ended. Asked again until there is a new one."""

@@ -34,7 +34,7 @@ class NodeHost:
         self._settings = settings
         self._is_silent = False
         address = head.connection.endpoint
-        self._callers = CallerLinks(f"tcp://{_own_host(address)}:0", identity, settings)
+        self._callers = CallerLinks(f"tcp://{_own_host(address)}:0", identity, name, settings)
         endpoint = self._callers.listener.endpoint
         self._role = NodeRole(NodeId(name), cpus, memory_bytes(), endpoint, identity.public)
         self._loop = Loop(settings, cpus, _wait_for_nothing, Elsewhere(head=head, client=self._callers), self._role)

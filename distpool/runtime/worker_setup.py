@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from distpool.runtime.program_paths import ProgramPaths
+
 
 class WorkerSetup(msgspec.Struct, frozen=True):
     """What a worker needs before its first call. Under `fork` it is inherited; otherwise `pickled` holds (initializer,
@@ -26,5 +28,9 @@ class WorkerSetup(msgspec.Struct, frozen=True):
     """The driver does not ignore Ctrl-C, so its workers do not either."""
     stores_results: bool = True
     """Its caller can reach its node's store; else results travel whole."""
+    paths: ProgramPaths | None = None
+    """Of a caller on another machine: its modules'."""
+    node: str = ""
+    """The name of the node, if the caller is on another machine."""
     native_threads: int = 1
     log_levels: dict[str, int] = {}

@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 import zmq
 
 from distpool.base_errors import UnusableKey
+from distpool.transport.home import home_folder
 from distpool.transport.private_files import make_private_folder, read_private, write_private
 
-HOME_VARIABLE = "DISTPOOL_HOME"
 ALLOWED = "allowed"
 LOCK = "lock"
 
@@ -158,11 +158,7 @@ class KeyFolder:
     @classmethod
     def of_user(cls) -> KeyFolder:
         """The folder that DISTPOOL_HOME names, or else the user's own."""
-        configured = os.environ.get(HOME_VARIABLE)
-        if configured:
-            return cls(Path(configured))
-        base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-        return cls(Path(base) / "distpool")
+        return cls(Path(home_folder()))
 
     def path_of(self, part: Part) -> Path:
         return self.path / f"{part.value}.key"

@@ -9,7 +9,8 @@ import traceback
 import pytest
 
 from distpool.errors import DistpoolError, UnusableKey
-from distpool.transport.keys import ALLOWED, HOME_VARIABLE, Identity, KeyFolder, Part, read_identity, write_identity
+from distpool.transport.home import HOME_VARIABLE
+from distpool.transport.keys import ALLOWED, Identity, KeyFolder, Part, read_identity, write_identity
 
 
 @pytest.fixture
