@@ -13,11 +13,15 @@ PROGRAM = {
         import os, sys
         import distpool
 
+        def nested():
+            with distpool.Pool(1) as pool:
+                return pool.apply(os.getenv, ("DISTPOOL_ADDRESS",))
+
         if __name__ == "__main__":
             if len(sys.argv) > 1:
                 distpool.init(sys.argv[1])
             with distpool.Pool(1) as pool:
-                print(pool.apply(os.getenv, ("DISTPOOL_ADDRESS",)), "zmq" in sys.modules)
+                print(pool.apply(os.getenv, ("DISTPOOL_ADDRESS",)), pool.apply(nested), "zmq" in sys.modules)
     """
 }
 
@@ -27,17 +31,17 @@ def test_a_program_uses_the_head_that_its_user_runs_unless_it_says_local(process
     head = processes.start_head("--port", "0")
     processes.start_node("only", "--cpus", "2")
     processes.until(lambda: processes.nodes() == {"only"})
-    assert program.run("main.py", DISTPOOL_ADDRESS="") == ["local True"]
-    assert program.run("main.py", "local", DISTPOOL_ADDRESS="") == [" False"]
-    assert program.run("main.py", processes.address, DISTPOOL_ADDRESS="local") == ["local True"]
-    assert program.run("main.py", DISTPOOL_ADDRESS="local") == ["local False"]
+    assert program.run("main.py", DISTPOOL_ADDRESS="") == ["local local True"]
+    assert program.run("main.py", "local", DISTPOOL_ADDRESS="") == ["  False"]
+    assert program.run("main.py", processes.address, DISTPOOL_ADDRESS="local") == ["local local True"]
+    assert program.run("main.py", DISTPOOL_ADDRESS="local") == ["local local False"]
     status = processes.run("status", DISTPOOL_ADDRESS="local")
     assert status.returncode == 1
     assert "DISTPOOL_ADDRESS is 'local', which means no head at all: say with --head where it is" in status.stderr
     head.kill()
     head.wait()
     assert (processes.keys / "head.contact").exists(), "the next head finds its port there"
-    assert program.run("main.py", DISTPOOL_ADDRESS="") == [" False"]
+    assert program.run("main.py", DISTPOOL_ADDRESS="") == ["  False"]
 
 
 def test_a_head_that_cannot_be_reached_is_an_error_at_once(shared, monkeypatch):
