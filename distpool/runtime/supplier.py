@@ -106,21 +106,25 @@ class Supplier:
     # Packages -------------------------------------------------------------------------------------------------------
 
     def _store(self, piece: CodePiece) -> None:
-        incoming = self._incoming.get(piece.package)
-        if incoming is None:
-            size = next(size for package, size in self._sizes.values() if package == piece.package)
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            incoming = self._incoming[piece.package] = Incoming(tempfile.TemporaryFile(dir=self._folder), size)  # noqa: SIM115
         try:
+            incoming = self._incoming.get(piece.package) or self._began(piece.package)
             incoming.file.write(_decompressed(piece.data, min(PIECE_BYTES, incoming.size - piece.offset)))
-        except (OSError, DistpoolError) as error:
-            del self._incoming[piece.package]
+        except (OSError, DistpoolError) as error:  # a full disk, say
+            broken = self._incoming.pop(piece.package, None)
+            if broken is not None:
+                broken.file.close()
             self._answer(CodeStored(piece.package, str(error)), [])
             return
         incoming.received = min(incoming.size, piece.offset + PIECE_BYTES)
         if incoming.received == incoming.size:
             del self._incoming[piece.package]
             self._begin(lambda: self._unpacked(piece.package, incoming))
+
+    def _began(self, package: str) -> Incoming:
+        size = next(size for known, size in self._sizes.values() if known == package)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        incoming = self._incoming[package] = Incoming(tempfile.TemporaryFile(dir=self._folder), size)  # noqa: SIM115
+        return incoming
 
     def _unpacked(self, package: str, incoming: Incoming) -> tuple[Answer, list[Hold]]:
         """By a thread."""
