@@ -24,7 +24,7 @@ from distpool.base_errors import CallTimeout, DistpoolError, InvalidRef, ObjectL
 from distpool.context import Process, active_children, default_context
 
 if _TYPE_CHECKING:
-    from distpool.api import configure_store, get, put, release, store_stats, wait
+    from distpool.api import configure_store, get, init, is_initialized, put, release, shutdown, store_stats, wait
     from distpool.errors import NodeLost, PoolBroken, PoolTerminated, WorkerDied
     from distpool.objects.refs import ObjectRef
     from distpool.objects.stats import StoreStats
@@ -82,8 +82,11 @@ _HOMES = {
     "StoreStats": "distpool.objects.stats",
     "configure_store": "distpool.api",
     "get": "distpool.api",
+    "init": "distpool.api",
+    "is_initialized": "distpool.api",
     "put": "distpool.api",
     "release": "distpool.api",
+    "shutdown": "distpool.api",
     "store_stats": "distpool.api",
     "wait": "distpool.api",
     "Executor": "distpool.futures.process",
@@ -153,6 +156,8 @@ __all__ = [
     "get_context",
     "get_logger",
     "get_start_method",
+    "init",
+    "is_initialized",
     "log_to_stderr",
     "parent_process",
     "put",
@@ -161,6 +166,7 @@ __all__ = [
     "set_executable",
     "set_forkserver_preload",
     "set_start_method",
+    "shutdown",
     "store_stats",
     "wait",
 ]

@@ -1,25 +1,102 @@
-"""Objects in the store, as users handle them: `put`, `get`, `wait`, `release`, `store_stats`, `configure_store`."""
+"""What users call beside the standard names: `init` and `shutdown`, and objects in the store: `put`, `get`, `wait`,
+`release`, `store_stats`, `configure_store`."""
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 from distpool.objects.refs import ObjectRef, noting_refs
 from distpool.objects.stats import StoreStats
 from distpool.objects.stores import configure, current, get_value
+from distpool.runtime import initialization
+from distpool.runtime.addresses import LOCAL, parse_address, undirected_address
 from distpool.runtime.main_view import CallersMain, view_of_main
 from distpool.serialization.buffers import parts_of
 from distpool.serialization.pickling import blame
+from distpool.signatures import lists_options
 
 Waitable = ObjectRef | Future[Any]
+
+
+@lists_options
+def init(
+    address: str | None = None,
+    *,
+    working_dir: str | os.PathLike[str] | Literal[False] | None = None,
+    env: Mapping[str, str] | None = None,
+    pip: Sequence[str] | str | os.PathLike[str] | None = None,
+) -> None:
+    """Say where the pools of this program have their workers, and what these find there. Call it before the first one.
+
+    `address`: of a head, as "tcp://host:7117" or "host"; "local": no cluster. By default the variable DISTPOOL_ADDRESS,
+    else the head of this user that runs on this machine, else no cluster. The head is asked at once.
+
+    `working_dir`: a folder that nodes get a copy of, which is their workers' working directory and first in `sys.path`;
+    by default that of the program's script; False: none, workers import by the program's paths. Without a cluster the
+    workers are in the folder itself. `env`: environment variables of the workers. `pip`: requirements as pip knows
+    them, or the path of a file of them; each node makes an environment that has them, once.
+
+    Raises TypeError and ValueError that say what is valid; RuntimeError when it was called before, or pools are open;
+    DistpoolError (HeadUnreachable) when there is no such head, or it does not want this program.
+    """
+    if initialization.current() is not None:
+        raise RuntimeError("distpool.init was called before; call distpool.shutdown first")
+    if _has_open_pools():
+        raise RuntimeError("pools are open: call distpool.init before the first one, or distpool.shutdown first")
+    if address is not None and not isinstance(address, str):
+        raise TypeError(f"address is {address!r}, a {type(address).__name__}; it must be a str, {LOCAL!r} or None")
+    working_dir = initialization.checked_working_dir(working_dir)
+    environment = initialization.checked_environment(env)
+    requirements = initialization.checked_requirements(pip)
+    if address is None:
+        address = undirected_address()
+    else:
+        address = None if address == LOCAL else parse_address(address, "address")
+    if address is None and requirements:
+        raise ValueError(
+            f"pip is {list(requirements)}, but no cluster is used, and workers of this machine have this program's own "
+            "environment: install them there, or name a head"
+        )
+    _end_session()
+    initialization.remember(initialization.Initialization(address, working_dir, environment, requirements))
+    if address is not None:
+        try:
+            import_module("distpool.runtime.session").cluster_cpus()
+        except BaseException:
+            initialization.forget()
+            raise
+
+
+def shutdown() -> None:
+    """End all pools of this process, as `terminate` does, and leave the cluster; what `init` said is forgotten."""
+    _end_session()
+    initialization.forget()
+
+
+def is_initialized() -> bool:
+    """Whether `init` was called, and `shutdown` not since."""
+    return initialization.current() is not None
+
+
+def _has_open_pools() -> bool:
+    workers = sys.modules.get("distpool.runtime.workers")
+    return workers is not None and bool(workers.OPEN_WORKERS)
+
+
+def _end_session() -> None:
+    """That of this process, if it has one."""
+    session = sys.modules.get("distpool.runtime.session")
+    if session is not None:
+        session.end_session()
 
 
 def put(value: object) -> ObjectRef:

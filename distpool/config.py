@@ -104,5 +104,20 @@ class Settings(msgspec.Struct, frozen=True):
     head_gone_limit_s: float = 60.0
     """The silence of a head after which its nodes end: it will not be started again."""
 
+    code_limit_bytes: int = 100 * 1024 * 1024
+    """The largest folder that is sent to nodes: more is data, which should get there by another way."""
+
+    code_entries_limit: int = 20_000
+    """The most files and folders in it."""
+
+    code_cache_bytes: int = 1024 * 1024 * 1024
+    """How much of what drivers have sent a node keeps; what was used last stays."""
+
+    environment_cache_bytes: int = 10 * 1024 * 1024 * 1024
+    """The same for the environments that it has made with pip."""
+
+    pip_limit_s: float = 900.0
+    """How long pip may take for one environment."""
+
 
 SETTINGS = Settings()

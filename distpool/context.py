@@ -14,6 +14,7 @@ from multiprocessing import context as standard
 from multiprocessing import process
 from typing import Any
 
+from distpool.runtime.addresses import head_address
 from distpool.signatures import lists_options
 
 BaseContext = standard.BaseContext
@@ -21,7 +22,7 @@ BaseContext = standard.BaseContext
 
 def _starting_early(context: Any) -> AbstractContextManager[None]:
     """The first pool's interpreter, if it needs one, starts while the runtime is imported."""
-    if "distpool.pool" in sys.modules or context.get_start_method() == "fork":
+    if "distpool.pool" in sys.modules or context.get_start_method() == "fork" or head_address() is not None:
         return nullcontext()
     from distpool.runtime.interpreter import starting_early
 
@@ -133,9 +134,7 @@ def _standard_default() -> Any:
 def cpu_count_for_pools() -> int:
     """How many workers a pool has by default: what the standard library of the running Python takes, or all the CPUs of
     the cluster that is used."""
-    from distpool.runtime.addresses import configured_address  # what a program with no pool does not need
-
-    if configured_address() is not None:
+    if head_address() is not None:
         from distpool.runtime.session import cluster_cpus
 
         return cluster_cpus() or 1

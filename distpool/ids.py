@@ -20,6 +20,7 @@ CLIENT: Final = "client"
 NODE: Final = "node"
 HEAD: Final = "head"
 LAUNCHER: Final = "launcher"
+SUPPLIER: Final = "supplier"
 
 NO_STORE: Final = StoreId(0)
 

@@ -59,7 +59,7 @@ def _head(options: argparse.Namespace) -> None:
 
 
 def _node(options: argparse.Namespace) -> None:
-    from distpool.runtime.addresses import ADDRESS_VARIABLE
+    from distpool.runtime.addresses import ADDRESS_VARIABLE, LOCAL
     from distpool.runtime.contact import find_head
     from distpool.runtime.joining import join
     from distpool.runtime.machine import prepare_node
@@ -73,8 +73,7 @@ def _node(options: argparse.Namespace) -> None:
     prepare_node(options.cpus)
     serving = Serving()
     address = find_head(options.head, folder)
-    # The pools that workers open are on their own machine, whatever a file says there.
-    os.environ[ADDRESS_VARIABLE] = ""
+    os.environ[ADDRESS_VARIABLE] = LOCAL  # the pools of what workers start are on their own machine
     if options.token_file is not None:
         _join_first(options.token_file, address, folder)
     identity = folder.identity(Part.NODE)

@@ -197,9 +197,24 @@ class RevokeLease(Message, tag=70, frozen=True):
     lease: LeaseId
 
 
+class Surroundings(msgspec.Struct, array_like=True, frozen=True):
+    """What the workers of a group find on their node. `package`: the hash of the folder that the driver ships, and
+    `package_bytes` its size; no package where it is empty. `environment`: variables. `requirements`: lines for pip."""
+
+    package: str = ""
+    package_bytes: int = 0
+    environment: list[tuple[str, str]] = []
+    requirements: list[str] = []
+
+    def needs_supplies(self) -> bool:
+        """Something has to be on the node before a template can start."""
+        return bool(self.package or self.requirements)
+
+
 class OpenGroup(Message, tag=71, frozen=True):
     """Driver to node: start a template for this group. `setup`: of its workers, a pickle that only the template
-    opens."""
+    opens. `node`, `folder`, `python`: the node's name, where the package lies there, and which interpreter has the
+    requirements; the node itself puts them in."""
 
     group: GroupId
     size: int
@@ -207,6 +222,10 @@ class OpenGroup(Message, tag=71, frozen=True):
     names: str
     daemon: bool
     setup: bytes
+    surroundings: Surroundings = Surroundings()
+    node: str = ""
+    folder: str = ""
+    python: str = ""
 
 
 class UseLease(Message, tag=72, frozen=True):
@@ -274,6 +293,81 @@ class WorkerSaid(Message, tag=114, frozen=True):
     message: WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted
 
 
+# Code for nodes -------------------------------------------------------------------------------------------------------
+
+PIECE_BYTES = 512 * 1024
+"""A package travels in pieces of this size, before they are compressed; the last one is what is left."""
+
+
+class NeedCode(Message, tag=78, frozen=True):
+    """Node to driver: send the piece of your package that begins there."""
+
+    package: str
+    offset: int
+
+
+class CodePiece(Message, tag=79, frozen=True):
+    """Driver to node: the piece that begins there, compressed by zlib. Empty: there is no such package."""
+
+    package: str
+    offset: int
+    data: bytes
+
+
+class GroupFailed(Message, tag=80, frozen=True):
+    """Node to driver, which tells its client: workers of the group cannot be started there, and why."""
+
+    group: GroupId
+    text: str
+
+
+class GatherSupplies(Message, tag=81, frozen=True):
+    """A node's callers to its supplier: make ready what the workers of a group need."""
+
+    group: GroupId
+    surroundings: Surroundings
+
+
+class CodeMissing(Message, tag=82, frozen=True):
+    """A supplier's answer: its package is not on this node."""
+
+    group: GroupId
+
+
+class SuppliesReady(Message, tag=83, frozen=True):
+    """A supplier's answer: all is there, and stays until the group drops it."""
+
+    group: GroupId
+    folder: str
+    python: str
+
+
+class SuppliesFailed(Message, tag=84, frozen=True):
+    """A supplier's answer: it cannot be had, and why."""
+
+    group: GroupId
+    text: str
+
+
+class DropSupplies(Message, tag=85, frozen=True):
+    """A node's callers to its supplier: the group has ended, or will never begin."""
+
+    group: GroupId
+
+
+class CodeStored(Message, tag=86, frozen=True):
+    """A supplier to its node's callers: all pieces of the package were put together; or not, and why."""
+
+    package: str
+    failure: str = ""
+
+
+class DropCode(Message, tag=87, frozen=True):
+    """A node's callers to its supplier: the rest of this package will not come."""
+
+    package: str
+
+
 LINK_MESSAGES = (
     RegisterNode
     | RequestLeases
@@ -307,6 +401,9 @@ LINK_MESSAGES = (
     | ReleaseObjects
     | ForgetObjects
     | ForeignKept
+    | NeedCode
+    | CodePiece
+    | GroupFailed
 )
 TO_WORKER = RunCalls | ExitWorker | TakeBack
 FROM_WORKER = WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted
@@ -318,6 +415,15 @@ DRIVER_MAY_SAY = Greeting | LeaveCluster | AskStatus | RequestLeases | EndGroup 
 TOKEN_MAY_SAY = Enrol
 """To a head."""
 CALLER_MAY_SAY = (
-    Greeting | LeaveCluster | OpenGroup | UseLease | ToWorker | StopGroup | EndWorker | ReleaseObjects | ForgetObjects
+    Greeting
+    | LeaveCluster
+    | OpenGroup
+    | UseLease
+    | ToWorker
+    | StopGroup
+    | EndWorker
+    | CodePiece
+    | ReleaseObjects
+    | ForgetObjects
 )
 """To a node."""

@@ -9,10 +9,14 @@ from typing import Any
 
 import msgspec
 
-from distpool.ids import LAUNCHER, NO_STORE, NODE, Address, GroupId, LeaseId, StoreId
+from distpool.ids import LAUNCHER, NO_STORE, Address, GroupId, LeaseId, StoreId
 from distpool.logic.membership import Membership
 from distpool.logic.outbox import Outbox
+from distpool.logic.supplies import Supplies
 from distpool.protocol.cluster import (
+    CodeMissing,
+    CodePiece,
+    CodeStored,
     FromWorker,
     Greeting,
     LeaveCluster,
@@ -20,6 +24,8 @@ from distpool.protocol.cluster import (
     OpenGroup,
     PeerLost,
     Refused,
+    SuppliesFailed,
+    SuppliesReady,
     ToWorker,
     UseLease,
     Welcome,
@@ -55,8 +61,10 @@ class Held(msgspec.Struct):
 class CallersRole:
     """Has the interface of a client role, so that a node's loop cannot tell."""
 
-    def __init__(self, membership: Membership, life: int, transfers: str = "", store: StoreId = NO_STORE) -> None:
-        """`transfers`, `store`: where the node can be asked for objects, and its store."""
+    def __init__(
+        self, membership: Membership, life: int, node: str, transfers: str = "", store: StoreId = NO_STORE
+    ) -> None:
+        """`node`: the name of this one. `transfers`, `store`: where it can be asked for objects, and its store."""
         self.outbox = Outbox()
         self.allowed: dict[str, tuple[str, str]] = {}
         """Who may connect, by the public key: what it is, and its name."""
@@ -67,6 +75,7 @@ class CallersRole:
         # caller may be back before that.
         self._ending: dict[GroupId, list[tuple[Address, Any]]] = {}
         self._held: dict[LeaseId, Held] = {}
+        self._supplies = Supplies(node, self.outbox)
 
     def held_by(self, lease: LeaseId) -> int:
         """How many calls the worker of this lease holds."""
@@ -96,8 +105,11 @@ class CallersRole:
             case GroupGone(group):
                 self._tell(group, message)
                 self._owners.pop(group, None)
+                self._supplies.ended(group)
                 for caller, said in self._ending.pop(group, ()):
                     self.hear(caller, said, now)
+            case CodeMissing() | CodeStored() | SuppliesReady() | SuppliesFailed():
+                self._supplies.told(message)
             case LetIn(members):
                 self.allowed = {public: (part, name) for public, part, name in members}
             case _:
@@ -132,15 +144,20 @@ class CallersRole:
                 self._ending[group].append((sender, message))
             case OpenGroup(group):
                 if self._owners.setdefault(group, sender) == sender:
-                    self.outbox.put(LAUNCHER, message)
+                    self._supplies.open(sender, message)
+            case CodePiece():
+                self._supplies.take(sender, message)
             case UseLease(lease, group):
                 member = self._membership.find(sender)
                 if self._owners.get(group) == sender and member is not None:
-                    self.outbox.put(NODE, UseLease(lease, group, member.life))
+                    self._supplies.use(UseLease(lease, group, member.life))
             case ToWorker(lease, frame):
                 held = self._held.get(lease)
                 if held is not None and self._owners.get(held.group) == sender:
                     self._to_worker(lease, held, decode_to_worker(frame))
+            case StopGroup(group) if self._owners.get(group) == sender and self._supplies.stop(group):
+                self._tell(group, GroupGone(group))
+                del self._owners[group]
             case StopGroup(group) | EndWorker(_, group):
                 if self._owners.get(group) == sender:
                     self.outbox.put(LAUNCHER, message)
@@ -164,6 +181,7 @@ class CallersRole:
         self._membership.remove(caller)
         for waiting in self._ending.values():
             waiting[:] = [said for said in waiting if said[0] != caller]
+        self._supplies.lose(caller)
         for group in [group for group, owner in self._owners.items() if owner == caller]:
             busy = [lease for lease, held in self._held.items() if held.group == group]
             del self._owners[group]

@@ -10,10 +10,10 @@ from distpool.config import Settings
 from distpool.ids import INLINE_FUNCTION, Address, FunctionId, GroupId, LeaseId
 from distpool.logic.calls import Bundle, Span
 from distpool.logic.group import Group
-from distpool.logic.group_plan import GroupPlan
+from distpool.logic.group_plan import GroupPlan, GroupState
 from distpool.logic.leases import Lease
 from distpool.logic.outbox import Outbox
-from distpool.protocol.cluster import Rejoined, RequestsDropped
+from distpool.protocol.cluster import GroupFailed, Rejoined, RequestsDropped
 from distpool.protocol.messages import (
     CallMode,
     CallsDone,
@@ -90,6 +90,10 @@ class ClientRole:
             case Rejoined(granted):
                 for group_id, group in self.groups.items():
                     group.requests.ask_again(granted.get(group_id, 0), self.outbox)
+            case GroupFailed(group_id, text):
+                failed = self.groups.get(group_id)
+                if failed is not None and failed.state in (GroupState.OPEN, GroupState.CLOSING):
+                    failed.break_down(text, self.outbox)
             case GroupGone(group_id):
                 self.groups.pop(group_id).gone(self.outbox)
             case _:

@@ -16,6 +16,7 @@ from distpool.logic.shown import shown_lines
 from distpool.protocol.cluster import (
     EndGroup,
     FromWorker,
+    GroupFailed,
     LeaseGranted,
     NodeGone,
     OpenGroup,
@@ -136,6 +137,9 @@ class NodesRole:
             case GroupGone(group):
                 self.nodes[NodeId(str(sender))].opened.discard(group)
                 self._group_gone(group, NodeId(str(sender)))
+            case GroupFailed(group, text):
+                if group in self._plans:
+                    self.outbox.put(CLIENT, GroupFailed(group, f"on node {str(sender)!r} {text}"))
             case NodeGone(node):
                 self._node_gone(node)
             case Rejoined():
@@ -185,7 +189,8 @@ class NodesRole:
         self._end_if_gone(group)
 
     def _node_gone(self, name: NodeId) -> None:
-        """All calls that its workers held may have begun, but for those that had not left yet: nobody knows."""
+        """All calls that its workers held may have begun, but for those that had not left yet: nobody knows. To the
+        head it may still be there."""
         node = self.nodes.pop(name, None)
         if node is None:
             return

@@ -8,7 +8,7 @@ from typing import Any
 
 from distpool.base_errors import ProtocolError
 from distpool.config import Settings
-from distpool.ids import CLIENT, HEAD, LAUNCHER, NODE, Address, LeaseId
+from distpool.ids import CLIENT, HEAD, LAUNCHER, NODE, SUPPLIER, Address, LeaseId
 from distpool.logic.link import LinkLimits
 from distpool.logic.membership import Membership
 from distpool.logic.outbox import Outbox
@@ -21,6 +21,7 @@ from distpool.runtime.caller_objects import CallerObjects
 from distpool.runtime.channels import Channels
 from distpool.runtime.hosting import own_versions
 from distpool.runtime.links import REPEATS_SHOWN, ServerLinks, new_epoch
+from distpool.runtime.supplier import Supplier
 from distpool.store.create import own_memory
 from distpool.transport.keys import Allowed, Identity, Part
 from distpool.transport.sockets import Listener
@@ -33,27 +34,30 @@ _log = logging.getLogger("distpool.node")
 class CallerLinks:
     """Owned by whoever holds the node's loop."""
 
-    def __init__(self, endpoint: str, identity: Identity, settings: Settings) -> None:
+    def __init__(self, endpoint: str, identity: Identity, name: str, settings: Settings) -> None:
         """Raises DistpoolError when it cannot listen there."""
         self.outbox = Outbox()
         life = new_epoch()
         transfers = Listener(endpoint, identity, self._find)
-        self._role = CallersRole(Membership(own_versions()), life, transfers.endpoint, own_memory()[0])
+        self._role = CallersRole(Membership(own_versions()), life, name, transfers.endpoint, own_memory()[0])
         channels = Channels(identity, life.to_bytes(8, "little"), transfers)
         self.objects = CallerObjects(channels, settings, self._owner_of, self._say)
         self.listener = Listener(endpoint, identity, self._find)
         limits = LinkLimits(beat_every_s=settings.beat_every_s)
         self._links = ServerLinks(self.listener, life, limits, settings, _may_say)
+        self._supplier = Supplier(settings)
         self._dropped = 0
         self.held_by: Callable[[LeaseId], int] = self._role.held_by
 
     def attach(self, watch: Callable[[int], None]) -> None:
-        for descriptor in self.listener.descriptors():
+        for descriptor in (*self.listener.descriptors(), self._supplier.descriptor):
             watch(descriptor)
         self.objects.transfers.channels.attach(watch)
 
     def has_some(self) -> bool:
-        return self._links.has_some() or self.objects.transfers.channels.has_some()
+        if self._links.has_some() or self._supplier.has_answers():
+            return True
+        return self.objects.transfers.channels.has_some()
 
     def handle(self, sender: Address, message: Any, now: float) -> None:
         """What the node, a worker or a lane says."""
@@ -73,6 +77,8 @@ class CallerLinks:
                     _log.warning("dropped a caller's message: %s (%d so far)", shown(str(error)), self._dropped)
             if isinstance(message, PeerLost | LeaveCluster):
                 self.objects.forget(address, now)
+        for answer in self._supplier.take_answers():
+            self._role.handle(SUPPLIER, answer, now)
         self.objects.transfers.receive(now)
         self._sort()
 
@@ -85,6 +91,7 @@ class CallerLinks:
     def close(self) -> None:
         self.listener.close()
         self.objects.transfers.close()
+        self._supplier.close()
 
     def _owner_of(self, lease: LeaseId) -> str | None:
         owner = self._role.owner_of(lease)
@@ -100,7 +107,9 @@ class CallerLinks:
         messages = self._role.outbox.messages
         while messages:
             to, message = messages.popleft()
-            if isinstance(to, int) or to in _HERE:
+            if to == SUPPLIER:
+                self._supplier.handle(message)
+            elif isinstance(to, int) or to in _HERE:
                 self.outbox.put(to, message)
             else:
                 self._links.send(to, message)

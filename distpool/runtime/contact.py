@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import socket
+import time
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from distpool.base_errors import DistpoolError
-from distpool.runtime.addresses import ADDRESS_VARIABLE, configured_address
-from distpool.runtime.temporary_folders import is_locked
+from distpool.runtime.addresses import ADDRESS_VARIABLE, CONTACT, LOCAL, parse_address
 from distpool.settings import current
-from distpool.transport.keys import KeyFolder
 from distpool.transport.private_files import read_private, write_private
 
-DEFAULT_PORT = 7117
+if TYPE_CHECKING:
+    from distpool.transport.keys import KeyFolder  # brings ZeroMQ, which a program of one machine need not have
 
-_ADDRESS = re.compile(r"(?:tcp://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::(?P<port>[0-9]{1,5}))?")
-_FORMS = f"it must be like tcp://host:{DEFAULT_PORT}, host:port, or host for port {DEFAULT_PORT}"
+
+_LOOK_LIMIT_S = 0.1
 
 
 class Contact:
@@ -31,16 +31,27 @@ class Contact:
         """Raises DistpoolError when a head of this folder runs already."""
         self._path = _file_of(folder.path)
         self._lock = os.open(_lock_of(folder.path), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not self._take():
             os.close(self._lock)
             address = _told_address(self._path)
             where = "" if address is None else f" at {address}"
             raise DistpoolError(
                 f"a head of {folder.path} runs already{where}: stop it, or set DISTPOOL_HOME to another folder for "
                 "another cluster"
-            ) from None
+            )
+
+    def _take(self) -> bool:
+        """Whoever looks whether a head runs has the lock for a moment."""
+        until = time.monotonic() + _LOOK_LIMIT_S
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    return False
+                time.sleep(0.005)
+            else:
+                return True
 
     def last_port(self) -> int | None:
         """Where the head before this one listened: its nodes look for it there."""
@@ -63,9 +74,14 @@ def find_head(given: str | None, folder: KeyFolder) -> str:
     """
     if given is not None:
         return parse_address(given, "the address of the head")
-    configured = configured_address()
-    if configured is not None:
-        return parse_address(configured, current().sources["address"])
+    chosen = current()
+    if chosen.address == LOCAL:
+        raise DistpoolError(
+            f"{chosen.sources['address']} is {LOCAL!r}, which means no head at all: say with --head where it is, or "
+            "take that setting back"
+        )
+    if chosen.address:
+        return parse_address(chosen.address, chosen.sources["address"])
     address = _told_address(_file_of(folder.path))
     if address is None or not runs_here(folder):
         raise DistpoolError(
@@ -79,41 +95,59 @@ def abandoned_contact(home: Path) -> Path | None:
     """The file of a head of this machine that does not run any more."""
     path = _file_of(home)
     try:
-        is_of_here = tomllib.loads(read_private(path))["host"] == socket.gethostname()
-        return path if is_of_here and not is_locked(_lock_of(home)) else None
-    except (DistpoolError, OSError, KeyError, tomllib.TOMLDecodeError):
+        return path if _told(path, "host") == socket.gethostname() and not _is_held(home) else None
+    except (DistpoolError, OSError):
         return None
 
 
-def parse_address(text: str, name: str) -> str:
-    """Raises DistpoolError that lists the accepted forms."""
-    match = _ADDRESS.fullmatch(text.strip())
-    port = int((match and match["port"]) or DEFAULT_PORT)
-    if match is None or not 0 < port < 65536:
-        raise DistpoolError(f"{name} is {text!r}; {_FORMS}")
-    return f"tcp://{match['host']}:{port}"
-
-
-def _told_address(path: Path) -> str | None:
+def running_head(folder: str) -> str | None:
+    """The address of the head of this folder, if it runs on this machine."""
+    path = Path(folder)
     try:
-        return str(tomllib.loads(read_private(path))["address"])
-    except (FileNotFoundError, KeyError, tomllib.TOMLDecodeError):
+        return _told_address(_file_of(path)) if not _is_elsewhere(path) and _is_held(path) else None
+    except (DistpoolError, OSError):  # another user's, under sudo perhaps
         return None
 
 
 def runs_here(folder: KeyFolder) -> bool:
     """Whether the head of this folder, which wrote the file, still runs; of one on another machine, with the same
     folder, it is not known, and assumed."""
+    return _is_elsewhere(folder.path) or _is_held(folder.path)
+
+
+def _told_address(path: Path) -> str | None:
+    return _told(path, "address")
+
+
+def _told(path: Path, field: str) -> str | None:
     try:
-        if tomllib.loads(read_private(_file_of(folder.path)))["host"] != socket.gethostname():
-            return True
-        return is_locked(_lock_of(folder.path))
+        return str(tomllib.loads(read_private(path))[field])
     except (FileNotFoundError, KeyError, tomllib.TOMLDecodeError):
+        return None
+
+
+def _is_elsewhere(folder: Path) -> bool:
+    """The head that wrote the file was on another machine, with the same folder: whether it still runs is not known."""
+    return _told(_file_of(folder), "host") not in (None, socket.gethostname())
+
+
+def _is_held(folder: Path) -> bool:
+    """Whether a head of this machine runs."""
+    try:
+        lock = os.open(_lock_of(folder), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
         return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # with others who only look
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
 
 
 def _file_of(folder: Path) -> Path:
-    return folder / "head.contact"
+    return folder / CONTACT
 
 
 def _lock_of(folder: Path) -> Path:

@@ -1,6 +1,7 @@
 """A driver's side of a cluster: its head and nodes as stand-ins, and groups whose workers are there.
 
-The workers of a group there are forked from a template that has imported `__main__`, under `fork` too.
+The workers of a group there are forked from a template that has imported `__main__` from the shipped script, under
+`fork` too.
 """
 
 from __future__ import annotations
@@ -9,8 +10,6 @@ import os
 import pickle
 import socket
 from collections.abc import Callable
-from multiprocessing import process, spawn
-from typing import Any
 
 import msgspec
 
@@ -21,15 +20,15 @@ from distpool.logic.group_plan import GroupPlan
 from distpool.objects.stores import connect
 from distpool.protocol.cluster import OpenGroup, Welcome
 from distpool.runtime.arguments import pickle_initializer
-from distpool.runtime.contact import find_head
 from distpool.runtime.elsewhere import Elsewhere
 from distpool.runtime.far_crew import FarCrew, Order
 from distpool.runtime.handles import Wait
 from distpool.runtime.hosting import RemoteHead
 from distpool.runtime.joining import join
 from distpool.runtime.launcher import LaunchPlan, worker_setup
-from distpool.runtime.main_view import view_of_main
+from distpool.runtime.main_view import MainView
 from distpool.runtime.node_links import NodeLinks
+from distpool.runtime.program_code import ProgramCode
 from distpool.transport.keys import KeyFolder, Part
 
 FAR_METHODS = {"fork": "forkserver", "forkserver": "forkserver", "spawn": "spawn"}
@@ -38,12 +37,14 @@ FAR_METHODS = {"fork": "forkserver", "forkserver": "forkserver", "spawn": "spawn
 class FarSide:
     """Where the groups of a session are that uses a cluster."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, address: str, settings: Settings) -> None:
         """Raises DistpoolError when there is no such head, or it does not want this process."""
+        self._settings = settings
+        self._code: ProgramCode | None = None
         folder = KeyFolder.of_user()
         identity = folder.identity(Part.DRIVER)
         name = f"process {os.getpid()} of {socket.gethostname()}"
-        self.head: RemoteHead = join(find_head(None, folder), name, identity, settings)
+        self.head: RemoteHead = join(address, name, identity, settings)
         self.nodes = NodeLinks(identity, self.head.greeting, settings)
         self.cpus = next(message.cpus for _, message in self.head.outbox.messages if isinstance(message, Welcome))
         self.elsewhere = Elsewhere(head=self.head, node=self.nodes)
@@ -54,13 +55,20 @@ class FarSide:
         return replace(plan, is_far=True), replace(launch, start_method=FAR_METHODS[launch.start_method])
 
     def open(self, group: GroupId, plan: LaunchPlan, wait: Wait, order: Order) -> FarCrew:
-        """Have templates for a group started wherever it gets leases. Raises what pickling the initializer raises."""
-        pickled, claim = _pickled(plan)
-        setup = msgspec.structs.replace(worker_setup(plan, None, ()), pickled=pickled, main=_preparation())
+        """Have templates for a group started wherever it gets leases. Raises what pickling the initializer raises, and
+        DistpoolError when the program's code cannot be shipped."""
+        code = self._shipped_code()
+        pickled, claim = _pickled(plan, code.view_of_main())
+        setup = msgspec.structs.replace(
+            worker_setup(plan, None, ()), pickled=pickled, main=code.main(), paths=code.paths()
+        )
         crew = FarCrew(group, plan.names, claim, daemon=plan.daemon, wait=wait, order=order)
         # True is a number of workers too, and no number to a decoder.
-        opening = OpenGroup(group, int(plan.size), plan.start_method, plan.names, plan.daemon, pickle.dumps(setup))
-        self.nodes.open(opening, crew)
+        size = int(plan.size)
+        self.nodes.open(
+            OpenGroup(group, size, plan.start_method, plan.names, plan.daemon, pickle.dumps(setup), code.surroundings),
+            crew,
+        )
         return crew
 
     def serve(
@@ -70,20 +78,33 @@ class FarSide:
         self.nodes.objects.serve(post, wake, wait)
         connect(self.nodes.objects)
 
+    def view_of_main(self) -> MainView:
+        """What the workers of a group have of this process's `__main__`."""
+        return self._shipped_code().view_of_main()
+
+    def _shipped_code(self) -> ProgramCode:
+        """Packed once, with the first group."""
+        if self._code is None:
+            self._code = ProgramCode(self._settings)
+            self.nodes.package = self._code.package
+        return self._code
+
     def close(self) -> None:
         """Leave the cluster."""
         connect(None)
         self.nodes.close()
         self.head.leave()
+        if self._code is not None:
+            self._code.close()
 
 
-def _pickled(plan: LaunchPlan) -> tuple[bytes | None, Claim | None]:
+def _pickled(plan: LaunchPlan, main: MainView) -> tuple[bytes | None, Claim | None]:
     """The initializer, and what its arguments need of the store."""
     if plan.initializer is None:
         return None, None
     try:
         # Not as for a child: what is shared by inheritance refuses, as it would be of no use on another machine.
-        return pickle_initializer(plan.initializer, plan.initargs, view_of_main(plan.start_method))
+        return pickle_initializer(plan.initializer, plan.initargs, main)
     except RuntimeError as error:
         if "through inheritance" in str(error):
             raise RuntimeError(
@@ -91,12 +112,3 @@ def _pickled(plan: LaunchPlan) -> tuple[bytes | None, Claim | None]:
                 "Manager().Queue(), or unset DISTPOOL_ADDRESS for workers on this machine"
             ) from None
         raise
-
-
-def _preparation() -> dict[str, Any]:
-    """By what `multiprocessing.spawn` makes a process like this one: its path, and where its `__main__` is; and the key
-    by which it speaks to this program's managers."""
-    current = process.current_process()
-    data: dict[str, Any] = spawn.get_preparation_data(current.name)
-    kept = ("sys_path", "sys_argv", "dir", "orig_dir", "init_main_from_name", "init_main_from_path")
-    return {**{name: data[name] for name in kept if name in data}, "authkey": bytes(current.authkey)}

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 from distpool.base_errors import DistpoolError
 from distpool.config import Settings
-from distpool.runtime.contact import DEFAULT_PORT, Contact
+from distpool.runtime.addresses import DEFAULT_PORT
+from distpool.runtime.contact import Contact
 from distpool.runtime.head_keys import HeadKeys
 from distpool.runtime.hosting import HeadHost
 from distpool.runtime.serving import Serving

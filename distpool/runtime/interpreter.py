@@ -6,6 +6,7 @@ happen at the same time: this module imports nothing of the runtime, and the pla
 
 from __future__ import annotations
 
+import marshal
 import os
 import pickle
 import signal
@@ -18,6 +19,7 @@ from multiprocessing import context, process, spawn, util
 from typing import Any, BinaryIO, NoReturn
 
 from distpool.interrupts import held_back
+from distpool.runtime import initialization
 from distpool.runtime.standard_descriptors import left_alone
 from distpool.store.create import own_memory
 from distpool.transport.pairs import socket_pair
@@ -52,15 +54,24 @@ class Interpreter:
     """The driver's side of one. `control` and `rings` are what its template will be told by and will hand on; `main`
     has the keys by which `multiprocessing.spawn` imports `__main__`."""
 
-    def __init__(self, descriptors: list[int]) -> None:
-        """Start it; it inherits `descriptors`.
+    def __init__(
+        self, descriptors: list[int], python: str | None = None, environment: dict[str, str] | None = None
+    ) -> None:
+        """Start it; it inherits `descriptors`. `python`: the executable of another environment, whose `sys.path` it
+        has. `environment`: variables beside this process's own; by default those that `distpool.init` was given.
 
         Raises RuntimeError while `__main__` is being imported by a child, as the standard library does.
         """
         prepared: dict[str, Any] = spawn.get_preparation_data(process.current_process().name)
         names = ("init_main_from_name", "init_main_from_path")
         self.main: dict[str, Any] = {name: prepared.pop(name) for name in names if name in prepared}
-        executable: Any = spawn.get_executable()
+        chosen = initialization.chosen()
+        if chosen.working_dir:
+            prepared["dir"] = chosen.working_dir
+            prepared["sys_path"].insert(0, chosen.working_dir)
+        if python is not None:
+            del prepared["sys_path"]
+        executable: Any = spawn.get_executable() if python is None else os.fsencode(python)
         with ExitStack() as ours, ExitStack() as theirs, left_alone():
             tracker: Any = import_module("multiprocessing.resource_tracker").getfd()
             self.rings = os.memfd_create("distpool-rings", os.MFD_CLOEXEC)
@@ -74,7 +85,13 @@ class Interpreter:
             start, to_start = os.pipe()
             store = own_memory()[1]
             inherited = [start, plan, control.fileno(), self.rings, store, tracker, *descriptors]
-            command = spawn.get_command_line(tracker_fd=tracker, pipe_handle=start)
+            command = [executable, *spawn.get_command_line(tracker_fd=tracker, pipe_handle=start)[1:]]
+            more = chosen.environment if environment is None else environment
+            if more:
+                variables = _memory_with(marshal.dumps({**os.environ, **more}))
+                theirs.callback(os.close, variables)
+                inherited.append(variables)
+                command = [executable, "-ISc", _WITH_VARIABLES, str(variables), *command]
             # With what is written, as an interpreter that finds nothing to read would complain.
             with held_back() as lets_in, open(to_start, "wb") as stream, pickling_for_child():
                 with open(start, "rb"):
@@ -93,6 +110,24 @@ class Interpreter:
     def discard(self) -> None:
         """End it: nobody has a plan for it."""
         self._undo.close()
+
+
+# The variables are there before the interpreter starts, as some count only then, and are in nobody's command line.
+_WITH_VARIABLES = """
+import marshal, os, sys
+with open(int(sys.argv[1]), "rb") as file:
+    variables = marshal.load(file)
+os.execve(sys.argv[2], sys.argv[2:], variables)
+"""
+
+
+def _memory_with(data: bytes) -> int:
+    """A descriptor to read it from."""
+    descriptor = os.memfd_create("distpool-variables", os.MFD_CLOEXEC)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(data)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
 
 
 def end_child(pid: int) -> None:

@@ -39,7 +39,7 @@ from distpool.protocol.messages import (
 )
 from distpool.runtime.arguments import pickle_initializer
 from distpool.runtime.handles import Wait, WorkerHandle
-from distpool.runtime.interpreter import end_child, pickling_for_child, take_interpreter
+from distpool.runtime.interpreter import Interpreter, end_child, pickling_for_child, take_interpreter
 from distpool.runtime.main_view import view_of_main
 from distpool.runtime.native_threads import share_of_processors
 from distpool.runtime.output import can_be_forwarded
@@ -126,14 +126,15 @@ class Launcher:
         """Start the template of a caller's that is elsewhere."""
         plan = LaunchPlan(order.start_method, order.size, order.names, order.daemon, None, ())
         try:
-            interpreter = take_interpreter([])
+            interpreter = Interpreter([], order.python or None, dict(order.surroundings.environment))
         except OSError as error:
             _log_failure(order, error)
             return [GroupGone(order.group)]
         try:
             os.ftruncate(interpreter.rings, self._rings_bytes(plan))
-            template = self._template_plan(plan, worker_setup(plan, None, ()))
+            template = self._template_plan(plan, msgspec.structs.replace(worker_setup(plan, None, ()), node=order.node))
             template.pickled_setup = order.setup
+            template.folder = order.folder
             interpreter.become_template(pickle.dumps(template))
         except BaseException:
             interpreter.discard()

@@ -306,8 +306,9 @@ class Loop:
         if self._stand_ins:
             self._hand_over(now)
         for stand_in in self._stand_ins:
+            # Handed over one by one: a node has to know whom its head lets in before it answers those who connect.
             stand_in.receive(now)
-        self._hand_over(now)
+            self._hand_over(now)
         while True:
             self._wake_at = earlier(self.client.decide(now), self.node.decide(now))
             self.head.decide(now)

@@ -12,10 +12,12 @@ from distpool.ids import CLIENT, HEAD, LAUNCHER, Address, GroupId, LeaseId, Node
 from distpool.logic.link import LinkLimits
 from distpool.logic.outbox import Outbox
 from distpool.protocol.cluster import (
+    CodePiece,
     ForeignKept,
     FromWorker,
     Greeting,
     LeaveCluster,
+    NeedCode,
     NodeGone,
     OpenGroup,
     WantTransfers,
@@ -31,6 +33,7 @@ from distpool.runtime.far_crew import FarCrew
 from distpool.runtime.far_objects import FarObjects, NodeStore
 from distpool.runtime.far_results import FarResults
 from distpool.runtime.links import ClientLink
+from distpool.runtime.packages import Package
 from distpool.transport.keys import Identity
 from distpool.transport.sockets import Connection
 
@@ -46,6 +49,8 @@ class NodeLinks:
         """`greeting`: with what this process has greeted the head."""
         self.outbox = Outbox()
         self.crews: dict[GroupId, FarCrew] = {}
+        self.package: Package | None = None
+        """The code of this program, which nodes ask for piece by piece."""
         self._role = NodesRole()
         self._identity = identity
         self._greeting = greeting
@@ -112,8 +117,16 @@ class NodeLinks:
                 self.objects.worker_keeps(message)
             case ForeignKept():
                 pass  # its worker has ended meanwhile
+            case NeedCode():
+                self._say(name, self._piece(message))
             case _:
                 self._role.handle(name, message, now)
+
+    def _piece(self, needed: NeedCode) -> CodePiece:
+        package = self.package
+        is_known = package is not None and needed.package == package.hash and 0 <= needed.offset < package.size
+        data = package.piece(needed.offset) if package is not None and is_known else b""
+        return CodePiece(needed.package, needed.offset, data)
 
     def _is_gone(self, link: ClientLink, now: float) -> bool:
         """Whether a connection that has broken shows that its node has ended. Asked again until there is a new one."""

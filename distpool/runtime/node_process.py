@@ -45,7 +45,7 @@ class NodeHost:
         self._is_silent = False
         address = head.connection.endpoint
         try:
-            self._callers = CallerLinks(f"tcp://{_own_host(address)}:{port}", identity, settings)
+            self._callers = CallerLinks(f"tcp://{_own_host(address)}:{port}", identity, name, settings)
         except BaseException:
             head.close()
             raise

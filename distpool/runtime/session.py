@@ -24,7 +24,7 @@ from distpool.ids import GroupId
 from distpool.logic.group_plan import GroupPlan
 from distpool.objects.stores import made_home
 from distpool.protocol.messages import OutcomeKind
-from distpool.runtime.addresses import configured_address
+from distpool.runtime.addresses import head_address
 from distpool.runtime.elsewhere import ALL_HERE
 from distpool.runtime.handles import WorkerHandle
 from distpool.runtime.helm import Helm
@@ -47,13 +47,14 @@ class Session:
         settings = current().constants
         # Imported by programs that use a cluster only.
         self.far: FarSide | None = None
-        if configured_address() is not None:
-            self.far = import_module("distpool.runtime.far_side").FarSide(settings)
+        address = head_address()
+        if address is not None:
+            self.far = import_module("distpool.runtime.far_side").FarSide(address, settings)
         elsewhere = ALL_HERE if self.far is None else self.far.elsewhere
         self.loop = Loop(settings, os.cpu_count() or 1, self._wait_for_handle, elsewhere)
         if self.far is not None:
             self.far.serve(self.loop.post, self.loop.wake, lambda is_done: self._wait_for_handle(is_done, None))
-        self.helm = Helm(self.loop, settings, self._crash, self._end)
+        self.helm = Helm(self.loop, settings, self._crash, self.end)
         self.functions = count(1)
         # A flag, set in the child of a fork: to ask the kernel for the pid at each call takes half a microsecond.
         self.is_foreign = False
@@ -91,8 +92,8 @@ class Session:
             if loop.client.groups:
                 self.helm.start()
             else:
-                self._end()
-        main = view_of_main(launch.start_method)
+                self.end()
+        main = view_of_main(launch.start_method) if self.far is None else self.far.view_of_main()
         own(Workers(self, group, crew, main, drains_at_exit=drains_at_exit))
         return True
 
@@ -106,10 +107,12 @@ class Session:
         if not self.loop.client.groups:
             self.helm.join()
 
-    def _end(self) -> None:
-        """By the holder of the helm: no group is left, so the session ends."""
+    def end(self) -> None:
+        """By the holder of the helm: no group is left, so the session ends. Said twice, it changes nothing."""
         with _changes:
             _forget(self)
+        if self.loop.is_closed:
+            return
         self.loop.close()
         if self.far is not None:
             self.far.close()
@@ -161,13 +164,22 @@ def open_workers(plan: GroupPlan, launch: LaunchPlan, own: Own, *, drains_at_exi
 
 def cluster_cpus() -> int | None:
     """How many CPUs the nodes have; None when this process uses no cluster. Raises DistpoolError without its head."""
-    if configured_address() is None:
+    if head_address() is None:
         return None
     with _changes:
         if not _current:
             _current.append(Session())
         far = _current[0].far
     return None if far is None else far.cpus
+
+
+def end_session() -> None:
+    """End all pools of this process, and its session, also one that has no pool yet."""
+    _terminate_at_exit()
+    with _changes:
+        remaining = [session for session in _current if not session.loop.client.groups]
+    for session in remaining:
+        session.helm.exclusively(session.end)
 
 
 def live_handles() -> list[WorkerHandle]:

@@ -34,9 +34,11 @@ from distpool.protocol.messages import (
     WorkerForked,
     WorkerReaped,
 )
+from distpool.runtime import initialization
 from distpool.runtime.descendants import children_of, kill_orphans
 from distpool.runtime.devices import adopt_orphans
 from distpool.runtime.native_threads import limit_loaded_libraries
+from distpool.runtime.program_paths import main_here
 from distpool.runtime.standard_descriptors import open_missing
 from distpool.runtime.worker_process import WorkerProcess, import_main
 from distpool.runtime.worker_setup import WorkerSetup
@@ -52,7 +54,7 @@ _WITH_EXIT_FUNCTIONS = {"spawn"} if sys.version_info < (3, 13) else {"fork", "fo
 
 class TemplatePlan(msgspec.Struct):
     """What a template needs to know of its pool. `pickled_setup`: of a caller elsewhere; nobody but the template opens
-    it, and takes from `setup` only how many threads native libraries may have."""
+    it, and takes from `setup` only what the node knows. `folder`: where the caller's code lies, if it was shipped."""
 
     start_method: str
     driver_pid: int
@@ -62,6 +64,7 @@ class TemplatePlan(msgspec.Struct):
     ring_bytes: int
     store_id: StoreId
     pickled_setup: bytes | None = None
+    folder: str = ""
 
 
 def run_template(
@@ -74,6 +77,8 @@ def run_template(
     status = 1
     try:
         open_missing()
+        if plan.start_method == "fork":
+            initialization.enter()
         template = Template(plan, control, rings, store)
         template.leave_signals_to_driver()
         if lets_interrupts_in:
@@ -93,8 +98,7 @@ class Template:
 
     def __init__(self, plan: TemplatePlan, control: socket.socket, rings: int, store: int) -> None:
         if plan.pickled_setup is not None:
-            setup = pickle.loads(plan.pickled_setup)
-            plan.setup = msgspec.structs.replace(setup, native_threads=plan.setup.native_threads)
+            plan.setup = _setup_here(plan, pickle.loads(plan.pickled_setup))
         self._plan = plan
         self._control = control
         self._rings = rings
@@ -274,6 +278,15 @@ class Template:
             signal.pidfd_send_signal(watch, signal.SIGKILL)
         kill_orphans(self._spared, _ORPHANS_LIMIT_S)
         os._exit(1)
+
+
+def _setup_here(plan: TemplatePlan, setup: WorkerSetup) -> WorkerSetup:
+    """What a caller elsewhere wants, with the paths of this machine."""
+    main = setup.main
+    if setup.paths is not None:
+        main = main_here(main, setup.paths, plan.folder, [entry for entry in sys.path if entry])
+    own = plan.setup
+    return msgspec.structs.replace(setup, main=main, node=own.node, native_threads=own.native_threads)
 
 
 def _has_ended(pid: int) -> bool:

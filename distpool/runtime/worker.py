@@ -35,6 +35,7 @@ from distpool.protocol.messages import (
 )
 from distpool.roles.worker import ITEM_MODES, WorkerRole
 from distpool.runtime.main_view import CallersMain
+from distpool.runtime.missing_modules import name_node
 from distpool.runtime.worker_setup import WorkerSetup
 from distpool.serialization.buffers import parts_of, standard_parts
 from distpool.serialization.remote_errors import encode_failure, trace_of
@@ -89,6 +90,7 @@ class Worker:
             if self._attached.news:
                 self._attached.store().settle()
         except BaseException as error:
+            name_node(error, setup.node)
             self._send(WorkerUnusable(trace_of(error).encode()))
             if setup.breaks:
                 # Where the standard Executor tells of it.
@@ -285,6 +287,7 @@ class Worker:
         """SystemExit and KeyboardInterrupt too: they belong to the call, and the worker lives on."""
         self._in_call = False
         self._leave_if_forked()
+        name_node(error, self._setup.node)
         return OutcomeKind.ERROR, encode_failure(error)
 
     def _succeeded(self, value: Any) -> tuple[int, bytes]:

@@ -15,6 +15,7 @@ from distpool.ids import StoreId
 from distpool.objects.stores import attach
 from distpool.protocol.codec import encode
 from distpool.protocol.messages import WorkerLogged
+from distpool.runtime.addresses import be_a_worker
 from distpool.runtime.devices import adopt_orphans, die_with_parent
 from distpool.runtime.import_hook import when_imported
 from distpool.runtime.native_threads import limit_native_threads
@@ -49,6 +50,7 @@ class WorkerProcess(process.BaseProcess):
 
     def _bootstrap(self, parent_sentinel: int | None = None) -> Any:
         """Import `__main__` before this process becomes a pool's worker, as a spawned child does."""
+        be_a_worker()
         die_with_parent(self._template_pid)
         adopt_orphans()
         lane, _, store_lane, *streams = self._descriptors

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from distpool.runtime.program_paths import ProgramPaths
+
 
 class WorkerSetup(msgspec.Struct, frozen=True):
     """What a worker needs before its first call. Under `fork` it is inherited; otherwise `pickled` holds (initializer,
@@ -24,5 +26,9 @@ class WorkerSetup(msgspec.Struct, frozen=True):
     """Results may be what only cloudpickle can pickle."""
     interruptible: bool = True
     """The driver does not ignore Ctrl-C, so its workers do not either."""
+    paths: ProgramPaths | None = None
+    """Of a caller on another machine: its modules'."""
+    node: str = ""
+    """The name of the node, if the caller is on another machine."""
     native_threads: int = 1
     log_levels: dict[str, int] = {}

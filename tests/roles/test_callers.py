@@ -15,7 +15,7 @@ LIFE = 33
 
 @pytest.fixture
 def callers():
-    callers = CallersRole(Membership(Versions(1, "3.11", "0.1.0")), 77)
+    callers = CallersRole(Membership(Versions(1, "3.11", "0.1.0")), 77, "first")
     join(callers)
     callers.hear("link", PLAN, 1.0)
     assert told(callers) == [(LAUNCHER, PLAN)]

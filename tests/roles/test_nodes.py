@@ -3,8 +3,8 @@
 import pytest
 
 from distpool.ids import CLIENT, HEAD, GroupId, LeaseId, NodeId
-from distpool.protocol.cluster import LeaseGranted, NodeGone, OpenGroup, Refused, Rejoined, UseLease
-from distpool.protocol.messages import Death, GroupGone, LeaseLost, LeaseStarted, ReturnLease
+from distpool.protocol.cluster import GroupFailed, LeaseGranted, NodeGone, OpenGroup, Refused, Rejoined, UseLease
+from distpool.protocol.messages import Death, GroupGone, LeaseLost, LeaseStarted, ReturnLease, StopGroup
 from distpool.roles.nodes import NodesRole
 
 GROUP = GroupId(5)
@@ -71,3 +71,16 @@ def test_a_client_that_rejoins_is_told_what_is_granted_and_on_its_way(nodes):
     told(nodes)
     nodes.handle(HEAD, Rejoined({}), 3.0)
     assert told(nodes) == [(CLIENT, Rejoined({GROUP: 1}))]
+
+
+def test_why_a_node_cannot_start_a_group_is_told_with_its_name_and_the_group_ends_there_when_it_is_stopped(nodes):
+    grant(nodes, 1)
+    told(nodes)
+    nodes.handle(NODE, GroupFailed(GROUP, "pip failed"), 1.0)
+    assert told(nodes) == [(CLIENT, GroupFailed(GROUP, "on node 'first' pip failed"))]
+    nodes.obey(StopGroup(GROUP, True, []))
+    assert (NODE, StopGroup(GROUP, True, [])) in told(nodes)
+    nodes.handle(NODE, GroupGone(GROUP), 2.0)
+    assert told(nodes)[-1] == (CLIENT, GroupGone(GROUP))
+    nodes.handle(NODE, GroupFailed(GROUP, "too late"), 3.0)
+    assert told(nodes) == []
