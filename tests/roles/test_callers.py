@@ -9,7 +9,7 @@ from distpool.protocol.messages import GroupGone, StopGroup
 from distpool.roles.callers import CallersRole
 
 GROUP = GroupId(5)
-PLAN = OpenGroup(GROUP, 2, "spawn", "worker", True, b"")
+PLAN = OpenGroup(GROUP, 2, "spawn", "worker", True, b"", node="first")
 LIFE = 33
 
 
