@@ -2,7 +2,7 @@
 
 import pytest
 
-from distpool.ids import LAUNCHER, NODE, GroupId, LeaseId
+from distpool.ids import LAUNCHER, NODE, SUPPLIER, GroupId, LeaseId
 from distpool.logic.membership import Membership, Versions
 from distpool.protocol.cluster import Greeting, OpenGroup, PeerLost, UseLease
 from distpool.protocol.messages import GroupGone, StopGroup
@@ -28,7 +28,8 @@ def join(callers):
 
 
 def told(callers):
-    messages = list(callers.outbox.messages)
+    """But for what its supplier is told: tests of `Supplies` are about that."""
+    messages = [said for said in callers.outbox.messages if said[0] != SUPPLIER]
     callers.outbox.messages.clear()
     return messages
 

@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING
 
 from distpool.ids import CLIENT, HEAD, LAUNCHER, NODE, Address, GroupId, LeaseId
 from distpool.protocol.messages import (
-    Death,
     LeaseLost,
     LeaseStarted,
     Message,
     RunCalls,
-    TakeBack,
-    TakenBack,
     WorkerExited,
 )
 from distpool.roles.client import ClientRole
 from distpool.roles.head import HeadRole
 from distpool.roles.node import NodeRole
-from tests.simulation.pretend import PretendLane
+from distpool.runtime.loop import earlier
+from tests.simulation.hands import Hands
 from tests.simulation.templates import PretendLauncher
 from tests.simulation.transcript import Violation, numbers
 
@@ -37,14 +35,14 @@ class Hosting:
         self.client = ClientRole(world.settings)
         self.node = NodeRole(world.node_id, 2)
         self.head = HeadRole()
-        self.lanes: dict[LeaseId, PretendLane] = {}
         self._known: set[LeaseId] = set()
         self.launcher = PretendLauncher(world, world.new_worker)
+        self._hands = Hands(world, self.launcher, self._hear, self.client.held_by, self._known.__contains__)
+        self.lanes = self._hands.lanes
         self.mailbox: deque[Callable[[], None]] = deque()
         self.links: dict[tuple[Address, Address], deque[Message]] = {}
         self._world = world
         self._is_apart = False
-        self._peek_at: dict[LeaseId, float] = {}
         self._wake_at: float | None = None
         self._stalled_until = world.now
         self._decide()  # The node registers before anything else happens.
@@ -59,24 +57,14 @@ class Hosting:
         return due if due is None else max(due, self._stalled_until)
 
     def _news_at(self) -> float | None:
-        if self.mailbox or self._lanes_with_news() or any(map(self.launcher.is_readable, self.launcher.crews)):
+        if self.mailbox:
             return self._world.now
-        due = [*self._peek_at.values(), *([] if self._wake_at is None else [self._wake_at])]
-        return min(due, default=None)
+        return earlier(self._hands.news_at(), self._wake_at)
 
     def turn(self) -> None:
         world = self._world
         self._stalled_until = world.now + world.delay()
-        lanes = self._lanes_with_news()
-        groups = [group for group in self.launcher.crews if self.launcher.is_readable(group)]
-        readable: list[Callable[[], None]] = [
-            *(lambda lease=lease: self._read_lane(lease) for lease in lanes),  # type: ignore[misc]
-            *(lambda group=group: self._read_template(group) for group in groups),  # type: ignore[misc]
-        ]
-        world.rng.shuffle(readable)
-        for read in readable:
-            read()
-        self._peek()
+        self._hands.read(self._read_template)
         while self.mailbox:
             self.mailbox.popleft()()
         world.slip()
@@ -93,54 +81,16 @@ class Hosting:
 
     # Reading --------------------------------------------------------------------------------------------------------
 
-    def _lanes_with_news(self) -> list[LeaseId]:
-        return [
-            lease
-            for lease, lane in self.lanes.items()
-            if lease in self._known and (lane.is_readable() or lane.can_flush())
-        ]
-
     def _hear(self, lease: LeaseId, message: Message) -> None:
         self._world.tell(f"lane {lease}", "client", message)
         self.client.handle(lease, message, self._world.now)
 
-    def _read_lane(self, lease: LeaseId) -> None:
-        lane = self.lanes.get(lease)
-        if lane is None:
-            return  # It was buried in this very turn.
-        lane.flush()
-        for message in lane.receive():
-            self._hear(lease, message)
-        if self.client.held_by(lease):
-            self._peek_at[lease] = self._world.now + self._world.settings.peek_after_s
-        else:
-            self._peek_at.pop(lease, None)
-
-    def _peek(self) -> None:
-        for lease in [lease for lease, at in self._peek_at.items() if at <= self._world.now]:
-            del self._peek_at[lease]
-            self._peek_lane(lease)
-
-    def _peek_lane(self, lease: LeaseId) -> None:
-        done = self.lanes[lease].peek()
-        if done is not None:
-            self._hear(lease, done)
-
     def _read_template(self, group: GroupId) -> None:
         for message in self.launcher.receive(group):
             if isinstance(message, WorkerExited) and not self._is_apart:
-                message = WorkerExited(message.lease, message.group, self._bury(message.lease, message.death))
+                message = WorkerExited(message.lease, message.group, self._hands.bury(message.lease, message.death))
             self._world.tell(LAUNCHER, NODE, message)
             self.node.handle(LAUNCHER, message, self._world.now)
-
-    def _bury(self, lease: LeaseId, death: Death) -> Death:
-        """Everything that the worker still said comes before its death; then what it had begun and not is counted."""
-        if lease not in self.lanes:
-            return death
-        self._read_lane(lease)
-        self._peek_at.pop(lease, None)
-        lane = self.lanes.pop(lease)
-        return Death(death.pid, death.exitcode, 0, lane.take_back(), lane.items_begun)
 
     # Deciding -------------------------------------------------------------------------------------------------------
 
@@ -188,7 +138,7 @@ class Hosting:
                 self._known.add(message.lease)
             elif isinstance(message, LeaseLost) and self._is_apart:
                 # Until its caller knows, calls are still sent to the lane of a dead worker: count them now.
-                message = LeaseLost(message.lease, message.group, self._bury(message.lease, message.death))
+                message = LeaseLost(message.lease, message.group, self._hands.bury(message.lease, message.death))
             self.client.handle(sender, message, now)
         elif to == NODE:
             self.node.handle(sender, message, now)
@@ -196,15 +146,6 @@ class Hosting:
             self.head.handle(sender, message, now)
 
     def _send_to_worker(self, lease: LeaseId, message: Message) -> None:
-        lane = self.lanes.get(lease)
-        if lane is None:
-            raise Violation("sent to nobody", f"lease {lease} has no worker")
-        self._world.slip()
-        if isinstance(message, TakeBack):
-            self._hear(lease, TakenBack(lane.take_back()))
-            self._peek_lane(lease)
-            return
         if isinstance(message, RunCalls):
             self._world.check_sent(lease, [n for piece in message.slices for n in numbers(piece)])
-            self._peek_at.setdefault(lease, self._world.now + self._world.settings.peek_after_s)
-        lane.send(message)
+        self._hands.send(lease, message)

@@ -7,6 +7,7 @@ Each works as its namesake in `transport` and `runtime` does, step by step, and 
 from __future__ import annotations
 
 import pickle
+import random
 from collections import deque
 from collections.abc import Generator
 from typing import Protocol
@@ -39,6 +40,7 @@ STEP_S = 5e-6
 class Surroundings(Protocol):
     """What the hands need from the world around them."""
 
+    rng: random.Random
     now: float
     settings: Settings
 
