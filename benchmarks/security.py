@@ -13,18 +13,23 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
+
+import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from cluster import QUESTIONS, rates
+from cluster import WORKERS, one_by_one, rates
 
+from distpool import Pool
 from distpool.cli import main as command
 from distpool.transport import security, sockets
 from distpool.transport.keys import Identity
 from tests.cluster import processes
 from tests.cluster.processes import Cluster, cluster
 
+PER_CPU = "chunksize=1, per CPU second"
 OWN_COMMAND = [sys.executable, str(Path(__file__).resolve())]
 
 
@@ -59,8 +64,26 @@ def measured(made: Cluster, is_encrypted: bool) -> dict[str, float]:
     """By a program of its own."""
     kind = "measure" if is_encrypted else "measure-without"
     environment = made.environment(DISTPOOL_ADDRESS=made.address)
-    output = subprocess.run([*OWN_COMMAND, kind], env=environment, stdout=subprocess.PIPE, check=True, timeout=300)
+    command = [*OWN_COMMAND, kind, *(str(process.pid) for process in made.processes)]
+    output = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, timeout=300)
     return json.loads(output.stdout)
+
+
+def calls_of_a_cpu_second(pids: list[str]) -> float:
+    """Of the time that this program, the head, the nodes and the workers take: other load hardly changes it."""
+
+    def cpu_s() -> float:
+        roots = [psutil.Process(int(pid)) for pid in pids]
+        everybody = [psutil.Process(), *roots, *(child for root in roots for child in root.children(recursive=True))]
+        return sum(sum(process.cpu_times()[:2]) for process in everybody)
+
+    with Pool(WORKERS) as pool:
+        pool.map(time.sleep, [0.01] * 4 * WORKERS, chunksize=1)
+        one_by_one(pool)
+        before = cpu_s()
+        for _ in range(5):
+            one_by_one(pool)
+        return 100_000 / (cpu_s() - before)
 
 
 def main() -> None:
@@ -70,7 +93,8 @@ def main() -> None:
     if what.startswith("command"):
         sys.exit(command(arguments))
     if what.startswith("measure"):
-        print(json.dumps(rates(os.environ["DISTPOOL_ADDRESS"])))
+        found = rates(os.environ["DISTPOOL_ADDRESS"])
+        print(json.dumps({**found, PER_CPU: calls_of_a_cpu_second(arguments)}))
         return
     parser = argparse.ArgumentParser(description="What encryption costs a pool on nodes.")
     parser.add_argument("--rounds", type=int, default=5)
@@ -85,13 +109,12 @@ def main() -> None:
             for number in range(rounds):
                 found = {kind: measured(each, kind) for each, kind in (both if number % 2 else both[::-1])}
                 pairs.append((found[True], found[False]))
-    for question in QUESTIONS:
+    for question in pairs[0][0]:
         encrypted, plain = ([pair[side][question] for pair in pairs] for side in (0, 1))
         ratios = sorted(one / other for one, other in zip(encrypted, plain, strict=True))
-        print(
-            f"{question:32} encrypted {statistics.median(encrypted):10,.0f}/s   "
-            f"plain {statistics.median(plain):10,.0f}/s   ratio {statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
-        )
+        spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
+        rows = f"encrypted {statistics.median(encrypted):10,.0f}/s   plain {statistics.median(plain):10,.0f}/s"
+        print(f"{question:32} {rows}   ratio {spread}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distpool.base_errors import DistpoolError
 from distpool.config import Settings
@@ -28,11 +28,13 @@ from distpool.protocol.cluster import (
 )
 from distpool.protocol.messages import PROTOCOL_VERSION, Message, RegisterNode
 from distpool.roles.head import HeadRole
-from distpool.runtime.head_keys import HeadKeys
 from distpool.runtime.links import ClientLink, ServerLinks, new_epoch
 from distpool.transport.keys import Allowed, Identity, Part
 from distpool.transport.rotation import accept_head, expect_head
 from distpool.transport.sockets import Connection, Listener
+
+if TYPE_CHECKING:
+    from distpool.runtime.head_keys import HeadKeys
 
 _LEAVE_LIMIT_S = 1.0
 
