@@ -82,6 +82,12 @@ def parse_address(text: str, name: str) -> str:
     return f"tcp://{match['host']}:{port}"
 
 
+def is_endpoint(text: str) -> bool:
+    """Whether this is the address of a port, in the one form that sockets take."""
+    match = _ADDRESS.fullmatch(text)
+    return match is not None and text == f"tcp://{match['host']}:{match['port']}" and 0 < int(match["port"]) < 65536
+
+
 def _told_address(path: Path) -> str | None:
     try:
         return str(tomllib.loads(read_private(path))["address"])
