@@ -1,30 +1,34 @@
 """What encryption costs: a pool on two nodes of this machine with it and without, in rounds that take turns.
 
-    python benchmarks/security.py [--rounds 5]
+    python benchmarks/security.py [--rounds 40]
 
 The product cannot run without encryption. Here the processes of one of the two clusters are started by this file, which
-puts ZeroMQ's PLAIN in the place of CURVE in them: who is let in is asked all the same, and nothing is encrypted.
+puts ZeroMQ's PLAIN in the place of CURVE in them: who is let in is asked all the same, and nothing is encrypted. Both
+programs live for the whole time, and the same question is asked of one right after the other.
 """
 
 import argparse
-import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
+
+import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from cluster import QUESTIONS, rates
+from cluster import QUESTIONS, WORKERS, one_by_one
 
+from distpool import Pool
 from distpool.cli import main as command
 from distpool.transport import security, sockets
 from distpool.transport.keys import Identity
 from tests.cluster import processes
 from tests.cluster.processes import Cluster, cluster
 
+PER_CPU = "chunksize=1, per CPU second"
 OWN_COMMAND = [sys.executable, str(Path(__file__).resolve())]
 
 
@@ -55,12 +59,52 @@ def started(made: Cluster, is_encrypted: bool) -> Cluster:
     return made
 
 
-def measured(made: Cluster, is_encrypted: bool) -> dict[str, float]:
-    """By a program of its own."""
-    kind = "measure" if is_encrypted else "measure-without"
-    environment = made.environment(DISTPOOL_ADDRESS=made.address)
-    output = subprocess.run([*OWN_COMMAND, kind], env=environment, stdout=subprocess.PIPE, check=True, timeout=300)
-    return json.loads(output.stdout)
+class Program:
+    """A program with a pool on a cluster, which measures what it is asked to."""
+
+    def __init__(self, made: Cluster, is_encrypted: bool) -> None:
+        kind = "measure" if is_encrypted else "measure-without"
+        self._process = subprocess.Popen(
+            [*OWN_COMMAND, kind, *(str(process.pid) for process in made.processes)],
+            env=made.environment(DISTPOOL_ADDRESS=made.address),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, question: str) -> float:
+        """Calls a second."""
+        self._process.stdin.write(f"{question}\n")
+        self._process.stdin.flush()
+        return float(self._process.stdout.readline())
+
+    def end(self) -> None:
+        with self._process:
+            self._process.stdin.close()
+
+
+def answer(pids: list[str]) -> None:
+    """As such a program: for each question that comes by standard input."""
+    with Pool(WORKERS) as pool:
+        pool.map(time.sleep, [0.01] * 4 * WORKERS, chunksize=1)
+        for line in sys.stdin:
+            question = line.strip()
+            rate = calls_of_a_cpu_second(pool, pids) if question == PER_CPU else QUESTIONS[question](pool)
+            print(rate, flush=True)
+
+
+def calls_of_a_cpu_second(pool, pids: list[str]) -> float:
+    """Of the time that this program, the head, the nodes and the workers take: other load hardly changes it."""
+    roots = [psutil.Process(int(pid)) for pid in pids]
+    everybody = [psutil.Process(), *roots, *(child for root in roots for child in root.children(recursive=True))]
+
+    def cpu_s() -> float:
+        return sum(sum(process.cpu_times()[:2]) for process in everybody)
+
+    before = cpu_s()
+    for _ in range(5):
+        one_by_one(pool)
+    return 100_000 / (cpu_s() - before)
 
 
 def main() -> None:
@@ -70,29 +114,32 @@ def main() -> None:
     if what.startswith("command"):
         sys.exit(command(arguments))
     if what.startswith("measure"):
-        print(json.dumps(rates(os.environ["DISTPOOL_ADDRESS"])))
+        answer(arguments)
         return
     parser = argparse.ArgumentParser(description="What encryption costs a pool on nodes.")
-    parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args(sys.argv[1:]).rounds
+    parser.add_argument("--rounds", type=int, default=40)
+    rounds = parser.parse_args().rounds
+    questions = [*QUESTIONS, PER_CPU]
     with tempfile.TemporaryDirectory() as folder:
         folders = [Path(folder, name) for name in ("with", "without")]
         for path in folders:
             path.mkdir()
         with cluster(folders[0]) as made, cluster(folders[1]) as other:
-            both = [(started(made, True), True), (started(other, False), False)]
-            pairs = []
-            for number in range(rounds):
-                found = {kind: measured(each, kind) for each, kind in (both if number % 2 else both[::-1])}
-                pairs.append((found[True], found[False]))
-    for question in QUESTIONS:
-        encrypted, plain = ([pair[side][question] for pair in pairs] for side in (0, 1))
-        ratios = sorted(one / other for one, other in zip(encrypted, plain, strict=True))
-        print(
-            f"{question:32} encrypted {statistics.median(encrypted):10,.0f}/s   "
-            f"plain {statistics.median(plain):10,.0f}/s   "
-            f"ratio {statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
-        )
+            programs = [Program(started(made, True), True), Program(started(other, False), False)]
+            pairs: dict[str, list[tuple[float, float]]] = {question: [] for question in questions}
+            for number in range(rounds + 1):
+                for question in questions:
+                    order = (0, 1) if number % 2 else (1, 0)
+                    found = {side: programs[side].ask(question) for side in order}
+                    if number:  # the first is a warm-up
+                        pairs[question].append((found[0], found[1]))
+            for program in programs:
+                program.end()
+    for question, rates in pairs.items():
+        encrypted, plain = (statistics.median(side) for side in zip(*rates, strict=True))
+        quarters = statistics.quantiles([one / other for one, other in rates])
+        spread = f"{quarters[1]:.2f} ({quarters[0]:.2f}-{quarters[2]:.2f})"
+        print(f"{question:32} encrypted {encrypted:10,.0f}/s   plain {plain:10,.0f}/s   ratio {spread}")
 
 
 if __name__ == "__main__":

@@ -131,6 +131,7 @@ def _rotate(options: argparse.Namespace) -> None:
     if not runs_here(folder):
         raise ValueError(f"no head of {folder.path} runs here, to tell its members of a new key: start it first")
     coming = begin_rotation(folder, options.overlap)
+    print(f"the members are told for {options.overlap} s what the head's key will be", flush=True)
     until = time.monotonic() + options.overlap + _ROTATION_LIMIT_S
     while is_rotating(folder):
         if time.monotonic() > until:

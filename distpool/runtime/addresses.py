@@ -57,6 +57,12 @@ def undirected_address() -> str | None:
     return running_head(folder)
 
 
+def is_endpoint(text: str) -> bool:
+    """Whether this is the address of a port, in the one form that sockets take."""
+    match = _ADDRESS.fullmatch(text)
+    return match is not None and text == f"tcp://{match['host']}:{match['port']}" and 0 < int(match["port"]) < 65536
+
+
 def parse_address(text: str, name: str) -> str:
     """Raises DistpoolError that lists the accepted forms."""
     match = _ADDRESS.fullmatch(text.strip())

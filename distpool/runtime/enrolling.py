@@ -10,7 +10,7 @@ from distpool.base_errors import DistpoolError, HeadUnreachable
 from distpool.config import Settings
 from distpool.protocol.cluster import Enrol, Enrolled
 from distpool.runtime.joining import join, reach
-from distpool.transport.keys import Identity, KeyFolder
+from distpool.transport.keys import Identity, KeyFolder, is_key
 from distpool.transport.private_files import read_private
 from distpool.transport.rotation import expect_head
 from distpool.transport.sockets import NOT_LET_IN, OTHER_KEY, TOO_MANY
@@ -38,7 +38,7 @@ def enrol(address: str, token: Token, folder: KeyFolder, settings: Settings) -> 
     try:
         head, enrolled = reach(address, "holder of a token", token.identity, Enrolled, settings, Enrol(identity.public))
         head.close()
-        if enrolled.next_head:
+        if is_key(enrolled.next_head):
             expect_head(identity, enrolled.next_head)
     except HeadUnreachable as error:
         if error.refusal != NOT_LET_IN or not _is_let_in(address, identity, settings):

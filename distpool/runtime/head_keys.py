@@ -43,9 +43,12 @@ class HeadKeys:
         """The answer to the holder of a token, of which this is the public key."""
         try:
             member = redeem(self._folder, token, message.public)
-        except (DistpoolError, OSError, ValueError) as error:
+        except ValueError as error:
             _log.warning("a token lets nobody in: %s", error)
             return Refused(str(error))
+        except (DistpoolError, OSError) as error:
+            _log.error("a token lets nobody in: %s", error)  # which names files, and is not for others
+            return Refused("the head cannot let anybody in: look at what it has printed")
         _log.info("%s %r joins with its token, which is used up", member.part.value, member.name)
         return Enrolled(member.name, "" if self._next is None else self._next.public)
 
@@ -64,7 +67,7 @@ class HeadKeys:
                 return None
             overlap_s = rotation_overlap_s(self._folder)
         except (DistpoolError, OSError, ValueError) as error:
-            self._complain(f"the head's next key cannot be read: {error}")
+            self._complain(f"the change of the head's key does not go on: {error}")
             return None
         self._next = coming
         self.changes_at = now + overlap_s
@@ -72,11 +75,11 @@ class HeadKeys:
         return HeadKeyChanges(coming.public)
 
     def take_up_next(self, now: float) -> Identity | None:
-        """The time has come: with what to listen from now on. None: it cannot be read, and is tried again later."""
+        """The time has come: with what to listen from now on. None: that does not work yet."""
         try:
             identity = take_up_next(self._folder)
         except (DistpoolError, OSError) as error:
-            self._complain(f"the head's next key cannot be taken up: {error}")
+            self._complain(f"the change of the head's key does not go on: {error}")
             self.changes_at = now + _TRY_AGAIN_S
             return None
         self._next, self.changes_at = None, math.inf

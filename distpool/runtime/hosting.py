@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distpool.base_errors import DistpoolError
 from distpool.config import Settings
@@ -29,11 +29,14 @@ from distpool.protocol.cluster import (
 )
 from distpool.protocol.messages import PROTOCOL_VERSION, Message, RegisterNode
 from distpool.roles.head import HeadRole
-from distpool.runtime.head_keys import HeadKeys
+from distpool.runtime.addresses import is_endpoint
 from distpool.runtime.links import ClientLink, ServerLinks, new_epoch
-from distpool.transport.keys import Allowed, Identity, Part
+from distpool.transport.keys import Allowed, Identity, Part, is_key
 from distpool.transport.rotation import accept_head, expect_head
 from distpool.transport.sockets import Connection, Listener
+
+if TYPE_CHECKING:
+    from distpool.runtime.head_keys import HeadKeys
 
 _LEAVE_LIMIT_S = 1.0
 
@@ -103,6 +106,8 @@ class RemoteHead:
         """What the head has said is for this process's node, or its client."""
         for message in self._link.receive(now):
             if isinstance(message, HeadKeyChanges):
+                if not is_key(message.public):
+                    continue
                 self._note_head(expect_head, message.public)
                 self.connection.expect(message.public)
             else:
@@ -173,8 +178,8 @@ class HeadHost:
         for address, message in self._links.receive(now):
             if isinstance(message, Enrol):
                 self._enrol(address, message)
-            elif isinstance(message, RegisterNode) and message.public != self._links.key_of(address):
-                self._links.send(address, Refused("a node is known by the key that it has joined with"))
+            elif isinstance(message, RegisterNode) and (reason := self._misfit(address, message)):
+                self._links.send(address, Refused(reason))
             else:
                 self.role.handle(address, message, now)
         wake_at = self.role.decide(now)
@@ -208,6 +213,15 @@ class HeadHost:
         if coming is not None:
             self.role.change_key(coming)
         return min(keys.changes_at, now + self._settings.look_at_keys_s)
+
+    def _misfit(self, address: str, message: RegisterNode) -> str:
+        """Why others cannot be sent to this node; empty when they can. On a Unix socket it is the caller's own."""
+        key = self._links.key_of(address)
+        if message.public != key:
+            return "a node is known by the key that it has joined with"
+        if key and not is_endpoint(message.endpoint):
+            return "a node listens at an address like tcp://host:port"
+        return ""
 
     def _enrol(self, address: str, message: Enrol) -> None:
         key = self._links.key_of(address)

@@ -119,7 +119,7 @@ class Listener:
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def has_some(self) -> bool:
-        return _has_some(self._socket) or _has_some(self._events)
+        return bool(self._broken) or _has_some(self._socket) or _has_some(self._events)
 
     def descriptors(self) -> list[int]:
         """For a poll: edge-triggered, so `has_some` is to be asked after whatever was done with the socket."""
@@ -196,7 +196,8 @@ class Listener:
 
     def cut(self, connection: int) -> None:
         """End a connection, which ZeroMQ offers no way to: its socket is shut down, as if the peer had ended it."""
-        # A duplicate stays the same socket; the number itself is another's as soon as ZeroMQ has closed it.
+        # A duplicate stays the same socket; the number itself is another's as soon as ZeroMQ has closed it. At worst
+        # another connection of this port is ended, which is made again.
         with suppress(OSError), socket.fromfd(connection, socket.AF_INET, socket.SOCK_STREAM) as duplicate:
             if duplicate.getsockname()[1] == urlsplit(self.endpoint).port:
                 duplicate.shutdown(socket.SHUT_RDWR)

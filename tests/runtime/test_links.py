@@ -10,6 +10,7 @@ from distpool.logic.link import LinkLimits
 from distpool.protocol.cluster import DRIVER_MAY_SAY, NODE_MAY_SAY, AskStatus, Greeting, LinkHeader, PeerLost, Welcome
 from distpool.protocol.codec import decode_header, decode_link, encode, encode_header
 from distpool.protocol.messages import RegisterNode
+from distpool.runtime import links as module
 from distpool.runtime.links import ServerLinks
 from distpool.transport.keys import Allowed, Part
 from distpool.transport.sockets import Incoming
@@ -224,6 +225,16 @@ def test_a_key_that_was_revoked_is_not_heard_by_the_connection_that_it_has(links
     assert listener.cuts == [client.connection]
 
 
+def test_a_key_has_so_many_links_and_no_more(links, listener, monkeypatch):
+    monkeypatch.setattr(module, "_LINKS_OF_A_KEY", 2)
+    for number in (1, 2, 3):
+        Client(listener, bytes([number]), epoch=number + 4).say(GREETING)
+    Client(listener, b"\x09", "driver key", 9).say(GREETING)
+    assert links.receive(0.0) == [("01", GREETING), ("02", GREETING), ("09", GREETING)]
+    assert links.dropped == {"a link more than a key may have": 1}
+    assert listener.cuts == [7]
+
+
 def test_garbage_is_counted_and_after_three_in_a_row_its_sender_is_lost(links, listener, caplog):
     client, other = Client(listener), Client(listener, b"\x02", epoch=6)
     client.say(GREETING)
@@ -248,8 +259,6 @@ def test_frames_of_another_version_make_no_new_reasons(links, listener):
 
 
 def test_a_large_message_travels_in_parts_and_comes_whole(links, listener):
-    from distpool.runtime import links as module
-
     client = Client(listener)
     client.say(GREETING)
     links.receive(0.0)

@@ -9,7 +9,7 @@ import pytest
 from distpool.config import SETTINGS
 from distpool.errors import HeadUnreachable
 from distpool.ids import CLIENT
-from distpool.protocol.cluster import AskStatus, StatusTold
+from distpool.protocol.cluster import AskStatus, HeadKeyChanges, StatusTold
 from distpool.runtime.enrolling import enrol
 from distpool.runtime.joining import ask, join
 from distpool.transport.keys import NEXT_HEAD, Identity, KeyFolder, Part, read_identity, write_identity
@@ -215,13 +215,18 @@ def test_a_next_key_that_cannot_be_read_is_told_of_once(head, program, caplog):
     (head.folder.path / NEXT_HEAD).chmod(0o600)
     for _ in range(3):
         program.status()
-    assert caplog.text.count("the head's next key cannot be read: ") == 1
+    assert caplog.text.count("the change of the head's key does not go on: ") == 1
+
+
+def test_what_is_no_key_is_not_expected(head, program):
+    before = program.kept()
+    head.host.role.outbox.put(head.host.role.members()[0], HeadKeyChanges('nonsense"\nhead = "other'))
+    assert program.status().drivers == 1
+    assert program.kept() == before
+    assert program.identity.next_head == ""
 
 
 def test_only_the_head_can_announce_a_key(head, program):
-    """A driver and a node say it in vain."""
-    from distpool.protocol.cluster import HeadKeyChanges
-
     program.remote.handle(CLIENT, HeadKeyChanges(Identity.make(Part.HEAD).public), 0.0)
     program.until(lambda: head.host.dropped())
     assert head.host.dropped() == {"HeadKeyChanges from one who may not say that": 1}

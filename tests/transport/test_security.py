@@ -10,7 +10,7 @@ import zmq
 from distpool.errors import DistpoolError
 from distpool.transport import admissions, security
 from distpool.transport.keys import Identity, KeyFolder, Part
-from distpool.transport.sockets import NOT_LET_IN, TOO_MANY, Connection, Listener
+from distpool.transport.sockets import NOT_LET_IN, OTHER_KEY, TOO_MANY, Connection, Listener
 
 LIMIT_S = 10.0
 NOTHING_S = 0.4
@@ -75,6 +75,12 @@ def is_heard(listener, connection, route=b"me"):
             return True
         time.sleep(0.005)
     return False
+
+
+def until_heard(listener, connection, route=b"me"):
+    until = time.monotonic() + LIMIT_S
+    while not is_heard(listener, connection, route):
+        assert time.monotonic() < until
 
 
 def test_whoever_has_a_key_that_is_let_in_is_heard_and_known_by_it(listener, connect, folder):
@@ -179,6 +185,24 @@ def test_garbage_is_cut_off_and_others_are_heard_meanwhile(listener, connect, fo
             connection.close()
 
 
+def test_a_listener_that_changes_its_key_is_reached_under_the_new_one_only(listener, connect, folder):
+    node, new, endpoint = folder.identity(Part.NODE), Identity.make(Part.HEAD), listener.endpoint
+    told, untold = connect(node), connect(node, b"untold")
+    for connection, route in ((told, b"me"), (untold, b"untold")):
+        until_heard(listener, connection, route)
+    told.expect(new.public)
+    listener.change_key(new)
+    assert listener.endpoint == endpoint
+    until_heard(listener, told)
+    assert (told.server, untold.server) == (new.public, node.head)
+    assert not is_heard(listener, untold, b"untold")
+    assert untold.refusal == OTHER_KEY
+    told.forget_others()
+    listener.change_key(folder.identity(Part.HEAD))
+    assert not is_heard(listener, told), "the old one is not trusted any more"
+    assert told.refusal == OTHER_KEY
+
+
 def test_a_key_has_so_many_connections_and_no_more(listener, connect, folder, monkeypatch, caplog):
     monkeypatch.setattr(security, "CONNECTIONS_OF_A_KEY", 2)
     node = folder.identity(Part.NODE)
@@ -208,9 +232,7 @@ def test_who_was_refused_while_the_list_could_not_be_read_gets_in_after_that(lis
     assert not is_heard(listener, connection)
     assert connection.refusal == NOT_LET_IN
     (folder.path / "allowed").write_text(whole)
-    until = time.monotonic() + LIMIT_S
-    while not is_heard(listener, connection):
-        assert time.monotonic() < until
+    until_heard(listener, connection)
     assert connection.refusal == ""
 
 
