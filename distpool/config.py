@@ -93,7 +93,14 @@ class Settings(msgspec.Struct, frozen=True):
     """How long a command tries to reach a head."""
 
     head_gone_limit_s: float = 60.0
-    """The silence of a head after which its nodes end: it will not be started again."""
+    """The silence of a head after which it will not be started again: nodes that nobody uses end, and so do calls that
+    wait for a first worker."""
+
+    drain_limit_s: float = 25.0
+    """How long a node that gets SIGTERM lets calls finish: batch systems and Kubernetes kill 30 s after that."""
+
+    tell_of_wait_after_s: float = 2.0
+    """How long workers may take to be granted before a program is told why it waits: a node joins within a second."""
 
 
 SETTINGS = Settings()

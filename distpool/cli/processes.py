@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import socket
 from typing import TYPE_CHECKING
 
+from distpool.cli.drain import drain, time_limit_s
 from distpool.cli.output import add_head, add_json, print_facts
 from distpool.config import SETTINGS
 from distpool.transport.keys import KeyFolder, Part
@@ -26,6 +28,14 @@ def add_to(commands: Commands) -> None:
     add_head(node)
     node.add_argument("--name", default=socket.gethostname(), help="must differ from all others' (%(default)s)")
     node.add_argument("--cpus", type=_cpus, default=len(os.sched_getaffinity(0)), help="how many (%(default)s)")
+    node.add_argument(
+        "--drain",
+        metavar="NODE",
+        help="start none, but have this one leave: it gets no more workers, and ends when its calls are done",
+    )
+    node.add_argument(
+        "--timeout", type=time_limit_s, default=0.0, help='how long calls may take after --drain, as "30s" (no limit)'
+    )
     node.set_defaults(run=_node)
 
 
@@ -44,13 +54,16 @@ def _head(options: argparse.Namespace) -> None:
 
 
 def _node(options: argparse.Namespace) -> None:
+    if options.drain is not None:
+        drain(options.head, options.drain, options.timeout)
+        return
     from distpool.runtime.addresses import ADDRESS_VARIABLE
     from distpool.runtime.contact import find_head
     from distpool.runtime.joining import join
     from distpool.runtime.node_process import NodeHost
     from distpool.runtime.serving import Serving
 
-    serving = Serving()
+    serving = Serving(gentle=signal.SIGTERM)
     folder = KeyFolder.of_user()
     address = find_head(options.head, folder)
     os.environ.pop(ADDRESS_VARIABLE, None)  # the pools that workers open are on their own machine

@@ -27,10 +27,17 @@ def add_to(commands: Commands) -> None:
 def _status(options: argparse.Namespace) -> None:
     status = asked_status(options.head)
     rows = [
-        (node.node, str(node.cpus), str(node.leases), size_text(node.memory_bytes), f"{node.joined_s:.0f} s ago")
+        (
+            node.node,
+            node.state,
+            str(node.cpus),
+            str(node.leases),
+            size_text(node.memory_bytes),
+            "-" if node.state == "away" else f"{node.joined_s:.0f} s ago",
+        )
         for node in status.nodes
     ]
-    text = table([("node", "CPUs", "leases", "memory", "joined"), *rows])
+    text = table([("node", "state", "CPUs", "leases", "memory", "joined"), *rows])
     if not rows:
         text = "no nodes: start one with `distpool node`"
     drivers = status.drivers - 1  # this command is one of them

@@ -18,6 +18,7 @@ from distpool.logic.balance import Balance, has_idle_worker
 from distpool.logic.calls import Bundle, CallQueue, Span
 from distpool.logic.credits import Credits
 from distpool.logic.leases import Lease, LeaseState
+from distpool.logic.leaving import let_leave
 from distpool.logic.limits import overdue
 from distpool.logic.losses import (
     call_to_repeat,
@@ -92,6 +93,7 @@ class Group:
         self._sharing = Balance(settings.steal_after_s, 2)
         self._recall = Balance(settings.recall_after_s, 3)
         self._cancels = False
+        self._some_leave = plan.calls_per_worker is not None
         self._settings = settings
         self._functions = functions
         self.requests = Requests(group_id)
@@ -161,6 +163,11 @@ class Group:
         spans = lease.holding.take_back(calls)
         lease.holding.waits_again(spans)
         self.queue.wait_again(spans)
+
+    def drain(self, lease_id: LeaseId) -> None:
+        """Its node is about to leave: what the worker has not begun runs elsewhere, and it ends after its call."""
+        self._has_news = self._some_leave = True
+        self.leases[lease_id].is_draining = True
 
     def lost(self, message: LeaseLost, outbox: Outbox) -> None:
         """The worker has ended, by itself or not: what it had not begun runs elsewhere, what it had begun is lost."""
@@ -262,6 +269,8 @@ class Group:
             return _NOTHING, self._wake_at
         self._has_news = self.requests.has_news = False
         self._wake_at = None
+        if self.requests.head_gone and self.outstanding and not self.leases:
+            self.break_down(self.requests.head_gone, outbox)
         if self.state in (GroupState.BROKEN, GroupState.TERMINATED, GroupState.GONE):
             return _NOTHING, None
         if self.queue.has_limits:
@@ -276,8 +285,8 @@ class Group:
         to_send = self._assign(now, outbox) if self.queue.waiting else _NOTHING
         if self.outstanding and not self.queue.waiting and has_idle_worker(self.leases.values()):
             self._ask_back(self._sharing, now, outbox)
-        if self.plan.calls_per_worker is not None:
-            self._let_spent_workers_leave(outbox)
+        if self._some_leave:
+            let_leave(self.leases.values(), outbox)
         self._request_leases(outbox)
         if self.state is GroupState.CLOSING:
             self._close_down(outbox)
@@ -351,12 +360,6 @@ class Group:
             if not self.queue.waiting:
                 break
         return to_send
-
-    def _let_spent_workers_leave(self, outbox: Outbox) -> None:
-        for lease in self.leases.values():
-            if lease.is_spent():
-                lease.step("told to end")
-                outbox.put(lease.id, ExitWorker())
 
     def _request_leases(self, outbox: Outbox) -> None:
         wanted = self.plan.size

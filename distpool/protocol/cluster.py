@@ -59,10 +59,11 @@ class Greeting(Message, tag=60, frozen=True):
 
 class Welcome(Message, tag=61, frozen=True):
     """Head to node or driver, node to driver: you are in. `life`: the same for as long as this process lives. `cpus`:
-    that the nodes have in all."""
+    that the nodes have in all. `lease_epoch`: of the leases that this head grants."""
 
     life: int
     cpus: int = 0
+    lease_epoch: int = 0
 
 
 class Refused(Message, tag=62, frozen=True):
@@ -80,13 +81,15 @@ class AskStatus(Message, tag=64, frozen=True):
 
 
 class NodeFacts(msgspec.Struct, frozen=True):
-    """What a head knows of a node. `joined_s`: how long ago it joined, in seconds."""
+    """What a head knows of a node. `joined_s`: how long ago it joined, in seconds. `state`: "up", "draining", or
+    "away": there before this head was started, and not come back yet."""
 
     node: NodeId
     cpus: int
     leases: int
     memory_bytes: int
     joined_s: float
+    state: str = "up"
 
 
 class StatusTold(Message, tag=65, frozen=True):
@@ -127,7 +130,10 @@ class NodeGone(Message, tag=68, frozen=True):
 
 
 class Rejoined(Message, tag=76, frozen=True):
-    """To a client, in its own process: the head may know nothing of what it was asked for."""
+    """To a client, in its own process: the head may know nothing of what it was asked for. `granted`: so many leases of
+    these groups were granted all the same, and are about to start."""
+
+    granted: list[tuple[GroupId, int]]
 
 
 class EndGroup(Message, tag=69, frozen=True):
@@ -137,7 +143,8 @@ class EndGroup(Message, tag=69, frozen=True):
 
 
 class RequestsDropped(Message, tag=77, frozen=True):
-    """Head to client: so many leases that the group has asked for will not be granted, as it ends."""
+    """Head to client: so many leases that the group has asked for will not be granted, as it ends. A client's own links
+    to its nodes: so many were granted and cannot be used."""
 
     group: GroupId
     count: int
@@ -147,6 +154,28 @@ class RevokeLease(Message, tag=70, frozen=True):
     """Head to node: its caller is gone, or does not want it: end what it has, and give it back."""
 
     lease: LeaseId
+
+
+class LeaseUnused(Message, tag=94, frozen=True):
+    """Node to driver: the lease that you have taken up is none, and there will be no worker: its head has forgotten it,
+    or has taken it back."""
+
+    lease: LeaseId
+    group: GroupId
+
+
+class RequestsWait(Message, tag=95, frozen=True):
+    """Head to driver: what the group has asked for has to wait, and why, for people."""
+
+    group: GroupId
+    why: str
+
+
+class HeadSilent(Message, tag=96, frozen=True):
+    """To a client, in its own process: the head was not heard of for so long that it is given up, in words for people;
+    or it is there again, without words."""
+
+    text: str
 
 
 class OpenGroup(Message, tag=71, frozen=True):
@@ -177,10 +206,12 @@ class ToWorker(Message, tag=73, frozen=True):
 
 
 class FromWorker(Message, tag=74, frozen=True):
-    """Node to driver: what the worker of the lease has said, or what has become of what was to be done."""
+    """Node to driver: what the worker of the lease has said, or what has become of what was to be done. `node`: its
+    name, which the driver itself puts in."""
 
     lease: LeaseId
     frame: bytes
+    node: str = ""
 
 
 class WorkerPrinted(Message, tag=75, frozen=True):
@@ -188,6 +219,37 @@ class WorkerPrinted(Message, tag=75, frozen=True):
 
     stream: str
     text: bytes
+
+
+# Nodes that are about to leave ----------------------------------------------------------------------------------------
+
+
+class DrainNode(Message, tag=90, frozen=True):
+    """Driver or node to head, head to node: this node gets no more leases, and leaves when those that it has are over.
+    No lease is granted after the head has said so. `limit_s`: the node leaves after so long in any case, if above 0."""
+
+    node: NodeId
+    limit_s: float
+
+
+class DrainTold(Message, tag=91, frozen=True):
+    """Head to driver: the node is being drained, and has so many leases; or why it is not."""
+
+    node: NodeId
+    leases: int
+    refusal: str = ""
+
+
+class NodeDrains(Message, tag=92, frozen=True):
+    """Head to driver: this node is about to leave. End your workers there when their calls are done."""
+
+    node: NodeId
+
+
+class LeaseDrains(Message, tag=93, frozen=True):
+    """To a client, from its own links to nodes: the worker of this lease gets no more calls, and ends."""
+
+    lease: LeaseId
 
 
 LINK_MESSAGES = (
@@ -211,7 +273,12 @@ LINK_MESSAGES = (
     | NodeGone
     | EndGroup
     | RequestsDropped
+    | RequestsWait
     | RevokeLease
+    | LeaseUnused
+    | DrainNode
+    | DrainTold
+    | NodeDrains
     | OpenGroup
     | UseLease
     | ToWorker
@@ -220,9 +287,9 @@ LINK_MESSAGES = (
 TO_WORKER = RunCalls | ExitWorker | TakeBack
 FROM_WORKER = WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted
 
-NODE_MAY_SAY = Greeting | LeaveCluster | RegisterNode | ReturnLease
+NODE_MAY_SAY = Greeting | LeaveCluster | RegisterNode | ReturnLease | DrainNode
 """To a head."""
-DRIVER_MAY_SAY = Greeting | LeaveCluster | AskStatus | RequestLeases | EndGroup | ReturnLease
+DRIVER_MAY_SAY = Greeting | LeaveCluster | AskStatus | RequestLeases | EndGroup | ReturnLease | DrainNode
 """To a head."""
 CALLER_MAY_SAY = Greeting | LeaveCluster | OpenGroup | UseLease | ToWorker | StopGroup | EndWorker
 """To a node."""

@@ -15,6 +15,7 @@ from distpool.logic.outbox import Outbox
 from distpool.protocol.cluster import (
     FromWorker,
     Greeting,
+    LeaseUnused,
     LeaveCluster,
     LetIn,
     OpenGroup,
@@ -84,6 +85,8 @@ class CallersRole:
             case LeaseLost(lease, group):
                 held = self._held.pop(lease)
                 self._tell(group, msgspec.structs.replace(message, received=held.received))
+            case LeaseUnused(_, group):
+                self._tell(group, message)
             case GroupGone(group):
                 self._tell(group, message)
                 self._owners.pop(group, None)

@@ -5,6 +5,7 @@ An address is a node's name. A node that is lost takes its leases with it; the c
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -14,11 +15,16 @@ from distpool.logic.outbox import Outbox
 from distpool.protocol.cluster import (
     EndGroup,
     FromWorker,
+    HeadSilent,
+    LeaseDrains,
     LeaseGranted,
+    LeaseUnused,
+    NodeDrains,
     NodeGone,
     OpenGroup,
     Refused,
     Rejoined,
+    RequestsDropped,
     ToWorker,
     UseLease,
     Welcome,
@@ -40,11 +46,13 @@ _NODE_LOST = -9
 
 
 class Node(msgspec.Struct):
-    """One that has leases of this client. `opened`: the groups that have a template there."""
+    """One that has leases of this client. `opened`: the groups that have a template there. `is_draining`: it is to
+    leave when its leases are over."""
 
     endpoint: str
     public: str
     opened: set[GroupId] = msgspec.field(default_factory=set)
+    is_draining: bool = False
 
 
 class RemoteLease(msgspec.Struct):
@@ -119,20 +127,31 @@ class NodesRole:
                 if held is not None:
                     held.is_started = True
                     self.outbox.put(CLIENT, message)
+                    if self.nodes[held.node].is_draining:
+                        self.outbox.put(CLIENT, LeaseDrains(lease))
+            case LeaseUnused(lease):
+                unused = self._leases.pop(lease, None)
+                if unused is not None:
+                    self.outbox.put(CLIENT, RequestsDropped(unused.group, 1))
             case LeaseLost(lease):
                 self._lost(lease, message)
             case FromWorker(lease, frame):
-                if lease in self._leases:
-                    self.outbox.put(CLIENT, FromWorker(lease, frame))
+                held = self._leases.get(lease)
+                if held is not None:
+                    self.outbox.put(CLIENT, FromWorker(lease, frame, held.node))
             case GroupGone(group):
                 self.nodes[NodeId(str(sender))].opened.discard(group)
                 self._group_gone(group, NodeId(str(sender)))
             case NodeGone(node):
                 self._node_gone(node)
+            case NodeDrains(node):
+                self._drain(node)
+            case HeadSilent():
+                self.outbox.put(CLIENT, message)
             case Welcome():
                 if sender == HEAD:
                     if self._was_welcome:
-                        self.outbox.put(CLIENT, Rejoined())
+                        self.outbox.put(CLIENT, Rejoined(self._about_to_start()))
                     self._was_welcome = True
             case Refused(text):
                 self._refused(sender, text)
@@ -144,6 +163,9 @@ class NodesRole:
         if group not in self._plans or group in self._stopping:
             self.outbox.put(HEAD, ReturnLease(granted.lease))
             return
+        known = self.nodes.get(granted.node)
+        if known is not None and known.endpoint != granted.endpoint:
+            self._node_gone(granted.node)  # another process has its name now
         node = self.nodes.setdefault(granted.node, Node(granted.endpoint, granted.public))
         self._leases[granted.lease] = RemoteLease(group, granted.node)
         if group not in node.opened:
@@ -176,10 +198,29 @@ class NodesRole:
         node = self.nodes.pop(name, None)
         if node is None:
             return
-        for lease in [lease for lease, held in self._leases.items() if held.node == name]:
-            self._tell_lost(lease, self._leases.pop(lease), Death(0, _NODE_LOST, node=name))
+        for lease, held in [(lease, held) for lease, held in self._leases.items() if held.node == name]:
+            del self._leases[lease]
+            self.outbox.put(HEAD, ReturnLease(lease))  # it may be there, and only out of this process's reach
+            if held.is_started:
+                self._tell_lost(lease, held, Death(0, _NODE_LOST, node=name))
+            else:  # there was no worker, and so none has failed
+                self.outbox.put(CLIENT, RequestsDropped(held.group, 1))
         for group in node.opened:
             self._end_if_gone(group)
+
+    def _drain(self, name: NodeId) -> None:
+        """It is about to leave: so are the workers there."""
+        node = self.nodes.get(name)
+        if node is None or node.is_draining:
+            return
+        node.is_draining = True
+        for lease, held in self._leases.items():
+            if held.node == name and held.is_started:
+                self.outbox.put(CLIENT, LeaseDrains(lease))
+
+    def _about_to_start(self) -> list[tuple[GroupId, int]]:
+        """Leases that were granted, of which the client does not know yet."""
+        return list(Counter(held.group for held in self._leases.values() if not held.is_started).items())
 
     def _refused(self, sender: Address, text: str) -> None:
         if sender == HEAD:

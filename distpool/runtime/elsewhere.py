@@ -39,6 +39,10 @@ class FarNodes(StandIn, Protocol):
         """What the client says to its launcher."""
         ...
 
+    def open_told(self, told: Any) -> Any:
+        """What a worker has said that a node has told of."""
+        ...
+
 
 class Elsewhere(NamedTuple):
     """The roles that another process hosts: a driver's head and node, a node's head and client."""

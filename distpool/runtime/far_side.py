@@ -44,7 +44,7 @@ class FarSide:
         identity = folder.identity(Part.DRIVER)
         name = f"process {os.getpid()}"
         self.head: RemoteHead = join(find_head(None, folder), name, identity, settings)
-        self.nodes = NodeLinks(identity, self.head.greeting, settings)
+        self.nodes = NodeLinks(identity, self.head, settings)
         self.cpus = next(message.cpus for _, message in self.head.outbox.messages if isinstance(message, Welcome))
         self.elsewhere = Elsewhere(head=self.head, node=self.nodes)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distpool.base_errors import DistpoolError
 from distpool.config import Settings
@@ -13,12 +13,24 @@ from distpool.ids import CLIENT, NODE, Address
 from distpool.logic.link import LinkLimits
 from distpool.logic.membership import Membership, Versions
 from distpool.logic.outbox import Outbox
-from distpool.protocol.cluster import DRIVER_MAY_SAY, NODE_MAY_SAY, Greeting, LeaveCluster, LetIn, RequestsDropped
-from distpool.protocol.messages import PROTOCOL_VERSION, Message
+from distpool.protocol.cluster import (
+    DRIVER_MAY_SAY,
+    NODE_MAY_SAY,
+    Greeting,
+    LeaveCluster,
+    LetIn,
+    RequestsDropped,
+    RequestsWait,
+    Welcome,
+)
+from distpool.protocol.messages import PROTOCOL_VERSION, Message, RequestLeases
 from distpool.roles.head import HeadRole
 from distpool.runtime.links import ClientLink, ServerLinks, new_epoch
 from distpool.transport.keys import Allowed, Identity, Part
 from distpool.transport.sockets import Connection, Listener
+
+if TYPE_CHECKING:
+    from distpool.runtime.ledger import Ledger  # with a database, which a head needs and no other process
 
 _LEAVE_LIMIT_S = 1.0
 
@@ -52,6 +64,7 @@ class RemoteHead:
         self.greeting = Greeting(name, life, *own_versions())
         self._link = ClientLink(self.connection, LinkLimits(beat_every_s=settings.beat_every_s), now)
         self._link.send(self.greeting)
+        self._is_greeting_anew = False
 
     @property
     def heard_at(self) -> float:
@@ -70,17 +83,21 @@ class RemoteHead:
         return self._link.link.is_settled()
 
     def handle(self, sender: Address, message: Any, now: float) -> None:
-        """Pass it on."""
-        self._link.send(message)
+        """Pass it on. Leases are asked for when the head has welcomed this process: then all that are missing are."""
+        if not (self._is_greeting_anew and isinstance(message, RequestLeases)):
+            self._link.send(message)
 
     def receive(self, now: float) -> None:
         """What the head has said is for this process's node, or its client."""
         for message in self._link.receive(now):
-            self.outbox.put(CLIENT if isinstance(message, RequestsDropped) else NODE, message)
+            if isinstance(message, Welcome):
+                self._is_greeting_anew = False
+            self.outbox.put(CLIENT if isinstance(message, RequestsDropped | RequestsWait) else NODE, message)
         if self._link.link.is_unknown:
             # The head is another one, or has given this process up.
             self._link.begin_anew(now)
             self._link.send(self.greeting)
+            self._is_greeting_anew = True
 
     def decide(self, now: float) -> float | None:
         return None
@@ -107,13 +124,21 @@ class HeadHost:
     """A head and its links. Owned by the thread that runs its turns."""
 
     def __init__(
-        self, listener: Listener, settings: Settings, now: float, members: Callable[[], list[Allowed]] = list
+        self,
+        listener: Listener,
+        settings: Settings,
+        now: float,
+        members: Callable[[], list[Allowed]] = list,
+        ledger: Ledger | None = None,
     ) -> None:
-        """`members`: those who may connect to nodes, as it is now."""
+        """`members`: those who may connect to nodes, as it is now. `ledger`: what the head before has left; without one
+        nothing is kept."""
         self._members = members
         self._let_in: list[Allowed] = []
         life = new_epoch()
-        self.role = HeadRole(Membership(own_versions()), life, now)
+        self._ledger = ledger
+        kept = None if ledger is None else ledger.begin(life)
+        self.role = HeadRole(Membership(own_versions()), life, now, settings, kept)
         limits = LinkLimits(beat_every_s=settings.beat_every_s)
         self._links = ServerLinks(listener, life, limits, settings, _may_say)
 
@@ -127,6 +152,10 @@ class HeadHost:
         for address, message in self._links.receive(now):
             self.role.handle(address, message, now)
         wake_at = self.role.decide(now)
+        # Before anybody hears of it: else two heads one after another could give the same CPU away.
+        if self.role.records and self._ledger is not None:
+            self._ledger.keep(self.role.records)
+        self.role.records.clear()
         messages = self.role.outbox.messages
         while messages:
             to, answer = messages.popleft()

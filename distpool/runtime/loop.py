@@ -25,7 +25,6 @@ from distpool.ids import CLIENT, HEAD, LAUNCHER, NODE, Address, GroupId, LeaseId
 from distpool.interrupts import deferred
 from distpool.logic.outbox import Completion
 from distpool.protocol.cluster import FromWorker, OpenGroup, WorkerPrinted
-from distpool.protocol.codec import decode_from_worker
 from distpool.protocol.messages import (
     Death,
     Message,
@@ -264,7 +263,7 @@ class Loop:
         if self._elsewhere.client is not None:
             self.client.handle(sender, message, now)
         elif type(message) is WorkerLogged:
-            self.completions.append(Notice(handle_log_record, message.record))
+            self.completions.append(Notice(handle_log_record, message.record, message.node))
         elif type(message) is WorkerPrinted:
             self.completions.append(Notice(show, message.stream, message.text))
         else:
@@ -346,7 +345,7 @@ class Loop:
             self._deliver_to_launcher(message, now)
         elif to == CLIENT:
             if type(message) is FromWorker:
-                sender, message = message.lease, decode_from_worker(message.frame)
+                sender, message = message.lease, self.node.open_told(message)
             self._told(sender, message, now)
         elif to == NODE:
             self.node.handle(sender, message, now)

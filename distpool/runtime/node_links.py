@@ -10,10 +10,13 @@ from distpool.config import Settings
 from distpool.ids import CLIENT, HEAD, LAUNCHER, Address, GroupId, LeaseId, NodeId
 from distpool.logic.link import LinkLimits
 from distpool.logic.outbox import Outbox
-from distpool.protocol.cluster import Greeting, LeaveCluster, NodeGone, OpenGroup
-from distpool.protocol.messages import LeaseLost, LeaseStarted
-from distpool.roles.nodes import NodesRole
+from distpool.logic.silence import Silence
+from distpool.protocol.cluster import FromWorker, HeadSilent, LeaveCluster, NodeGone, OpenGroup
+from distpool.protocol.messages import LeaseLost, LeaseStarted, Message
+from distpool.roles.nodes import Node, NodesRole
 from distpool.runtime.far_crew import FarCrew
+from distpool.runtime.hosting import RemoteHead
+from distpool.runtime.labels import Labels
 from distpool.runtime.links import ClientLink
 from distpool.transport.keys import Identity
 from distpool.transport.sockets import Connection
@@ -26,18 +29,24 @@ _HERE = (CLIENT, HEAD, LAUNCHER)
 class NodeLinks:
     """Owned by whoever holds the driver's loop."""
 
-    def __init__(self, identity: Identity, greeting: Greeting, settings: Settings) -> None:
-        """`greeting`: with what this process has greeted the head."""
+    def __init__(self, identity: Identity, head: RemoteHead, settings: Settings) -> None:
+        """`head`: which this process has greeted, and whose silence it watches."""
         self.outbox = Outbox()
         self.crews: dict[GroupId, FarCrew] = {}
         self._role = NodesRole()
         self._identity = identity
-        self._greeting = greeting
+        self._head = head
+        self._greeting = head.greeting
+        self._silence = Silence(settings.head_gone_limit_s, settings.beat_every_s)
+        self._is_head_gone = False
         self._settings = settings
         self._limits = LinkLimits(beat_every_s=settings.beat_every_s)
         self._links: dict[NodeId, ClientLink] = {}
+        self._labels = Labels()
         self._is_closed = False
         self._probe_at = 0.0
+        # A node may have to hear first that this process is let in, and ZeroMQ does not try again after a refusal.
+        self._connect_at = 0.0
         self._watch: Callable[[int], None] = _watch_nothing
 
     def open(self, plan: OpenGroup, crew: FarCrew) -> None:
@@ -53,6 +62,10 @@ class NodeLinks:
 
     def pass_on(self, lease: LeaseId, message: Any) -> None:
         self._role.pass_on(lease, message)
+
+    def open_told(self, told: FromWorker) -> Message:
+        """What a worker has said, with the name of its node where people read it."""
+        return self._labels.open(told)
 
     def obey(self, message: Any) -> None:
         self._role.obey(message)
@@ -70,10 +83,28 @@ class NodeLinks:
         for name, link in list(self._links.items()):
             for message in link.receive(now):
                 self._role.handle(name, message, now)
+            if link.connection.refusal and now >= self._connect_at and name in self._role.nodes:
+                self._connect_at = now + _PROBE_EVERY_S
+                link.connect_again(self._connection(self._role.nodes[name]), now)
+                self._watch_all(link)
             is_silent = now - link.link.heard_at > self._settings.silence_limit_s
             if is_silent or link.link.is_unknown or self._is_gone(link, now):
                 self._role.handle(HEAD, NodeGone(name), now)
+        self._watch_head(now)
         self._sort(now)
+
+    def _watch_head(self, now: float) -> None:
+        is_gone = self._silence.is_for_good(self._head.heard_at, now)
+        if is_gone == self._is_head_gone:
+            return
+        self._is_head_gone = is_gone
+        text = ""
+        if is_gone:
+            text = (
+                f"this pool has no worker, and gets none: the head at {self._head.connection.endpoint} was not heard "
+                f"of for {self._settings.head_gone_limit_s:g} s. Start it again at this address, and make a new pool"
+            )
+        self._role.handle(HEAD, HeadSilent(text), now)
 
     def _is_gone(self, link: ClientLink, now: float) -> bool:
         """Whether a connection that has broken shows that its node has ended. Asked again until there is a new one."""
@@ -93,6 +124,8 @@ class NodeLinks:
             silent_at = link.link.heard_at + self._settings.silence_limit_s
             if link.connection.is_broken():
                 silent_at = min(silent_at, self._probe_at)
+            if link.connection.refusal:
+                silent_at = min(silent_at, self._connect_at)
             due = silent_at if due is None else min(due, silent_at)
             wake_at = due if wake_at is None else min(due, wake_at)
         return wake_at
@@ -122,16 +155,23 @@ class NodeLinks:
 
     def _link(self, name: NodeId, now: float) -> ClientLink:
         link = self._links.get(name)
+        node = self._role.nodes.get(name)
+        if link is not None and node is not None and link.connection.endpoint != node.endpoint:
+            link.close()  # it is another process of the same name
+            link = None
         if link is None:
-            node = self._role.nodes[name]
-            route = self._greeting.life.to_bytes(8, "little")
-            link = self._links[name] = ClientLink(
-                Connection(node.endpoint, route, self._identity, node.public), self._limits, now
-            )
-            for descriptor in link.connection.descriptors():
-                self._watch(descriptor)
+            link = self._links[name] = ClientLink(self._connection(self._role.nodes[name]), self._limits, now)
+            self._watch_all(link)
             link.send(self._greeting)
         return link
+
+    def _connection(self, node: Node) -> Connection:
+        route = self._greeting.life.to_bytes(8, "little")
+        return Connection(node.endpoint, route, self._identity, node.public)
+
+    def _watch_all(self, link: ClientLink) -> None:
+        for descriptor in link.connection.descriptors():
+            self._watch(descriptor)
 
     def _note(self, message: Any) -> None:
         """For those who look at the workers of a pool."""
@@ -140,6 +180,7 @@ class NodeLinks:
                 if group in self.crews:
                     self.crews[group].started(lease)
             case LeaseLost(lease, group, death):
+                self._labels.forget(lease)
                 if group in self.crews:
                     self.crews[group].ended(lease, death)
 

@@ -135,9 +135,14 @@ def test_a_running_pool_does_not_notice_that_the_head_is_killed_and_started_agai
     processes.until(lambda: {node["leases"] for node in processes.status()["nodes"]} == {0})
 
 
-def test_a_node_that_joins_is_used_by_a_pool_that_waits_for_workers(nodes, processes):
+def test_a_node_that_joins_is_used_by_a_pool_that_waits_for_workers_and_has_said_so_once(nodes, processes, caplog):
     with Pool(6) as pool:
         node_of(pool, nodes)
+        assert until(lambda: caplog.records)
+        (record,) = caplog.records
+        assert (record.name, record.levelname) == ("distpool", "WARNING")
+        text = "the pool asked for 6 workers and has 4: the cluster's 4 CPUs are in use. It goes on with what it has"
+        assert record.getMessage().startswith(text)
         third = processes.start_node("third", "--cpus", "2")
         names = {process.pid: name for name, process in {**nodes, "third": third}.items()}
         began_at = time.monotonic()
@@ -145,6 +150,7 @@ def test_a_node_that_joins_is_used_by_a_pool_that_waits_for_workers(nodes, proce
         while "third" not in seen:
             seen |= {names[node] for node, _ in pool.map(tasks.where_slowly, [0.02] * 12, chunksize=1)}
             assert time.monotonic() - began_at < LIMIT_S
+    assert len(caplog.records) == 1
 
 
 def test_a_pool_that_waits_for_its_first_node_begins_when_there_is_one(processes, monkeypatch):

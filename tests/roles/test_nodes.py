@@ -1,0 +1,92 @@
+"""A client's leases on nodes: nodes that drain, that are lost before a worker is there, or have another's name."""
+
+import pytest
+
+from distpool.ids import CLIENT, HEAD, GroupId, LeaseId, NodeId
+from distpool.protocol.cluster import (
+    FromWorker,
+    LeaseDrains,
+    LeaseGranted,
+    LeaseUnused,
+    NodeDrains,
+    NodeGone,
+    OpenGroup,
+    Rejoined,
+    RequestsDropped,
+    UseLease,
+    Welcome,
+)
+from distpool.protocol.messages import LeaseLost, LeaseStarted, ReturnLease
+from distpool.roles.nodes import NodesRole
+
+GROUP, ONE, TWO = GroupId(5), LeaseId(1), LeaseId(2)
+FIRST = NodeId("first")
+PLAN = OpenGroup(GROUP, 4, "spawn", "Worker", True, b"")
+
+
+@pytest.fixture
+def nodes():
+    """A role whose first lease has started and whose second is on its way, both on one node."""
+    nodes = NodesRole()
+    nodes.open(PLAN)
+    nodes.handle(HEAD, Welcome(1), 1.0)
+    for lease in (ONE, TWO):
+        grant(nodes, lease)
+    nodes.handle("first", LeaseStarted(ONE, GROUP), 1.0)
+    told(nodes)
+    return nodes
+
+
+def grant(nodes, lease, port=1):
+    nodes.handle(HEAD, LeaseGranted(lease, GROUP, FIRST, f"tcp://first:{port}", "key"), 1.0)
+
+
+def told(nodes):
+    messages = list(nodes.outbox.messages)
+    nodes.outbox.messages.clear()
+    return messages
+
+
+def test_when_a_node_drains_so_do_its_workers_and_those_that_are_about_to_start(nodes):
+    nodes.handle(HEAD, NodeDrains(FIRST), 2.0)
+    nodes.handle(HEAD, NodeDrains(FIRST), 2.0)
+    nodes.handle(HEAD, NodeDrains(NodeId("other")), 2.0)
+    assert told(nodes) == [(CLIENT, LeaseDrains(ONE))]
+    nodes.handle("first", LeaseStarted(TWO, GROUP), 2.0)
+    assert told(nodes) == [(CLIENT, LeaseStarted(TWO, GROUP)), (CLIENT, LeaseDrains(TWO))]
+
+
+def test_a_node_that_is_lost_costs_workers_only_where_there_were_some(nodes):
+    nodes.handle(HEAD, NodeGone(FIRST), 2.0)
+    messages = told(nodes)
+    assert [(to, type(message)) for to, message in messages if to == CLIENT] == [
+        (CLIENT, LeaseLost),
+        (CLIENT, RequestsDropped),
+    ]
+    assert messages[1][1].lease == ONE
+    assert [message for to, message in messages if to == HEAD] == [ReturnLease(ONE), ReturnLease(TWO)]
+
+
+def test_a_lease_that_is_none_is_asked_for_again(nodes):
+    nodes.handle("first", LeaseUnused(TWO, GROUP), 2.0)
+    nodes.handle("first", LeaseUnused(TWO, GROUP), 2.0)
+    assert told(nodes) == [(CLIENT, RequestsDropped(GROUP, 1))]
+
+
+def test_a_new_head_need_not_be_asked_for_what_is_about_to_start(nodes):
+    nodes.handle(HEAD, Welcome(2), 2.0)
+    assert told(nodes) == [(CLIENT, Rejoined([(GROUP, 1)]))]
+
+
+def test_another_process_of_a_nodes_name_is_another_node(nodes):
+    grant(nodes, LeaseId(3), port=2)
+    messages = told(nodes)
+    assert [type(message) for to, message in messages if to == CLIENT] == [LeaseLost, RequestsDropped]
+    assert messages[-2:] == [("first", PLAN), ("first", UseLease(LeaseId(3), GROUP))]
+    assert nodes.nodes[FIRST].endpoint == "tcp://first:2"
+
+
+def test_what_a_worker_says_comes_with_the_name_of_its_node(nodes):
+    nodes.handle("first", FromWorker(ONE, b"frame", "another"), 2.0)
+    nodes.handle("first", FromWorker(LeaseId(9), b"frame"), 2.0)
+    assert told(nodes) == [(CLIENT, FromWorker(ONE, b"frame", "first"))]
