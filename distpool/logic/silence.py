@@ -1,4 +1,4 @@
-"""Whether a peer that is silent is gone for good."""
+"""Whether a peer is silent for too long, and not only this process that was not awake to hear it."""
 
 from __future__ import annotations
 

@@ -85,7 +85,8 @@ class HeadRole:
     def handle(self, sender: Address, message: Any, now: float) -> None:
         match message:
             case RequestLeases(group, wanted):
-                self._waiting.append(Request(sender, group, wanted, now + self._settings.tell_of_wait_after_s))
+                if wanted > 0:
+                    self._waiting.append(Request(sender, group, wanted, now + self._settings.tell_of_wait_after_s))
             case ReturnLease(lease):
                 self._returned(sender, lease)
             case EndGroup(group):
@@ -112,7 +113,7 @@ class HeadRole:
             request = self._waiting[0]
             self._grant(request)
             request.wanted -= 1
-            if request.wanted <= 0:
+            if not request.wanted:
                 self._waiting.popleft()
         if self._membership is None:
             return None

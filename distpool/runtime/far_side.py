@@ -26,6 +26,7 @@ from distpool.runtime.handles import Wait
 from distpool.runtime.hosting import RemoteHead
 from distpool.runtime.interpreter import pickling_for_child
 from distpool.runtime.joining import join
+from distpool.runtime.labels import Labels
 from distpool.runtime.launcher import LaunchPlan, worker_setup
 from distpool.runtime.main_view import view_of_main
 from distpool.runtime.node_links import NodeLinks
@@ -39,12 +40,14 @@ class FarSide:
     """Where the groups of a session are that uses a cluster."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises DistpoolError when there is no such head, or it does not want this process."""
+        """Raises DistpoolError when there is no such head, or it does not want this process, or the environment has a
+        value that makes no sense."""
         folder = KeyFolder.of_user()
         identity = folder.identity(Part.DRIVER)
         name = f"process {os.getpid()}"
+        labels = Labels()
         self.head: RemoteHead = join(find_head(None, folder), name, identity, settings)
-        self.nodes = NodeLinks(identity, self.head, settings)
+        self.nodes = NodeLinks(identity, self.head, settings, labels)
         self.cpus = next(message.cpus for _, message in self.head.outbox.messages if isinstance(message, Welcome))
         self.elsewhere = Elsewhere(head=self.head, node=self.nodes)
 

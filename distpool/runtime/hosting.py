@@ -64,7 +64,8 @@ class RemoteHead:
         self.greeting = Greeting(name, life, *own_versions())
         self._link = ClientLink(self.connection, LinkLimits(beat_every_s=settings.beat_every_s), now)
         self._link.send(self.greeting)
-        self._is_greeting_anew = False
+        self.is_greeting_anew = False
+        """The head does not know this process any more, and has yet to welcome it."""
 
     @property
     def heard_at(self) -> float:
@@ -84,20 +85,20 @@ class RemoteHead:
 
     def handle(self, sender: Address, message: Any, now: float) -> None:
         """Pass it on. Leases are asked for when the head has welcomed this process: then all that are missing are."""
-        if not (self._is_greeting_anew and isinstance(message, RequestLeases)):
+        if not (self.is_greeting_anew and isinstance(message, RequestLeases)):
             self._link.send(message)
 
     def receive(self, now: float) -> None:
         """What the head has said is for this process's node, or its client."""
         for message in self._link.receive(now):
             if isinstance(message, Welcome):
-                self._is_greeting_anew = False
+                self.is_greeting_anew = False
             self.outbox.put(CLIENT if isinstance(message, RequestsDropped | RequestsWait) else NODE, message)
         if self._link.link.is_unknown:
             # The head is another one, or has given this process up.
             self._link.begin_anew(now)
             self._link.send(self.greeting)
-            self._is_greeting_anew = True
+            self.is_greeting_anew = True
 
     def decide(self, now: float) -> float | None:
         return None

@@ -29,7 +29,7 @@ _HERE = (CLIENT, HEAD, LAUNCHER)
 class NodeLinks:
     """Owned by whoever holds the driver's loop."""
 
-    def __init__(self, identity: Identity, head: RemoteHead, settings: Settings) -> None:
+    def __init__(self, identity: Identity, head: RemoteHead, settings: Settings, labels: Labels) -> None:
         """`head`: which this process has greeted, and whose silence it watches."""
         self.outbox = Outbox()
         self.crews: dict[GroupId, FarCrew] = {}
@@ -37,12 +37,14 @@ class NodeLinks:
         self._identity = identity
         self._head = head
         self._greeting = head.greeting
-        self._silence = Silence(settings.head_gone_limit_s, settings.beat_every_s)
+        self._silence = Silence(settings.silence_limit_s, settings.beat_every_s)
+        self._is_head_silent = False
+        self._long_silence = Silence(settings.head_gone_limit_s, settings.beat_every_s)
         self._is_head_gone = False
         self._settings = settings
         self._limits = LinkLimits(beat_every_s=settings.beat_every_s)
         self._links: dict[NodeId, ClientLink] = {}
-        self._labels = Labels()
+        self._labels = labels
         self._is_closed = False
         self._probe_at = 0.0
         # A node may have to hear first that this process is let in, and ZeroMQ does not try again after a refusal.
@@ -94,15 +96,21 @@ class NodeLinks:
         self._sort(now)
 
     def _watch_head(self, now: float) -> None:
-        is_gone = self._silence.is_for_good(self._head.heard_at, now)
+        heard_at, where = self._head.heard_at, self._head.connection.endpoint
+        is_silent = self._silence.is_for_good(heard_at, now)
+        if is_silent != self._is_head_silent:
+            self._is_head_silent = is_silent
+            state = "not heard of: pools go on with the workers that they have" if is_silent else "there again"
+            _log.warning("the head at %s is %s", where, state)
+        is_gone = self._long_silence.is_for_good(heard_at, now)
         if is_gone == self._is_head_gone:
             return
         self._is_head_gone = is_gone
         text = ""
         if is_gone:
             text = (
-                f"this pool has no worker, and gets none: the head at {self._head.connection.endpoint} was not heard "
-                f"of for {self._settings.head_gone_limit_s:g} s. Start it again at this address, and make a new pool"
+                f"this pool has no worker, and gets none: the head at {where} was not heard of for "
+                f"{self._settings.head_gone_limit_s:g} s. Start it again at this address, and make a new pool"
             )
         self._role.handle(HEAD, HeadSilent(text), now)
 

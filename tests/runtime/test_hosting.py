@@ -12,10 +12,11 @@ import pytest
 
 from distpool.config import SETTINGS
 from distpool.errors import DistpoolError
-from distpool.ids import GroupId
+from distpool.ids import CLIENT, GroupId
 from distpool.logic.calls import Bundle
 from distpool.logic.group import GroupPlan, GroupState
-from distpool.protocol.messages import CallMode, FunctionBlob, OutcomeKind
+from distpool.protocol.cluster import EndGroup, RequestsDropped, Welcome
+from distpool.protocol.messages import CallMode, FunctionBlob, OutcomeKind, RequestLeases
 from distpool.runtime.elsewhere import Elsewhere
 from distpool.runtime.hosting import HeadHost, RemoteHead
 from distpool.runtime.launcher import LaunchPlan
@@ -114,3 +115,36 @@ def test_a_folder_that_others_may_enter_is_refused(tmp_path: Path):
     os.chmod(tmp_path, 0o755)
     with pytest.raises(DistpoolError, match="mode 0700"):
         SocketFolder(tmp_path)
+
+
+def test_a_head_that_is_another_one_is_asked_once_for_what_is_wanted(folder):
+    """What is asked before its welcome is asked again after that, with all the rest."""
+    endpoint = folder.endpoint("head")
+    listener = Listener(endpoint)
+    host = HeadHost(listener, SETTINGS, time.monotonic())
+    remote = RemoteHead(endpoint, "driver", SETTINGS, time.monotonic())
+
+    def turn_until(is_done):
+        deadline = time.monotonic() + LIMIT_S
+        while not is_done():
+            assert time.monotonic() < deadline
+            host.turn(time.monotonic())
+            remote.receive(time.monotonic())
+            remote.flush(time.monotonic())
+
+    def welcomes():
+        return [message for _, message in remote.outbox.messages if isinstance(message, Welcome)]
+
+    turn_until(welcomes)
+    listener.close()
+    listener = Listener(endpoint)
+    host = HeadHost(listener, SETTINGS, time.monotonic())
+    turn_until(lambda: remote.is_greeting_anew)
+    remote.handle(CLIENT, RequestLeases(GroupId(1), 5), time.monotonic())
+    turn_until(lambda: len(welcomes()) == 2)
+    remote.handle(CLIENT, RequestLeases(GroupId(1), 7), time.monotonic())
+    remote.handle(CLIENT, EndGroup(GroupId(1)), time.monotonic())
+    turn_until(lambda: any(isinstance(message, RequestsDropped) for _, message in remote.outbox.messages))
+    remote.close()
+    listener.close()
+    assert remote.outbox.messages[-1] == (CLIENT, RequestsDropped(GroupId(1), 7))
