@@ -224,9 +224,15 @@ class WorkerPrinted(Message, tag=75, frozen=True):
 # Nodes that are about to leave ----------------------------------------------------------------------------------------
 
 
+class WantToLeave(Message, tag=97, frozen=True):
+    """Node to head: I am to be drained. The answer is DrainNode, with the same limit."""
+
+    limit_s: float
+
+
 class DrainNode(Message, tag=90, frozen=True):
-    """Driver or node to head, head to node: this node gets no more leases, and leaves when those that it has are over.
-    No lease is granted after the head has said so. `limit_s`: the node leaves after so long in any case, if above 0."""
+    """Driver to head, head to node: this node gets no more leases, and leaves when those that it has are over. No lease
+    is granted after the head has said so. `limit_s`: the node leaves after so long in any case, if above 0."""
 
     node: NodeId
     limit_s: float
@@ -276,6 +282,7 @@ LINK_MESSAGES = (
     | RequestsWait
     | RevokeLease
     | LeaseUnused
+    | WantToLeave
     | DrainNode
     | DrainTold
     | NodeDrains
@@ -287,7 +294,7 @@ LINK_MESSAGES = (
 TO_WORKER = RunCalls | ExitWorker | TakeBack
 FROM_WORKER = WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted
 
-NODE_MAY_SAY = Greeting | LeaveCluster | RegisterNode | ReturnLease | DrainNode
+NODE_MAY_SAY = Greeting | LeaveCluster | RegisterNode | ReturnLease | WantToLeave
 """To a head."""
 DRIVER_MAY_SAY = Greeting | LeaveCluster | AskStatus | RequestLeases | EndGroup | ReturnLease | DrainNode
 """To a head."""

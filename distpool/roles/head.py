@@ -35,6 +35,7 @@ from distpool.protocol.cluster import (
     RequestsWait,
     RevokeLease,
     StatusTold,
+    WantToLeave,
     Welcome,
 )
 from distpool.protocol.messages import GrantLease, RegisterNode, RequestLeases, ReturnLease
@@ -97,8 +98,17 @@ class HeadRole:
                 self.outbox.put(sender, RequestsDropped(group, dropped))
             case RegisterNode():
                 self._register(sender, message)
-            case DrainNode():
-                self._drain(sender, message)
+            case DrainNode(node):
+                if node in self._addresses:
+                    self._drain(node, message)
+                    self.outbox.put(sender, DrainTold(node, self.placement.leases_on(node)))
+                else:
+                    names = ", ".join(sorted(self._addresses)) or "none"
+                    self.outbox.put(sender, DrainTold(node, 0, f"there is no node {node!r}; there are: {names}"))
+            case WantToLeave(limit_s):
+                if sender in self._nodes:  # else it is about to register, and says so again after that
+                    node = self._nodes[sender].node
+                    self._drain(node, DrainNode(node, limit_s))
             case Greeting():
                 self._greet(sender, message, now)
             case PeerLost() | LeaveCluster():
@@ -244,28 +254,21 @@ class HeadRole:
         self.records += self._recovery.came_back(node, found)
         self.records.append(NodeKept(node, life, message.cpus, message.memory_bytes))
         if before is not None and before.life == life and before.drain_s >= 0:
-            self._drain(sender, DrainNode(node, before.drain_s))
+            self._drain(node, DrainNode(node, before.drain_s))
 
-    def _drain(self, sender: Address, message: DrainNode) -> None:
-        """Wished by a driver, or by the node itself, which speaks for no other."""
-        node, limit_s = message.node, message.limit_s
-        address = self._addresses.get(node)
-        is_own = sender in self._nodes
-        if address is None or (is_own and address != sender):
-            text = f"there is no node {node!r}; there are: {', '.join(sorted(self._addresses)) or 'none'}"
-            self.outbox.put(sender, Refused(text) if is_own else DrainTold(node, 0, text))
-            return
+    def _drain(self, node: NodeId, message: DrainNode) -> None:
+        """One that is there: it is told first that no more leases come, and then those who have some."""
+        address = self._addresses[node]
         self.placement.drain(node)
         about = self._nodes[address]
         member = self._find(address)
         if member is not None:
-            self.records.append(NodeKept(node, member.life, about.cpus, about.memory_bytes, max(0.0, limit_s)))
+            drain_s = max(0.0, message.limit_s)
+            self.records.append(NodeKept(node, member.life, about.cpus, about.memory_bytes, drain_s))
         self.outbox.put(address, message)
         for life in self._callers_on(node):
             for caller in self._links_of(life):
                 self.outbox.put(caller, NodeDrains(node))
-        if not is_own:
-            self.outbox.put(sender, DrainTold(node, self.placement.leases_on(node)))
 
     def _callers_on(self, node: NodeId) -> set[int]:
         """The lives of those who have leases there."""

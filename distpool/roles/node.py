@@ -14,7 +14,16 @@ import msgspec
 from distpool.ids import CLIENT, HEAD, LAUNCHER, Address, GroupId, LeaseId, NodeId
 from distpool.logic.outbox import Outbox
 from distpool.logic.recovery import epoch_of
-from distpool.protocol.cluster import DrainNode, LeaseUnused, LetIn, Refused, RevokeLease, UseLease, Welcome
+from distpool.protocol.cluster import (
+    DrainNode,
+    LeaseUnused,
+    LetIn,
+    Refused,
+    RevokeLease,
+    UseLease,
+    WantToLeave,
+    Welcome,
+)
 from distpool.protocol.messages import (
     EndWorker,
     GrantLease,
@@ -121,7 +130,7 @@ class NodeRole:
     def leave(self, limit_s: float, now: float) -> None:
         """By a wish from this machine: let calls finish for so long, without new ones."""
         self._set_limit(limit_s, now)
-        self.outbox.put(HEAD, DrainNode(self._registration.node, limit_s))
+        self.outbox.put(HEAD, WantToLeave(limit_s))
 
     def _set_limit(self, limit_s: float, now: float) -> None:
         """Of several, the earliest counts."""
@@ -168,5 +177,5 @@ class NodeRole:
             self.outbox.put(HEAD, msgspec.structs.replace(self._registration, leases=leases))
             if self._leave_by is not None:
                 limit_s = self._leave_by - now if self._leave_by < math.inf else 0.0
-                self.outbox.put(HEAD, DrainNode(self._registration.node, limit_s))
+                self.outbox.put(HEAD, WantToLeave(limit_s))
         self._was_welcome = True

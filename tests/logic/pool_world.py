@@ -201,6 +201,11 @@ class PoolWorld:
         self.requested -= count
         self._tell(HEAD, RequestsDropped(GROUP, count))
 
+    def refuse_one(self) -> None:
+        """It was granted, and its node does not know of it."""
+        self.requested -= 1
+        self._tell(NODE, RequestsDropped(GROUP, 1))
+
     def rejoin(self, granted: int = 0) -> None:
         """The head is another one: it knows nothing of what was requested, but for so much that is about to start."""
         self.requested = granted

@@ -91,6 +91,11 @@ class AnyPool(RuleBasedStateMachine):
         if self.world.is_end_told and self.world.requested and not self.world.is_head_gone:
             self.world.drop_requests(self.world.requested)
 
+    @rule()
+    def refuse_one(self):
+        if self.world.requested and not self.world.is_head_gone:
+            self.world.refuse_one()
+
     @rule(data=st.data())
     def rejoin(self, data):
         if self.world.is_head_gone:

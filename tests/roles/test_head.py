@@ -21,6 +21,7 @@ from distpool.protocol.cluster import (
     RequestsWait,
     RevokeLease,
     StatusTold,
+    WantToLeave,
     Welcome,
 )
 from distpool.protocol.messages import GrantLease, RegisterNode, RequestLeases, ReturnLease
@@ -258,15 +259,16 @@ def test_a_node_that_is_drained_gets_no_more_leases_and_those_who_have_some_are_
     assert told(head)[0][1].cpus == 2, "a pool is as large as what it can get"
 
 
-def test_a_node_drains_itself_and_no_other(head):
-    offer(head, "a", 1, "first")
+def test_a_node_can_drain_itself_once_it_is_there(head):
     offer(head, "b", 2, "second")
-    head.handle("a", DrainNode(NodeId("second"), 1.0), 13.0)
-    ((to, refused),) = told(head)
-    assert (to, type(refused)) == ("a", Refused)
-    head.handle("a", DrainNode(NodeId("first"), 1.0), 13.0)
+    head.handle("a", greeting(1), 11.0)
+    head.handle("a", WantToLeave(1.0), 11.0)
+    told(head)
+    offer(head, "a", 1, "first")
+    assert states(head) == {"second": "up", "first": "up"}
+    head.handle("a", WantToLeave(1.0), 13.0)
     assert told(head) == [("a", DrainNode(NodeId("first"), 1.0))]
-    assert states(head) == {"first": "draining", "second": "up"}
+    assert states(head) == {"second": "up", "first": "draining"}
 
 
 def test_to_drain_a_node_that_is_not_there_is_an_error_that_names_those_that_are(head):
@@ -281,7 +283,7 @@ def test_to_drain_a_node_that_is_not_there_is_an_error_that_names_those_that_are
 
 def test_a_driver_that_greets_late_hears_of_what_drains_under_it(head):
     offer(head, "a", 1, "first", leases=[(first_lease(4), 3)])
-    head.handle("a", DrainNode(NodeId("first"), 1.0), 13.0)
+    head.handle("a", WantToLeave(1.0), 13.0)
     told(head)
     head.handle("c", greeting(3), 14.0)
     assert [message for _, message in told(head)][1:] == [NodeDrains(NodeId("first"))]
@@ -324,7 +326,7 @@ def test_who_waits_for_long_is_told_why_and_once(head, nodes, why):
 
 def test_who_waits_while_all_nodes_leave_is_told_so(head):
     offer(head, "a", 1, "first")
-    head.handle("a", DrainNode(NodeId("first"), 0.0), 12.0)
+    head.handle("a", WantToLeave(0.0), 12.0)
     grant(head, "c", 3, 1)
     head.decide(14.0)
     assert told(head) == [("c", RequestsWait(GroupId(3), "all nodes are being drained"))]

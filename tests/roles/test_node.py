@@ -4,7 +4,7 @@ import pytest
 
 from distpool.ids import CLIENT, HEAD, LAUNCHER, GroupId, LeaseId, NodeId
 from distpool.logic.recovery import first_lease
-from distpool.protocol.cluster import DrainNode, LeaseUnused, RevokeLease, UseLease, Welcome
+from distpool.protocol.cluster import DrainNode, LeaseUnused, RevokeLease, UseLease, WantToLeave, Welcome
 from distpool.protocol.messages import (
     Death,
     GrantLease,
@@ -107,7 +107,7 @@ def test_or_after_its_time_limit_of_which_the_earliest_counts(node):
 
 def test_a_node_that_wants_to_leave_waits_for_the_heads_last_word(node):
     node.leave(25.0, 12.0)
-    assert told(node) == [(HEAD, DrainNode(NAME, 25.0))]
+    assert told(node) == [(HEAD, WantToLeave(25.0))]
     node.decide(12.0)
     assert not node.is_over, "a lease may be on its way"
     node.handle(HEAD, DrainNode(NAME, 25.0), 12.1)
@@ -120,4 +120,5 @@ def test_a_new_head_is_told_that_a_node_is_about_to_leave(node):
     node.leave(25.0, 12.0)
     told(node)
     node.handle(HEAD, Welcome(2, 2, 5), 17.0)
-    assert told(node)[-1] == (HEAD, DrainNode(NAME, 20.0))
+    assert [type(message) for _, message in told(node)] == [RegisterNode, WantToLeave]
+    assert node.decide(17.0) == 37.0, "its limit is what it was"
