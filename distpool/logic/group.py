@@ -26,6 +26,7 @@ from distpool.logic.losses import (
     describe_end,
     loss_of,
     may_repeat,
+    name_of,
     rest_of_chunk,
     start_failure_text,
     was_killed_early,
@@ -204,7 +205,7 @@ class Group:
 
     def _lose(self, span: Span, death: Death, outbox: Outbox) -> None:
         """A worker died when it had begun this call."""
-        loss = loss_of(span, death, _name_of(self._functions, span))
+        loss = loss_of(span, death, name_of(self._functions, span))
         again = call_to_repeat(span)
         if again is not None:
             bundle = again.bundle
@@ -320,7 +321,7 @@ class Group:
                 self._wake_by(now + self._settings.peek_after_s)
             else:
                 spans = lease.holding.take_back(1)
-                what = describe_call(spans[0], _name_of(self._functions, spans[0]))
+                what = describe_call(spans[0], name_of(self._functions, spans[0]))
                 text = f"{what} ran for longer than its time limit of {timeout_s:g} s, and its worker was ended"
                 self._end(spans, OutcomeKind.TIMED_OUT, text, outbox)
                 lease.is_abandoned = True
@@ -390,11 +391,6 @@ class Group:
         if not self._stopping_sent:
             self._stopping_sent = True
             outbox.put(LAUNCHER, StopGroup(self.id, True, busy))
-
-
-def _name_of(functions: Mapping[FunctionId, FunctionBlob], span: Span) -> str:
-    blob = functions.get(span.bundle.function)
-    return "" if blob is None else blob.name
 
 
 _NOTHING: list[tuple[Lease, list[Span]]] = []
