@@ -7,7 +7,7 @@ import msgspec
 from distpool.cli import main, processes
 from distpool.config import SETTINGS
 
-LIMIT_S = 1.5
+LIMIT_S = 3.0
 IMPATIENT = msgspec.structs.replace(SETTINGS, head_gone_limit_s=LIMIT_S)
 
 if __name__ == "__main__":
