@@ -102,7 +102,14 @@ class Settings(msgspec.Struct, frozen=True):
     """How often a head that nobody speaks to looks whether its keys have changed."""
 
     head_gone_limit_s: float = 60.0
-    """The silence of a head after which its nodes end: it will not be started again."""
+    """The silence of a head after which it will not be started again: nodes that nobody uses end, and so do calls that
+    wait for a first worker."""
+
+    drain_limit_s: float = 25.0
+    """How long a node that gets SIGTERM lets calls finish: batch systems and Kubernetes kill 30 s after that."""
+
+    tell_of_wait_after_s: float = 2.0
+    """How long workers may take to be granted before a program is told why it waits: a node joins within a second."""
 
     code_limit_bytes: int = 100 * 1024 * 1024
     """The largest folder that is sent to nodes: more is data, which should get there by another way."""

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import re
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distpool.cli.output import add_head, add_json, print_facts, table
+from distpool.cli.output import add_head, add_json, print_facts, seconds, table
 from distpool.config import SETTINGS
+from distpool.settings import current
 from distpool.transport.keys import MEMBERS, KeyFolder, Part
 from distpool.transport.private_files import write_private
 
 if TYPE_CHECKING:
-    from distpool.cli.output import Commands
+    from distpool.cli.output import Commands, seconds
 
 
-_UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 _ROTATION_LIMIT_S = 10.0
 _LOOK_EVERY_S = 0.05
-_DURATION = re.compile(r"([0-9]{1,6})(s|min|h|d)")
 
 
 def add_to(commands: Commands) -> None:
@@ -34,9 +33,7 @@ def add_to(commands: Commands) -> None:
     token = verbs.add_parser("token", help="let one machine or person join, once, without a key that is copied")
     token.add_argument("--part", choices=[part.value for part in MEMBERS], default="node", help="(%(default)s)")
     token.add_argument("--name", help="by which its key can be revoked (the part with the next free number)")
-    token.add_argument(
-        "--valid", type=_duration_s, default="10min", metavar="TIME", help="30s, 10min, 2h (%(default)s)"
-    )
+    token.add_argument("--valid", type=seconds, default="10min", metavar="TIME", help="30s, 10min, 2h (%(default)s)")
     token.add_argument("--file", help="where to write it; - for standard output (NAME.token)")
     token.set_defaults(run=_token)
     join = verbs.add_parser("join", help="on another machine: make a key there, which a token lets in")
@@ -52,7 +49,7 @@ def add_to(commands: Commands) -> None:
     rotate = verbs.add_parser("rotate", help="give the head that runs here a new key, of which it tells all members")
     rotate.add_argument(
         "--overlap",
-        type=_duration_s,
+        type=seconds,
         default=f"{SETTINGS.key_overlap_s:.0f}s",
         metavar="TIME",
         help="for how long it does so before the old key ends (%(default)s)",
@@ -83,7 +80,7 @@ def add_token(parser: argparse.ArgumentParser, *, required: bool = False) -> Non
 def _token(options: argparse.Namespace) -> None:
     from distpool.transport.tokens import make_token
 
-    token, name = make_token(KeyFolder.of_user(), Part(options.part), options.name, options.valid)
+    token, name = make_token(KeyFolder.of_user(), Part(options.part), options.name, math.ceil(options.valid))
     if options.file == "-":
         print(token.text())
         return
@@ -101,7 +98,7 @@ def _join(options: argparse.Namespace) -> None:
     from distpool.runtime.enrolling import enrol, read_token
 
     folder = KeyFolder.of_user()
-    identity = enrol(find_head(options.head, folder), read_token(options.token_file), folder, SETTINGS)
+    identity = enrol(find_head(options.head, folder), read_token(options.token_file), folder, current().constants)
     print(f"this machine is let in as a {identity.part.value}: its key is {folder.path_of(identity.part)}")
 
 
@@ -130,9 +127,10 @@ def _rotate(options: argparse.Namespace) -> None:
     folder = KeyFolder.of_user()
     if not runs_here(folder):
         raise ValueError(f"no head of {folder.path} runs here, to tell its members of a new key: start it first")
-    coming = begin_rotation(folder, options.overlap)
-    print(f"the members are told for {options.overlap} s what the head's key will be", flush=True)
-    until = time.monotonic() + options.overlap + _ROTATION_LIMIT_S
+    overlap_s = math.ceil(options.overlap)
+    coming = begin_rotation(folder, overlap_s)
+    print(f"the members are told for {overlap_s} s what the head's key will be", flush=True)
+    until = time.monotonic() + overlap_s + _ROTATION_LIMIT_S
     while is_rotating(folder):
         if time.monotonic() > until:
             raise ValueError(f"the head has not taken up its new key {coming.public} yet: look at what it has printed")
@@ -142,10 +140,3 @@ def _rotate(options: argparse.Namespace) -> None:
 
 def _show_public(options: argparse.Namespace) -> None:
     print(KeyFolder.of_user().identity(Part.HEAD).public)
-
-
-def _duration_s(text: str) -> int:
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time like 30s, 10min, 2h or 1d")
-    return int(match[1]) * _UNITS_S[match[2]]

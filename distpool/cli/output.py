@@ -7,6 +7,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from distpool.quantities import duration_s
+
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -17,6 +19,14 @@ def add_head(parser: argparse.ArgumentParser) -> None:
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def seconds(text: str) -> float:
+    """The type of an option that is a time, such as "30s"."""
+    try:
+        return duration_s(float(text) if text.strip().isdecimal() else text, "the time")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def print_facts(facts: dict[str, Any], options: argparse.Namespace, text: str) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import socket
 from typing import TYPE_CHECKING
 
 from distpool.base_errors import UnusableKey
+from distpool.cli.drain import drain
 from distpool.cli.keys import add_token
-from distpool.cli.output import add_head, add_json, print_facts
+from distpool.cli.output import add_head, add_json, print_facts, seconds
 from distpool.runtime.own_log import HEAD
 from distpool.settings import current
 from distpool.transport.keys import KeyFolder, Part
@@ -36,6 +38,14 @@ def add_to(commands: Commands) -> None:
     node.add_argument("--cpus", type=at_least_one, default=len(os.sched_getaffinity(0)), help="how many (%(default)s)")
     node.add_argument("--port", type=_port, default=0, help="where programs reach it; 0 for any that is free")
     add_token(node)
+    node.add_argument(
+        "--drain",
+        metavar="NODE",
+        help="start none, but have this one leave: it gets no more workers, and ends when its calls are done",
+    )
+    node.add_argument(
+        "--timeout", type=seconds, default=0.0, help='how long calls may take after --drain, as "30s" (no limit)'
+    )
     node.set_defaults(run=_node)
 
 
@@ -59,6 +69,9 @@ def _head(options: argparse.Namespace) -> None:
 
 
 def _node(options: argparse.Namespace) -> None:
+    if options.drain is not None:
+        drain(options.head, options.drain, options.timeout)
+        return
     from distpool.runtime.addresses import ADDRESS_VARIABLE, LOCAL
     from distpool.runtime.contact import find_head
     from distpool.runtime.joining import join
@@ -71,7 +84,7 @@ def _node(options: argparse.Namespace) -> None:
     settings = current().constants
     folder = KeyFolder.of_user()
     prepare_node(options.cpus)
-    serving = Serving()
+    serving = Serving(gentle=signal.SIGTERM)
     address = find_head(options.head, folder)
     os.environ[ADDRESS_VARIABLE] = LOCAL  # the pools of what workers start are on their own machine
     if options.token_file is not None:

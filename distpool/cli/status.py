@@ -55,10 +55,17 @@ def _nodes_table(status: StatusTold) -> str:
     if not status.nodes:
         return "no nodes: start one with `distpool node`"
     rows = [
-        (node.node, str(node.cpus), str(node.leases), size_text(node.memory_bytes), f"{node.joined_s:.0f} s ago")
+        (
+            node.node,
+            node.state,
+            str(node.cpus),
+            str(node.leases),
+            size_text(node.memory_bytes),
+            "-" if node.state == "away" else f"{node.joined_s:.0f} s ago",
+        )
         for node in status.nodes
     ]
-    return table([("node", "CPUs", "leases", "memory", "joined"), *rows])
+    return table([("node", "state", "CPUs", "leases", "memory", "joined"), *rows])
 
 
 def _callers_table(status: StatusTold) -> str:

@@ -16,6 +16,7 @@ from distpool.logic.calls import Bundle, CallQueue, Span
 from distpool.logic.credits import Credits
 from distpool.logic.group_plan import GroupPlan, GroupState
 from distpool.logic.leases import Lease, LeaseState
+from distpool.logic.leaving import let_leave
 from distpool.logic.limits import overdue
 from distpool.logic.losses import (
     call_to_repeat,
@@ -23,6 +24,7 @@ from distpool.logic.losses import (
     describe_end,
     loss_of,
     may_repeat,
+    name_of,
     rest_of_chunk,
     start_failure_text,
     was_killed_early,
@@ -66,6 +68,7 @@ class Group:
         self._sharing = Balance(settings.steal_after_s, 2)
         self._recall = Balance(settings.recall_after_s, 3)
         self._cancels = False
+        self._some_leave = plan.calls_per_worker is not None
         self._settings = settings
         self._functions = functions
         self.requests = Requests(group_id)
@@ -138,6 +141,11 @@ class Group:
         lease.holding.waits_again(spans)
         self.queue.wait_again(spans)
 
+    def drain(self, lease_id: LeaseId) -> None:
+        """Its node is about to leave: what the worker has not begun runs elsewhere, and it ends after its call."""
+        self._has_news = self._some_leave = True
+        self.leases[lease_id].is_draining = True
+
     def lost(self, message: LeaseLost, outbox: Outbox) -> None:
         """The worker has ended, by itself or not: what it had not begun runs elsewhere, what it had begun is lost."""
         self._has_news = True
@@ -173,7 +181,7 @@ class Group:
 
     def _lose(self, span: Span, death: Death, outbox: Outbox) -> None:
         """A worker died when it had begun this call."""
-        loss = loss_of(span, death, _name_of(self._functions, span))
+        loss = loss_of(span, death, name_of(self._functions, span))
         again = call_to_repeat(span)
         if again is not None:
             bundle = again.bundle
@@ -238,6 +246,8 @@ class Group:
             return _NOTHING, self._wake_at
         self._has_news = self.requests.has_news = False
         self._wake_at = None
+        if self.requests.head_gone and self.outstanding and not self.leases:
+            self.break_down(self.requests.head_gone, outbox)
         if self.state in (GroupState.BROKEN, GroupState.TERMINATED, GroupState.GONE):
             return _NOTHING, None
         if self.queue.has_limits:
@@ -252,8 +262,8 @@ class Group:
         to_send = self._assign(now, outbox) if self.queue.waiting else _NOTHING
         if self.outstanding and not self.queue.waiting and has_idle_worker(self.leases.values()):
             self._ask_back(self._sharing, now, outbox)
-        if self.plan.calls_per_worker is not None:
-            self._let_spent_workers_leave(outbox)
+        if self._some_leave:
+            let_leave(self.leases.values(), outbox)
         self._request_leases(outbox)
         if self.state is GroupState.CLOSING:
             self._close_down(outbox)
@@ -289,7 +299,7 @@ class Group:
                 self._wake_by(now + self._settings.peek_after_s)
             else:
                 spans = lease.holding.take_back(1)
-                what = describe_call(spans[0], _name_of(self._functions, spans[0]))
+                what = describe_call(spans[0], name_of(self._functions, spans[0]))
                 text = f"{what} ran for longer than its time limit of {timeout_s:g} s, and its worker was ended"
                 self._end(spans, OutcomeKind.TIMED_OUT, text, outbox)
                 lease.is_abandoned = True
@@ -332,11 +342,6 @@ class Group:
                 break
         return to_send
 
-    def _let_spent_workers_leave(self, outbox: Outbox) -> None:
-        for lease in self.leases.values():
-            if lease.is_spent():
-                _let_leave(lease, outbox)
-
     def _request_leases(self, outbox: Outbox) -> None:
         wanted = self.plan.size
         if self.plan.on_demand or self.state is GroupState.CLOSING:
@@ -370,11 +375,6 @@ class Group:
 def _let_leave(lease: Lease, outbox: Outbox) -> None:
     lease.step("told to end")
     outbox.put(lease.id, ExitWorker())
-
-
-def _name_of(functions: Mapping[FunctionId, FunctionBlob], span: Span) -> str:
-    blob = functions.get(span.bundle.function)
-    return "" if blob is None else blob.name
 
 
 _NOTHING: list[tuple[Lease, list[Span]]] = []

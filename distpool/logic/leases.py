@@ -57,6 +57,8 @@ class Lease:
         self.is_overdue = False
         # Its call has had its outcome while it still ran: what it still says of calls is not heard.
         self.is_abandoned = False
+        # Its node is about to leave: it gets no more calls, and ends.
+        self.is_draining = False
         self.functions: set[int] = set()
         self.failure: bytes | None = None
 
@@ -69,7 +71,7 @@ class Lease:
 
     def room(self, limit: int) -> int:
         """How many more calls may be sent, when no worker may hold more than `limit`."""
-        if self.state is not LeaseState.READY or self.is_asked:
+        if self.state is not LeaseState.READY or self.is_asked or self.is_draining:
             return 0
         room = limit - self.holding.calls
         return room if self.calls_left is None else min(room, self.calls_left)
@@ -83,9 +85,11 @@ class Lease:
         if self.calls_left is not None:
             self.calls_left += calls
 
-    def is_spent(self) -> bool:
-        """The worker has run as many calls as it may."""
-        return self.calls_left == 0 and self.holding.calls == 0 and self.state is LeaseState.READY
+    def may_leave(self) -> bool:
+        """The worker holds nothing and gets nothing more: it has run as many calls as it may, or its node drains."""
+        if self.holding.calls or not (self.calls_left == 0 or self.is_draining):
+            return False
+        return self.state is LeaseState.READY or (self.is_draining and self.state is LeaseState.STARTING)
 
     def __repr__(self) -> str:
         return f"<Lease {self.id} {self.state.name} holds {self.holding.calls}>"

@@ -3,10 +3,13 @@ was lost. Who gets the calls that had not begun is left to `Group`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
+from distpool.ids import FunctionId
 from distpool.logic.calls import Bundle, Outcome, Sink, Span
-from distpool.protocol.messages import CHUNK_MODES, CallMode, Death, Loss, OutcomeKind
+from distpool.protocol.messages import CHUNK_MODES, CallMode, Death, FunctionBlob, Loss, OutcomeKind
 
 _SIGNALS = {
     1: "SIGHUP",
@@ -56,6 +59,12 @@ def call_to_repeat(span: Span) -> Span | None:
     if bundle.attempts >= bundle.options.retries:
         return None
     return _single(span, bundle.sink, bundle.skip, bundle.attempts + 1)
+
+
+def name_of(functions: Mapping[FunctionId, FunctionBlob], span: Span) -> str:
+    """Of the function that the calls of a span apply; empty where it is not known."""
+    blob = functions.get(span.bundle.function)
+    return "" if blob is None else blob.name
 
 
 def may_repeat(spans: list[Span]) -> bool:

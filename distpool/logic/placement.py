@@ -15,6 +15,8 @@ class Placement:
         self._cpus: dict[NodeId, int] = {}
         self._leases: dict[LeaseId, NodeId] = {}
         self._load: Counter[NodeId] = Counter()
+        # They get no more leases.
+        self._draining: set[NodeId] = set()
 
     def add_node(self, node: NodeId, cpus: int) -> None:
         self._cpus[node] = max(1, cpus)
@@ -22,6 +24,7 @@ class Placement:
     def remove_node(self, node: NodeId) -> list[LeaseId]:
         """The node is lost: the leases that were on it."""
         self._cpus.pop(node, None)
+        self._draining.discard(node)
         del self._load[node]
         lost = [lease for lease, where in self._leases.items() if where == node]
         for lease in lost:
@@ -31,23 +34,32 @@ class Placement:
     def has_nodes(self) -> bool:
         return bool(self._cpus)
 
+    def drain(self, node: NodeId) -> None:
+        """It keeps its leases, and gets no more."""
+        if node in self._cpus:
+            self._draining.add(node)
+
+    def is_draining(self, node: NodeId) -> bool:
+        return node in self._draining
+
     def has_room(self) -> bool:
-        """Some node has fewer leases than CPUs."""
-        return any(self._load[node] < cpus for node, cpus in self._cpus.items())
+        """Some node that gets leases has fewer than CPUs."""
+        return any(self._load[node] < cpus and node not in self._draining for node, cpus in self._cpus.items())
 
     def cpus(self) -> int:
-        """Of all nodes."""
-        return sum(self._cpus.values())
+        """Of all nodes that get leases."""
+        return sum(cpus for node, cpus in self._cpus.items() if node not in self._draining)
 
     def node_of(self, lease: LeaseId) -> NodeId | None:
         """None when it is over."""
         return self._leases.get(lease)
 
     def place(self, lease: LeaseId) -> NodeId:
-        """Choose a node and remember it. Raises LookupError when there is no node."""
-        if not self._cpus:
+        """Choose a node and remember it. Raises LookupError when there is none that gets leases."""
+        open_nodes = self._cpus if not self._draining else [node for node in self._cpus if node not in self._draining]
+        if not open_nodes:
             raise LookupError("no node has registered: there is nowhere to place a lease")
-        node = min(self._cpus, key=lambda name: (self._load[name] / self._cpus[name], name))
+        node = min(open_nodes, key=lambda name: (self._load[name] / self._cpus[name], name))
         self._leases[lease] = node
         self._load[node] += 1
         return node
@@ -66,3 +78,7 @@ class Placement:
 
     def leases_on(self, node: NodeId) -> int:
         return self._load[node]
+
+    def has_free(self, node: NodeId) -> bool:
+        """It has fewer leases than CPUs."""
+        return self._load[node] < self._cpus.get(node, 0)

@@ -9,12 +9,16 @@ from distpool.protocol.messages import RequestLeases
 
 
 class Requests:
-    """Each is granted, or dropped when the group ends."""
+    """Each is granted, or dropped when the group ends or the head is gone for good."""
 
     def __init__(self, group: GroupId) -> None:
         self.pending = 0
         self.has_news = False
-        """Some were dropped since the group decided last."""
+        """Something has happened to them since the group decided last."""
+        self.head_gone = ""
+        """Why nothing will be granted; empty while something may be."""
+        self.was_told = False
+        """The user knows that some have to wait."""
         self._group = group
         self._is_over = False
 
@@ -39,6 +43,8 @@ class Requests:
         if self.pending and not self._is_over:
             self._is_over = True
             outbox.put(HEAD, EndGroup(self._group))
+            if self.head_gone:
+                self.dropped(self.pending)
 
     def end(self) -> None:
         """The group's template is told to stop, and whoever tells it tells the head."""
@@ -48,3 +54,10 @@ class Requests:
         """The head says that it will not grant so many."""
         self.pending -= count
         self.has_news = True
+
+    def head_is(self, gone: str) -> None:
+        """Gone for good, and in which words; or there again, when these are empty. Nobody answers a group that ends."""
+        self.head_gone = gone
+        self.has_news = True
+        if gone and self._is_over:
+            self.dropped(self.pending)

@@ -60,10 +60,12 @@ class Greeting(Message, tag=60, frozen=True):
 
 class Welcome(Message, tag=61, frozen=True):
     """Head to node or driver, node to driver: you are in. `life`: the same for as long as this process lives. `cpus`:
-    that the nodes have in all. `transfers`, `store`: of a node: where it can be asked for objects, and its store."""
+    that the nodes have in all. `lease_epoch`: of the leases that this head grants. `transfers`, `store`: of a node,
+    where it can be asked for objects, and its store."""
 
     life: int
     cpus: int = 0
+    lease_epoch: int = 0
     transfers: str = ""
     store: StoreId = NO_STORE
 
@@ -83,13 +85,15 @@ class AskStatus(Message, tag=64, frozen=True):
 
 
 class NodeFacts(msgspec.Struct, frozen=True):
-    """What a head knows of a node. `joined_s`: how long ago it joined, in seconds. `log`: where its log lies."""
+    """What a head knows of a node. `joined_s`: how long ago it joined, in seconds. `state`: "up", "draining", or
+    "away": there before this head was started, and not come back yet. `log`: where its log lies."""
 
     node: NodeId
     cpus: int
     leases: int
     memory_bytes: int
     joined_s: float
+    state: str = "up"
     log: str = ""
 
 
@@ -185,7 +189,8 @@ class EndGroup(Message, tag=69, frozen=True):
 
 
 class RequestsDropped(Message, tag=77, frozen=True):
-    """Head to client: so many leases that the group has asked for will not be granted, as it ends."""
+    """Head to client: so many leases that the group has asked for will not be granted, as it ends. A client's own links
+    to its nodes: so many were granted and cannot be used."""
 
     group: GroupId
     count: int
@@ -209,6 +214,28 @@ class Surroundings(msgspec.Struct, array_like=True, frozen=True):
     def needs_supplies(self) -> bool:
         """Something has to be on the node before a template can start."""
         return bool(self.package or self.requirements)
+
+
+class LeaseUnused(Message, tag=104, frozen=True):
+    """Node to driver: the lease that you have taken up is none, and there will be no worker: its head has forgotten it,
+    or has taken it back."""
+
+    lease: LeaseId
+    group: GroupId
+
+
+class RequestsWait(Message, tag=105, frozen=True):
+    """Head to driver: what the group has asked for has to wait, and why, for people."""
+
+    group: GroupId
+    why: str
+
+
+class HeadSilent(Message, tag=106, frozen=True):
+    """To a client, in its own process: the head was not heard of for so long that it is given up, in words for people;
+    or it is there again, without words."""
+
+    text: str
 
 
 class OpenGroup(Message, tag=71, frozen=True):
@@ -244,10 +271,12 @@ class ToWorker(Message, tag=73, frozen=True):
 
 
 class FromWorker(Message, tag=74, frozen=True):
-    """Node to driver: what the worker of the lease has said, or what has become of what was to be done."""
+    """Node to driver: what the worker of the lease has said, or what has become of what was to be done. `node`: its
+    name, which the driver itself puts in."""
 
     lease: LeaseId
     frame: bytes
+    node: str = ""
 
 
 class WorkerPrinted(Message, tag=75, frozen=True):
@@ -368,6 +397,43 @@ class DropCode(Message, tag=87, frozen=True):
     package: str
 
 
+# Nodes that are about to leave ----------------------------------------------------------------------------------------
+
+
+class WantToLeave(Message, tag=107, frozen=True):
+    """Node to head: I am to be drained. The answer is DrainNode, with the same limit."""
+
+    limit_s: float
+
+
+class DrainNode(Message, tag=100, frozen=True):
+    """Driver to head, head to node: this node gets no more leases, and leaves when those that it has are over. No lease
+    is granted after the head has said so. `limit_s`: the node leaves after so long in any case, if above 0."""
+
+    node: NodeId
+    limit_s: float
+
+
+class DrainTold(Message, tag=101, frozen=True):
+    """Head to driver: the node is being drained, and has so many leases; or why it is not."""
+
+    node: NodeId
+    leases: int
+    refusal: str = ""
+
+
+class NodeDrains(Message, tag=102, frozen=True):
+    """Head to driver: this node is about to leave. End your workers there when their calls are done."""
+
+    node: NodeId
+
+
+class LeaseDrains(Message, tag=103, frozen=True):
+    """To a client, from its own links to nodes: the worker of this lease gets no more calls, and ends."""
+
+    lease: LeaseId
+
+
 LINK_MESSAGES = (
     RegisterNode
     | RequestLeases
@@ -392,7 +458,13 @@ LINK_MESSAGES = (
     | NodeGone
     | EndGroup
     | RequestsDropped
+    | RequestsWait
     | RevokeLease
+    | LeaseUnused
+    | WantToLeave
+    | DrainNode
+    | DrainTold
+    | NodeDrains
     | OpenGroup
     | UseLease
     | ToWorker
@@ -408,9 +480,9 @@ LINK_MESSAGES = (
 TO_WORKER = RunCalls | ExitWorker | TakeBack
 FROM_WORKER = WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted
 
-NODE_MAY_SAY = Greeting | LeaveCluster | RegisterNode | ReturnLease
+NODE_MAY_SAY = Greeting | LeaveCluster | RegisterNode | ReturnLease | WantToLeave
 """To a head."""
-DRIVER_MAY_SAY = Greeting | LeaveCluster | AskStatus | RequestLeases | EndGroup | ReturnLease
+DRIVER_MAY_SAY = Greeting | LeaveCluster | AskStatus | RequestLeases | EndGroup | ReturnLease | DrainNode
 """To a head."""
 TOKEN_MAY_SAY = Enrol
 """To a head."""

@@ -145,9 +145,11 @@ class LargeOutcome(Message, tag=13, frozen=True):
 
 
 class WorkerLogged(Message, tag=15, frozen=True):
-    """Worker to caller: a record of its `logging`, pickled as its attributes."""
+    """Worker to caller: a record of its `logging`, pickled as its attributes. `node`: where the worker is, if not here;
+    the caller itself puts it in."""
 
     record: bytes
+    node: str = ""
 
 
 class CallsDone(Message, tag=14, frozen=True):

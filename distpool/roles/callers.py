@@ -19,6 +19,7 @@ from distpool.protocol.cluster import (
     CodeStored,
     FromWorker,
     Greeting,
+    LeaseUnused,
     LeaveCluster,
     LetIn,
     OpenGroup,
@@ -69,7 +70,7 @@ class CallersRole:
         self.allowed: dict[str, tuple[str, str]] = {}
         """Who may connect, by the public key: what it is, and its name."""
         self._membership = membership
-        self._welcome = Welcome(life, 0, transfers, store)
+        self._welcome = Welcome(life, transfers=transfers, store=store)
         self._owners: dict[GroupId, Address] = {}
         # Groups whose caller is lost and whose template has not ended: what is said of them meanwhile waits, as the
         # caller may be back before that.
@@ -102,6 +103,8 @@ class CallersRole:
             case LeaseLost(lease, group):
                 held = self._held.pop(lease)
                 self._tell(group, msgspec.structs.replace(message, received=held.received))
+            case LeaseUnused(_, group):
+                self._tell(group, message)
             case GroupGone(group):
                 self._tell(group, message)
                 self._owners.pop(group, None)

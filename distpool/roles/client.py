@@ -13,7 +13,7 @@ from distpool.logic.group import Group
 from distpool.logic.group_plan import GroupPlan, GroupState
 from distpool.logic.leases import Lease
 from distpool.logic.outbox import Outbox
-from distpool.protocol.cluster import GroupFailed, Rejoined, RequestsDropped
+from distpool.protocol.cluster import GroupFailed, HeadSilent, LeaseDrains, Rejoined, RequestsDropped, RequestsWait
 from distpool.protocol.messages import (
     CallMode,
     CallsDone,
@@ -44,11 +44,13 @@ class ClientRole:
         self.functions: dict[FunctionId, FunctionBlob] = {}
         self._settings = settings
         self._group_of: dict[LeaseId, Group] = {}
+        self._head_gone = ""
 
     # From the session -----------------------------------------------------------------------------------------------
 
     def open(self, group_id: GroupId, plan: GroupPlan) -> Group:
         group = self.groups[group_id] = Group(group_id, plan, self._settings, self.functions)
+        group.requests.head_is(self._head_gone)
         return group
 
     def submit(self, group: Group, bundles: Iterable[Bundle]) -> None:
@@ -94,6 +96,16 @@ class ClientRole:
                 failed = self.groups.get(group_id)
                 if failed is not None and failed.state in (GroupState.OPEN, GroupState.CLOSING):
                     failed.break_down(text, self.outbox)
+            case RequestsWait(group_id, why):
+                if group_id in self.groups:
+                    self._tell_of_wait(self.groups[group_id], why)
+            case LeaseDrains(lease):
+                if lease in self._group_of:
+                    self._group_of[lease].drain(lease)
+            case HeadSilent(text):
+                self._head_gone = text
+                for group in self.groups.values():
+                    group.requests.head_is(text)
             case GroupGone(group_id):
                 self.groups.pop(group_id).gone(self.outbox)
             case _:
@@ -127,6 +139,15 @@ class ClientRole:
         """How many calls the worker of this lease holds."""
         group = self._group_of.get(lease)
         return group.leases[lease].holding.calls if group is not None else 0
+
+    def _tell_of_wait(self, group: Group, why: str) -> None:
+        """Once for each pool: what it is short of may come and go."""
+        if group.requests.pending and not group.requests.was_told:
+            group.requests.was_told = True
+            self.outbox.note(
+                f"the pool asked for {group.plan.size} workers and has {len(group.leases)}: {why}. It goes on with what"
+                " it has, and gets more when there are; see `distpool status`"
+            )
 
     def _of(self, lease: Address) -> Group:
         return self._group_of[LeaseId(int(lease))]

@@ -1,64 +1,88 @@
-"""The head: knows who takes part and which nodes there are, and places leases on them. It never sees a call."""
+"""The head: knows who takes part and which nodes there are, and places leases on them. It never sees a call.
+
+What it would have to know after a crash it puts into `records`, which whoever hosts it keeps before anything is sent.
+"""
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
+
+from distpool.config import SETTINGS, Settings
 from distpool.ids import Address, GroupId, LeaseId, NodeId
-from distpool.logic.membership import Membership
+from distpool.logic.membership import Member, Membership
 from distpool.logic.outbox import Outbox
 from distpool.logic.placement import Placement
+from distpool.logic.recovery import Recovery, epoch_of, first_lease
 from distpool.logic.shown import shown
 from distpool.logic.standing import callers_told, held_told
 from distpool.protocol.cluster import (
     AskStatus,
+    DrainNode,
+    DrainTold,
     EndGroup,
     Greeting,
     HeadKeyChanges,
     LeaseGranted,
     LeaveCluster,
     LetIn,
+    NodeDrains,
     NodeFacts,
     NodeGone,
     PeerLost,
     Refused,
     RequestsDropped,
+    RequestsWait,
     RevokeLease,
     StatusTold,
+    WantToLeave,
     Welcome,
 )
 from distpool.protocol.messages import GrantLease, RegisterNode, RequestLeases, ReturnLease
+from distpool.protocol.records import Kept, LeaseKept, NodeForgotten, NodeKept, Record
 from distpool.roles.role import unexpected
 
-_LIFE_BITS = 20
-_COUNT_BITS = 32
 _LONGEST_NAME = 128
 
 
-class Request(NamedTuple):
-    """So many leases that a caller waits for."""
+class Request(msgspec.Struct):
+    """So many leases that a caller waits for. `tell_at`: when it is told why; None: it was."""
 
     caller: Address
     group: GroupId
     wanted: int
+    tell_at: float | None
 
 
 class HeadRole:
     """Places leases on nodes. `membership`, `life`: of a cluster's head, which others have to greet first, and whose
-    nodes get no more leases than they have CPUs."""
+    nodes get no more leases than they have CPUs. `kept`: what the head before it has left."""
 
-    def __init__(self, membership: Membership | None = None, life: int = 0, now: float = 0.0) -> None:
+    def __init__(
+        self,
+        membership: Membership | None = None,
+        life: int = 0,
+        now: float = 0.0,
+        settings: Settings = SETTINGS,
+        kept: Kept | None = None,
+    ) -> None:
         self.outbox = Outbox()
         self.placement = Placement()
+        self.records: list[Record] = []
+        """Of a cluster's head: what has changed of that which is to be kept, in order."""
         self._membership = membership
         self._life = life
         self._began_at = now
+        self._settings = settings
+        kept = kept or Kept(life)
+        self._recovery = Recovery(kept, now + settings.head_gone_limit_s)
+        self._lease_epoch = epoch_of(first_lease(kept.lease_epoch))
         self._nodes: dict[Address, RegisterNode] = {}
         self._addresses: dict[NodeId, Address] = {}
-        # Two lives of a head must not give the same.
-        self._lease_ids = count((life % 2**_LIFE_BITS << _COUNT_BITS) + 1)
+        self._lease_ids = count(first_lease(kept.lease_epoch))
         self._waiting: deque[Request] = deque()
         # By their lives, which outlast their links.
         self._callers: dict[LeaseId, int] = {}
@@ -68,7 +92,8 @@ class HeadRole:
     def handle(self, sender: Address, message: Any, now: float) -> None:
         match message:
             case RequestLeases(group, wanted):
-                self._waiting.append(Request(sender, group, wanted))
+                if wanted > 0:
+                    self._waiting.append(Request(sender, group, wanted, now + self._settings.tell_of_wait_after_s))
             case ReturnLease(lease):
                 self._returned(sender, lease)
             case EndGroup(group):
@@ -81,10 +106,21 @@ class HeadRole:
                 self.outbox.put(sender, RequestsDropped(group, dropped))
             case RegisterNode():
                 self._register(sender, message)
+            case DrainNode(node):
+                if node in self._addresses:
+                    self._drain(node, message)
+                    self.outbox.put(sender, DrainTold(node, self.placement.leases_on(node)))
+                else:
+                    names = ", ".join(sorted(self._addresses)) or "none"
+                    self.outbox.put(sender, DrainTold(node, 0, f"there is no node {node!r}; there are: {names}"))
+            case WantToLeave(limit_s):
+                if sender in self._nodes:  # else it is about to register, and says so again after that
+                    node = self._nodes[sender].node
+                    self._drain(node, DrainNode(node, limit_s))
             case Greeting():
                 self._greet(sender, message, now)
             case PeerLost() | LeaveCluster():
-                self._forget(sender)
+                self._forget(sender, is_lost=isinstance(message, PeerLost))
             case AskStatus():
                 self.outbox.put(sender, self._status(sender, now))
             case _:
@@ -92,7 +128,18 @@ class HeadRole:
 
     def decide(self, now: float) -> float | None:
         self._grant_what_fits()
-        return None
+        if self._membership is None:
+            return None
+        if self._recovery.away and now >= self._recovery.away_until:
+            self.records += self._recovery.forget_away()
+        due = [self._recovery.away_until] if self._recovery.away else []
+        for request in self._waiting:
+            if request.tell_at is not None and now >= request.tell_at:
+                request.tell_at = None
+                self.outbox.put(request.caller, RequestsWait(request.group, self._why_they_wait()))
+            elif request.tell_at is not None:
+                due.append(request.tell_at)
+        return min(due, default=None)
 
     def let_in(self, members: LetIn) -> None:
         """Those who may connect to nodes from now on."""
@@ -115,38 +162,47 @@ class HeadRole:
 
     def _grant_what_fits(self) -> None:
         while self._waiting and self._has_room():
-            request = self._waiting.popleft()
+            request = self._waiting[0]
             self._grant(request)
-            if request.wanted > 1:
-                self._waiting.appendleft(request._replace(wanted=request.wanted - 1))
+            request.wanted -= 1
+            if not request.wanted:
+                self._waiting.popleft()
 
     def _has_room(self) -> bool:
         """Without it, requests wait: for a node, for a lease that is given back."""
         return self.placement.has_nodes() if self._membership is None else self.placement.has_room()
+
+    def _why_they_wait(self) -> str:
+        cpus = self.placement.cpus()
+        if cpus:
+            return f"the cluster's {cpus} CPUs are in use" if cpus > 1 else "the cluster's only CPU is in use"
+        return "all nodes are being drained" if self._nodes else "no node has joined; `distpool node` starts one"
 
     def _grant(self, request: Request) -> None:
         lease = LeaseId(next(self._lease_ids))
         node = self.placement.place(lease)
         address = self._addresses[node]
         about = self._nodes[address]
-        caller = None if self._membership is None else self._membership.find(request.caller)
+        caller = self._find(request.caller)
         if not about.endpoint or caller is None:  # the node is the caller's own
             self.outbox.put(address, GrantLease(lease, request.group))
             return
         self._callers[lease] = caller.life
+        self.records.append(LeaseKept(lease, node, caller.life))
         self.outbox.put(address, GrantLease(lease, request.group, caller.life))
         granted = LeaseGranted(lease, request.group, node, about.endpoint, about.public)
         self.outbox.put(request.caller, granted)
 
     def _returned(self, sender: Address, lease: LeaseId) -> None:
         """By its node, which has ended what it had; or by its caller, who does not want it."""
-        member = None if self._membership is None else self._membership.find(sender)
+        member = self._find(sender)
         if member is not None and self._callers.get(lease) == member.life:
             self._revoke(lease)
             return
         node = self.placement.node_of(lease)
         if node is not None and self._addresses[node] == sender:
-            self._callers.pop(lease, None)
+            if self._callers.pop(lease, None) is not None:
+                self.records += self._recovery.end(lease)
             self.placement.free(lease)
 
     def _revoke(self, lease: LeaseId) -> None:
@@ -163,6 +219,9 @@ class HeadRole:
 
     # Members --------------------------------------------------------------------------------------------------------
 
+    def _find(self, address: Address) -> Member | None:
+        return None if self._membership is None else self._membership.find(address)
+
     def _greet(self, sender: Address, greeting: Greeting, now: float) -> None:
         if self._membership is None:
             raise unexpected("head", sender, greeting)
@@ -174,10 +233,14 @@ class HeadRole:
             if link != sender:  # the process has made a new one, and will not use the old one again
                 self._membership.remove(link)
                 self._drop_requests(link)
-                self._remove_node(link)
-        self.outbox.put(sender, Welcome(self._life, self.placement.cpus()))
+                self._remove_node(link, is_lost=True)
+        cpus = self.placement.cpus() + self._recovery.cpus()
+        self.outbox.put(sender, Welcome(self._life, cpus, self._lease_epoch))
         if self._coming is not None:
             self.outbox.put(sender, self._coming)
+        for node in self._nodes.values():
+            if self.placement.is_draining(node.node) and greeting.life in self._callers_on(node.node):
+                self.outbox.put(sender, NodeDrains(node.node))
 
     def _register(self, sender: Address, message: RegisterNode) -> None:
         if self._membership is not None and self._membership.find(sender) is None:
@@ -196,28 +259,76 @@ class HeadRole:
         self._nodes[sender] = message
         self._addresses[message.node] = sender
         self.placement.add_node(message.node, message.cpus)
-        for lease, caller in message.leases:  # of which a head that has just been started does not know
-            self.placement.restore(lease, message.node)
-            self._callers[lease] = caller
+        member = self._find(sender)
+        if member is not None:
+            self._take_up(sender, message, member.life)
         if self._let_in is not None and message.endpoint:
             self.outbox.put(sender, self._let_in)
 
-    def _forget(self, sender: Address) -> None:
+    def _take_up(self, sender: Address, message: RegisterNode, life: int) -> None:
+        """A node has come, or come back: the leases that it claims are its own, or it is to end them."""
+        node = message.node
+        found = []
+        for lease, caller in message.leases:
+            where = self.placement.node_of(lease)
+            if where is None and self._recovery.is_at(lease, caller, node) and self.placement.has_free(node):
+                self.placement.restore(lease, node)
+                self._callers[lease] = caller
+                self.records.append(LeaseKept(lease, node, caller))
+                found.append(lease)
+            elif where != node:
+                self.outbox.put(sender, RevokeLease(lease))
+        before = self._recovery.away.get(node)
+        self.records += self._recovery.came_back(node, found)
+        self.records.append(NodeKept(node, life, message.cpus, message.memory_bytes))
+        if before is not None and before.life == life and before.drain_s >= 0:
+            self._drain(node, DrainNode(node, before.drain_s))
+
+    def _drain(self, node: NodeId, message: DrainNode) -> None:
+        """One that is there: it is told first that no more leases come, and then those who have some."""
+        address = self._addresses[node]
+        self.placement.drain(node)
+        about = self._nodes[address]
+        member = self._find(address)
+        if member is not None:
+            drain_s = max(0.0, message.limit_s)
+            self.records.append(NodeKept(node, member.life, about.cpus, about.memory_bytes, drain_s))
+        self.outbox.put(address, message)
+        for life in self._callers_on(node):
+            for caller in self._links_of(life):
+                self.outbox.put(caller, NodeDrains(node))
+
+    def _callers_on(self, node: NodeId) -> set[int]:
+        """The lives of those who have leases there."""
+        return {life for lease, life in self._callers.items() if self.placement.node_of(lease) == node}
+
+    def _links_of(self, life: int) -> list[Address]:
+        return [] if self._membership is None else self._membership.links_of(life)
+
+    def _forget(self, sender: Address, *, is_lost: bool) -> None:
         """It has left, or is lost: a node with the leases on it, a driver with those that it has."""
         self._drop_requests(sender)
         member = None if self._membership is None else self._membership.remove(sender)
         if member is not None:
             for lease in [lease for lease, caller in self._callers.items() if caller == member.life]:
                 self._revoke(lease)
-        self._remove_node(sender)
+        self._remove_node(sender, is_lost=is_lost)
 
-    def _remove_node(self, address: Address) -> None:
+    def _remove_node(self, address: Address, *, is_lost: bool) -> None:
+        """`is_lost`: it may come back, and claim the leases that it had."""
         node = self._nodes.pop(address, None)
         if node is None or self._membership is None:
             return
         del self._addresses[node.node]
-        lost = self.placement.remove_node(node.node)
-        for life in {self._callers.pop(lease) for lease in lost if lease in self._callers}:
+        callers = set()
+        for lease in self.placement.remove_node(node.node):
+            life = self._callers.pop(lease, None)
+            if life is not None:
+                callers.add(life)
+                recovery = self._recovery
+                self.records += recovery.lose(lease, node.node, life) if is_lost else recovery.end(lease)
+        self.records.append(NodeForgotten(node.node))
+        for life in callers:
             for caller in self._membership.links_of(life):
                 self.outbox.put(caller, NodeGone(node.node))
 
@@ -227,13 +338,14 @@ class HeadRole:
     def _status(self, asker: Address, now: float) -> StatusTold:
         nodes = []
         for address, node in self._nodes.items():
-            member = None if self._membership is None else self._membership.find(address)
+            member = self._find(address)
             joined_s = 0.0 if member is None else now - member.joined_at
-            nodes.append(
-                NodeFacts(
-                    node.node, node.cpus, self.placement.leases_on(node.node), node.memory_bytes, joined_s, log=node.log
-                )
-            )
+            state = "draining" if self.placement.is_draining(node.node) else "up"
+            leases = self.placement.leases_on(node.node)
+            nodes.append(NodeFacts(node.node, node.cpus, leases, node.memory_bytes, joined_s, state, node.log))
+        for away in self._recovery.away.values():
+            leases = self._recovery.leases_on(away.node)
+            nodes.append(NodeFacts(away.node, away.cpus, leases, away.memory_bytes, 0.0, "away"))
         members = {} if self._membership is None else self._membership.members()
         drivers = {address: member for address, member in members.items() if address not in self._nodes}
         places = ((self.placement.node_of(lease), life) for lease, life in self._callers.items())

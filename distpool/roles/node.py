@@ -5,6 +5,7 @@ A lease of a caller elsewhere begins when the head has granted it and the caller
 
 from __future__ import annotations
 
+import math
 from enum import Enum, auto
 from typing import Any
 
@@ -12,10 +13,20 @@ import msgspec
 
 from distpool.ids import CLIENT, HEAD, LAUNCHER, Address, GroupId, LeaseId, NodeId
 from distpool.logic.outbox import Outbox
+from distpool.logic.recovery import epoch_of
 from distpool.logic.shown import shown_lines
-from distpool.protocol.cluster import LetIn, Refused, Rejoined, RevokeLease, UseLease, Welcome
+from distpool.protocol.cluster import (
+    DrainNode,
+    LeaseUnused,
+    LetIn,
+    Refused,
+    Rejoined,
+    RevokeLease,
+    UseLease,
+    WantToLeave,
+    Welcome,
+)
 from distpool.protocol.messages import (
-    Death,
     EndWorker,
     GrantLease,
     GroupGone,
@@ -28,7 +39,6 @@ from distpool.protocol.messages import (
 )
 from distpool.roles.role import unexpected
 
-_UNUSED = Death(0, -9)
 _GRANT_LIMIT_S = 5.0
 
 
@@ -62,6 +72,12 @@ class NodeRole:
         self.refusal = ""
         """Why the head does not want this node."""
         self._registration = RegisterNode(node, cpus, memory_bytes, endpoint, public, log=log)
+        self.is_over = False
+        """It was to leave, and nothing is left that it would have to wait for."""
+        self._lease_epoch = 0
+        # It is to leave: at what time at the latest; and the head has said that no more leases will come.
+        self._leave_by: float | None = None
+        self._is_drained = False
         self._grants: dict[LeaseId, Grant] = {}
         self.outbox.put(HEAD, self._registration)
 
@@ -69,6 +85,9 @@ class NodeRole:
         match message:
             case GrantLease(lease, group, 0):
                 self._start(lease, group)
+            case DrainNode(_, limit_s):
+                self._is_drained = True
+                self._set_limit(limit_s, now)
             case GrantLease(lease, group, caller):
                 self._meet(lease, Grant(GrantState.GRANTED, group, caller, now))
             case UseLease(lease, group, caller):
@@ -82,9 +101,9 @@ class NodeRole:
             case GroupGone() | LetIn():
                 self.outbox.put(CLIENT, message)
             case Rejoined():
-                self._register_again()
+                self._register_again(now)
             case Welcome():
-                pass
+                self._lease_epoch = message.lease_epoch
             case Refused(text):
                 self.refusal = shown_lines(text)
             case _:
@@ -93,15 +112,35 @@ class NodeRole:
     def decide(self, now: float) -> float | None:
         """Leases that were asked for and not granted in time: the head has forgotten them."""
         wake_at = None
+        if self._leave_by is not None:
+            self.is_over = (self._is_drained and not self._grants) or now >= self._leave_by
+            wake_at = self._leave_by if self._leave_by < math.inf else None
         for lease, grant in list(self._grants.items()):
             if grant.state is GrantState.ASKED:
                 due = grant.since + _GRANT_LIMIT_S
                 if now >= due:
                     del self._grants[lease]
-                    self._tell_unused(lease, grant)
+                    self.outbox.put(CLIENT, LeaseUnused(lease, grant.group))
                 else:
                     wake_at = due if wake_at is None else min(due, wake_at)
         return wake_at
+
+    def is_used(self) -> bool:
+        """Somebody elsewhere has a worker here, or is about to."""
+        return any(grant.state is not GrantState.GRANTED for grant in self._grants.values())
+
+    def is_leaving(self) -> bool:
+        return self._leave_by is not None
+
+    def leave(self, limit_s: float, now: float) -> None:
+        """By a wish from this machine: let calls finish for so long, without new ones."""
+        self._set_limit(limit_s, now)
+        self.outbox.put(HEAD, WantToLeave(limit_s))
+
+    def _set_limit(self, limit_s: float, now: float) -> None:
+        """Of several, the earliest counts."""
+        new = now + limit_s if limit_s > 0 else math.inf
+        self._leave_by = new if self._leave_by is None else min(new, self._leave_by)
 
     def _start(self, lease: LeaseId, group: GroupId) -> None:
         self.outbox.put(LAUNCHER, StartWorker(lease, group))
@@ -109,6 +148,9 @@ class NodeRole:
 
     def _meet(self, lease: LeaseId, new: Grant) -> None:
         """One of the two has said its word."""
+        if new.state is GrantState.ASKED and lease not in self._grants and epoch_of(lease) != self._lease_epoch:
+            self.outbox.put(CLIENT, LeaseUnused(lease, new.group))  # by a head that is no more
+            return
         old = self._grants.setdefault(lease, new)
         if old is new or old.state is GrantState.STARTED:
             return
@@ -126,16 +168,17 @@ class NodeRole:
             del self._grants[lease]
             self.outbox.put(HEAD, ReturnLease(lease))
             if grant.state is GrantState.ASKED:
-                self._tell_unused(lease, grant)
+                self.outbox.put(CLIENT, LeaseUnused(lease, grant.group))
 
-    def _tell_unused(self, lease: LeaseId, grant: Grant) -> None:
-        """Its caller waits for a worker, and gets none by this lease."""
-        self.outbox.put(CLIENT, LeaseStarted(lease, grant.group))
-        self.outbox.put(CLIENT, LeaseLost(lease, grant.group, _UNUSED))
-
-    def _register_again(self) -> None:
+    def _register_again(self, now: float) -> None:
         """With a head that does not know this node, or not any more: what it does not learn now it does not know."""
-        for lease in [lease for lease, grant in self._grants.items() if grant.state is GrantState.GRANTED]:
+        # What it has not both granted and been asked for is nobody's: callers ask for new ones.
+        for lease, grant in [pair for pair in self._grants.items() if pair[1].state is not GrantState.STARTED]:
             del self._grants[lease]
-        leases = [(lease, grant.caller) for lease, grant in self._grants.items() if grant.state is GrantState.STARTED]
+            if grant.state is GrantState.ASKED:
+                self.outbox.put(CLIENT, LeaseUnused(lease, grant.group))
+        leases = [(lease, grant.caller) for lease, grant in self._grants.items()]
         self.outbox.put(HEAD, msgspec.structs.replace(self._registration, leases=leases))
+        if self._leave_by is not None:
+            limit_s = self._leave_by - now if self._leave_by < math.inf else 0.0
+            self.outbox.put(HEAD, WantToLeave(limit_s))

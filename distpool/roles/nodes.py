@@ -17,11 +17,16 @@ from distpool.protocol.cluster import (
     EndGroup,
     FromWorker,
     GroupFailed,
+    HeadSilent,
+    LeaseDrains,
     LeaseGranted,
+    LeaseUnused,
+    NodeDrains,
     NodeGone,
     OpenGroup,
     Refused,
     Rejoined,
+    RequestsDropped,
     ToWorker,
     UseLease,
     Welcome,
@@ -43,11 +48,13 @@ _NODE_LOST = -9
 
 
 class Node(msgspec.Struct):
-    """One that has leases of this client. `opened`: the groups that have a template there."""
+    """One that has leases of this client. `opened`: the groups that have a template there. `is_draining`: it is to
+    leave when its leases are over."""
 
     endpoint: str
     public: str
     opened: set[GroupId] = msgspec.field(default_factory=set)
+    is_draining: bool = False
 
 
 class RemoteLease(msgspec.Struct):
@@ -129,11 +136,17 @@ class NodesRole:
                 if held is not None:
                     held.is_started = True
                     self.outbox.put(CLIENT, message)
+                    if self.nodes[held.node].is_draining:
+                        self.outbox.put(CLIENT, LeaseDrains(lease))
+            case LeaseUnused(lease):
+                if lease in self._leases:
+                    self._let_go(lease)
             case LeaseLost(lease):
                 self._lost(lease, message)
             case FromWorker(lease, frame):
-                if lease in self._leases:
-                    self.outbox.put(CLIENT, FromWorker(lease, frame))
+                held = self._leases.get(lease)
+                if held is not None:
+                    self.outbox.put(CLIENT, FromWorker(lease, frame, held.node))
             case GroupGone(group):
                 self.nodes[NodeId(str(sender))].opened.discard(group)
                 self._group_gone(group, NodeId(str(sender)))
@@ -144,6 +157,10 @@ class NodesRole:
                 self._node_gone(node)
             case Rejoined():
                 self.outbox.put(CLIENT, Rejoined(self._granted_not_started()))
+            case NodeDrains(node):
+                self._drain(node)
+            case HeadSilent():
+                self.outbox.put(CLIENT, message)
             case Welcome():
                 pass
             case Refused(text):
@@ -156,6 +173,9 @@ class NodesRole:
         if group not in self._plans or group in self._stopping:
             self.outbox.put(HEAD, ReturnLease(granted.lease))
             return
+        known = self.nodes.get(granted.node)
+        if known is not None and known.endpoint != granted.endpoint:
+            self._node_gone(granted.node)  # another process has its name now
         node = self.nodes.setdefault(granted.node, Node(granted.endpoint, granted.public))
         self._leases[granted.lease] = RemoteLease(group, granted.node)
         if group not in node.opened:
@@ -171,8 +191,6 @@ class NodesRole:
         if held is None:
             return
         death = message.death
-        if not death.pid:  # there was no worker: the head's word for it has not come, and may yet
-            self.outbox.put(HEAD, ReturnLease(lease))
         # What was on its way had not begun either.
         unbegun = death.unbegun + max(0, held.sent - message.received)
         self._tell_lost(lease, held, msgspec.structs.replace(death, unbegun=unbegun))
@@ -194,8 +212,11 @@ class NodesRole:
         node = self.nodes.pop(name, None)
         if node is None:
             return
-        for lease in [lease for lease, held in self._leases.items() if held.node == name]:
-            self._give_up(lease, name)
+        for lease, held in [(lease, held) for lease, held in self._leases.items() if held.node == name]:
+            if held.is_started:
+                self._give_up(lease, name)
+            else:  # there was no worker, and so none has failed
+                self._let_go(lease)
         for group in node.opened:
             self._end_if_gone(group)
 
@@ -203,6 +224,21 @@ class NodesRole:
         """What its worker did is not known. The head may still have the node, where nobody takes up this lease now."""
         self.outbox.put(HEAD, ReturnLease(lease))
         self._tell_lost(lease, self._leases.pop(lease), Death(0, _NODE_LOST, node=node))
+
+    def _let_go(self, lease: LeaseId) -> None:
+        """It is none, or nobody is there. The head's word for it may yet come to the node, which would keep it."""
+        self.outbox.put(HEAD, ReturnLease(lease))
+        self.outbox.put(CLIENT, RequestsDropped(self._leases.pop(lease).group, 1))
+
+    def _drain(self, name: NodeId) -> None:
+        """It is about to leave: so are the workers there."""
+        node = self.nodes.get(name)
+        if node is None or node.is_draining:
+            return
+        node.is_draining = True
+        for lease, held in self._leases.items():
+            if held.node == name and held.is_started:
+                self.outbox.put(CLIENT, LeaseDrains(lease))
 
     def _refused(self, sender: Address, text: str) -> None:
         if sender == HEAD:

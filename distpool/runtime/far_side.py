@@ -25,10 +25,12 @@ from distpool.runtime.far_crew import FarCrew, Order
 from distpool.runtime.handles import Wait
 from distpool.runtime.hosting import RemoteHead
 from distpool.runtime.joining import join
+from distpool.runtime.labels import Labels
 from distpool.runtime.launcher import LaunchPlan, worker_setup
 from distpool.runtime.main_view import MainView
 from distpool.runtime.node_links import NodeLinks
 from distpool.runtime.program_code import ProgramCode
+from distpool.settings import current
 from distpool.transport.keys import KeyFolder, Part
 
 FAR_METHODS = {"fork": "forkserver", "forkserver": "forkserver", "spawn": "spawn"}
@@ -45,7 +47,7 @@ class FarSide:
         identity = folder.identity(Part.DRIVER)
         name = f"process {os.getpid()} of {socket.gethostname()}"
         self.head: RemoteHead = join(address, name, identity, settings)
-        self.nodes = NodeLinks(identity, self.head.greeting, settings)
+        self.nodes = NodeLinks(identity, self.head, settings, Labels(is_on=current().labels))
         self.cpus = next(message.cpus for _, message in self.head.outbox.messages if isinstance(message, Welcome))
         self.elsewhere = Elsewhere(head=self.head, node=self.nodes)
 

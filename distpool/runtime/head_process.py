@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
+from contextlib import closing
 from urllib.parse import urlsplit
 
 from distpool.base_errors import DistpoolError
@@ -13,6 +14,7 @@ from distpool.runtime.addresses import DEFAULT_PORT
 from distpool.runtime.contact import Contact
 from distpool.runtime.head_keys import HeadKeys
 from distpool.runtime.hosting import HeadHost
+from distpool.runtime.ledger import Ledger
 from distpool.runtime.serving import Serving
 from distpool.transport.keys import Identity, KeyFolder
 from distpool.transport.sockets import Listener
@@ -21,7 +23,7 @@ _ALL_INTERFACES = ("0.0.0.0", "::", "*")
 
 
 def serve_head(folder: KeyFolder, host: str, port: int | None, settings: Settings, tell: Callable[[str], None]) -> None:
-    """Run a head until a signal ends it. `tell` gets its address once it listens.
+    """Run a head until a signal ends it. `tell` gets its address once it listens. What it knows is kept in the folder.
 
     `port`: None for that of the head before, or 7117, or else any that is free. Raises DistpoolError when a head of
     this folder runs already, or it cannot listen there.
@@ -29,16 +31,17 @@ def serve_head(folder: KeyFolder, host: str, port: int | None, settings: Setting
     serving = Serving()
     identity = folder.make_missing()
     contact = Contact(folder)
+    ports = [contact.last_port() or DEFAULT_PORT, 0] if port is None else [port]
     try:
-        listener = _listen(folder, identity, host, [contact.last_port() or DEFAULT_PORT, 0] if port is None else [port])
-        try:
+        with (
+            closing(Ledger(folder.path / "head.db")) as ledger,
+            closing(_listen(folder, identity, host, ports)) as listener,
+        ):
+            head = HeadHost(listener, settings, time.monotonic(), HeadKeys(folder), ledger)
             address = _reachable(listener.endpoint, host)
             contact.tell(address)
             tell(address)
-            head = HeadHost(listener, settings, time.monotonic(), HeadKeys(folder))
             serving.run(head.turn, head.has_some, listener.descriptors())
-        finally:
-            listener.close()
     finally:
         contact.end()
 

@@ -26,6 +26,7 @@ from distpool.protocol.cluster import (
     Refused,
     Rejoined,
     RequestsDropped,
+    RequestsWait,
 )
 from distpool.protocol.messages import PROTOCOL_VERSION, Message, RegisterNode
 from distpool.roles.head import HeadRole
@@ -37,6 +38,7 @@ from distpool.transport.sockets import Connection, Listener
 
 if TYPE_CHECKING:
     from distpool.runtime.head_keys import HeadKeys
+    from distpool.runtime.ledger import Ledger  # with a database, which a head needs and no other process
 
 _LEAVE_LIMIT_S = 1.0
 
@@ -111,7 +113,7 @@ class RemoteHead:
                 self._note_head(expect_head, message.public)
                 self.connection.expect(message.public)
             else:
-                self.outbox.put(CLIENT if isinstance(message, RequestsDropped) else NODE, message)
+                self.outbox.put(CLIENT if isinstance(message, RequestsDropped | RequestsWait) else NODE, message)
         if self._identity is not None and self._link.is_heard() and self.connection.server != self._identity.head:
             self._note_head(accept_head, self.connection.server)
             self.connection.forget_others()
@@ -153,13 +155,23 @@ class RemoteHead:
 class HeadHost:
     """A head and its links. Owned by the thread that runs its turns."""
 
-    def __init__(self, listener: Listener, settings: Settings, now: float, keys: HeadKeys | None = None) -> None:
-        """`keys`: needed for all but Unix sockets."""
+    def __init__(
+        self,
+        listener: Listener,
+        settings: Settings,
+        now: float,
+        keys: HeadKeys | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
+        """`keys`: needed for all but Unix sockets. `ledger`: what the head before has left; without one nothing is
+        kept."""
         self._listener = listener
         self._settings = settings
         self._keys = keys
         life = new_epoch()
-        self.role = HeadRole(Membership(own_versions()), life, now)
+        self._ledger = ledger
+        kept = None if ledger is None else ledger.begin(life)
+        self.role = HeadRole(Membership(own_versions()), life, now, settings, kept)
         limits = LinkLimits(beat_every_s=settings.beat_every_s)
         self._links = ServerLinks(listener, life, limits, settings, _may_say)
         self._nodes: set[NodeId] = set()
@@ -184,6 +196,10 @@ class HeadHost:
                 self.role.handle(address, message, now)
         wake_at = self.role.decide(now)
         self._log_nodes()
+        # Before anybody hears of it: else two heads one after another could give the same CPU away.
+        if self.role.records and self._ledger is not None:
+            self._ledger.keep(self.role.records)
+        self.role.records.clear()
         messages = self.role.outbox.messages
         while messages:
             to, answer = messages.popleft()

@@ -274,6 +274,12 @@ class ClientLink:
         self.link = Link(new_epoch(), self._limits, now)
         self._ear = Ear()
 
+    def connect_again(self, connection: Connection, now: float) -> None:
+        """By another connection, which goes on where this one was refused."""
+        self.connection.close()
+        self.connection = connection
+        self.link.reconnected(now)
+
     def receive(self, now: float) -> list[Message]:
         """All that has come. What is no message is dropped: the other end has shown that it is who it should be."""
         if self.connection.has_reconnected():

@@ -95,9 +95,13 @@ def _has_real_handlers(logger: logging.Logger | None) -> bool:
     return False
 
 
-def handle_in_driver(pickled: bytes) -> None:
-    """Give a worker's record to the logger of its name in this process."""
+def handle_in_driver(pickled: bytes, node: str = "") -> None:
+    """Give a worker's record to the logger of its name in this process. `node`: where the worker is, if the record is
+    to say so, in its text and as its attribute."""
     record = logging.makeLogRecord(_loads(pickled))
+    if node:
+        record.node = node
+        record.msg = f"[{node}] {record.msg}"
     logger = logging.getLogger(None if record.name == "root" else record.name)
     if logger.isEnabledFor(record.levelno):
         logger.handle(record)

@@ -264,7 +264,7 @@ class Loop:
         if self._elsewhere.client is not None:
             self.client.handle(sender, message, now)
         elif type(message) is WorkerLogged:
-            self.completions.append(Notice(handle_log_record, message.record))
+            self.completions.append(Notice(handle_log_record, message.record, message.node))
         elif type(message) is WorkerPrinted:
             self.completions.append(Notice(show, message.stream, message.text))
         else:

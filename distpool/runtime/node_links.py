@@ -11,11 +11,12 @@ from distpool.config import Settings
 from distpool.ids import CLIENT, HEAD, LAUNCHER, Address, GroupId, LeaseId, NodeId
 from distpool.logic.link import LinkLimits
 from distpool.logic.outbox import Outbox
+from distpool.logic.silence import Silence
 from distpool.protocol.cluster import (
     CodePiece,
     ForeignKept,
     FromWorker,
-    Greeting,
+    HeadSilent,
     LeaveCluster,
     NeedCode,
     NodeGone,
@@ -24,14 +25,15 @@ from distpool.protocol.cluster import (
     Welcome,
     WorkerSaid,
 )
-from distpool.protocol.codec import decode_from_worker
 from distpool.protocol.messages import GroupGone, LeaseLost, LeaseStarted, Message, StopGroup
 from distpool.protocol.transfers import Place
-from distpool.roles.nodes import NodesRole
+from distpool.roles.nodes import Node, NodesRole
 from distpool.runtime.channels import Channels
 from distpool.runtime.far_crew import FarCrew
 from distpool.runtime.far_objects import FarObjects, NodeStore
 from distpool.runtime.far_results import FarResults
+from distpool.runtime.hosting import RemoteHead
+from distpool.runtime.labels import Labels
 from distpool.runtime.links import ClientLink
 from distpool.runtime.packages import Package
 from distpool.transport.keys import Identity
@@ -45,23 +47,31 @@ _HERE = (CLIENT, HEAD, LAUNCHER)
 class NodeLinks:
     """Owned by whoever holds the driver's loop."""
 
-    def __init__(self, identity: Identity, greeting: Greeting, settings: Settings) -> None:
-        """`greeting`: with what this process has greeted the head."""
+    def __init__(self, identity: Identity, head: RemoteHead, settings: Settings, labels: Labels) -> None:
+        """`head`: which this process has greeted, and whose silence it watches."""
         self.outbox = Outbox()
         self.crews: dict[GroupId, FarCrew] = {}
         self.package: Package | None = None
         """The code of this program, which nodes ask for piece by piece."""
         self._role = NodesRole()
         self._identity = identity
-        self._greeting = greeting
+        self._head = head
+        self._greeting = head.greeting
+        self._silence = Silence(settings.silence_limit_s, settings.beat_every_s)
+        self._is_head_silent = False
+        self._long_silence = Silence(settings.head_gone_limit_s, settings.beat_every_s)
+        self._is_head_gone = False
         self._settings = settings
         self._limits = LinkLimits(beat_every_s=settings.beat_every_s)
         self._links: dict[NodeId, ClientLink] = {}
-        channels = Channels(identity, greeting.life.to_bytes(8, "little"))
+        channels = Channels(identity, head.greeting.life.to_bytes(8, "little"))
         self.objects = FarObjects(channels, settings, self._say)
         self._results = FarResults(self.objects, self._say)
+        self._labels = labels
         self._is_closed = False
         self._probe_at = 0.0
+        # A node may have to hear first that this process is let in, and ZeroMQ does not try again after a refusal.
+        self._connect_at = 0.0
         self._watch: Callable[[int], None] = _watch_nothing
 
     def open(self, plan: OpenGroup, crew: FarCrew) -> None:
@@ -101,10 +111,15 @@ class NodeLinks:
         for name, link in list(self._links.items()):
             for message in link.receive(now):
                 self._hear(name, message, now)
+            if link.connection.refusal and now >= self._connect_at and name in self._role.nodes:
+                self._connect_at = now + _PROBE_EVERY_S
+                link.connect_again(self._connection(self._role.nodes[name]), now)
+                self._watch_all(link)
             is_silent = now - link.link.heard_at > self._settings.silence_limit_s
             if is_silent or link.link.is_unknown or self._is_gone(link, now):
                 self._role.handle(HEAD, NodeGone(name), now)
         self.objects.receive(now)
+        self._watch_head(now)
         self._sort(now)
 
     def _hear(self, name: NodeId, message: Any, now: float) -> None:
@@ -128,6 +143,25 @@ class NodeLinks:
         data = package.piece(needed.offset) if package is not None and is_known else b""
         return CodePiece(needed.package, needed.offset, data)
 
+    def _watch_head(self, now: float) -> None:
+        heard_at, where = self._head.heard_at, self._head.connection.endpoint
+        is_silent = self._silence.is_for_good(heard_at, now)
+        if is_silent != self._is_head_silent:
+            self._is_head_silent = is_silent
+            state = "not heard of: pools go on with the workers that they have" if is_silent else "there again"
+            _log.warning("the head at %s is %s", where, state)
+        is_gone = self._long_silence.is_for_good(heard_at, now)
+        if is_gone == self._is_head_gone:
+            return
+        self._is_head_gone = is_gone
+        text = ""
+        if is_gone:
+            text = (
+                f"this pool has no worker, and gets none: the head at {where} was not heard of for "
+                f"{self._settings.head_gone_limit_s:g} s. Start it again at this address, and make a new pool"
+            )
+        self._role.handle(HEAD, HeadSilent(text), now)
+
     def _is_gone(self, link: ClientLink, now: float) -> bool:
         """Whether a connection that has broken shows that its node has ended. Asked again until there is a new one."""
         if not link.connection.is_broken() or now < self._probe_at:
@@ -149,6 +183,8 @@ class NodeLinks:
             silent_at = link.link.heard_at + self._settings.silence_limit_s
             if link.connection.is_broken():
                 silent_at = min(silent_at, self._probe_at)
+            if link.connection.refusal:
+                silent_at = min(silent_at, self._connect_at)
             due = silent_at if due is None else min(due, silent_at)
             wake_at = due if wake_at is None else min(due, wake_at)
         return wake_at
@@ -184,8 +220,8 @@ class NodeLinks:
 
     def _for_client(self, message: Any, now: float) -> None:
         match message:
-            case FromWorker(lease, frame):
-                self._results.said(lease, self._role.node_of(lease), decode_from_worker(frame), now)
+            case FromWorker(lease):
+                self._results.said(lease, self._role.node_of(lease), self._labels.open(message), now)
             case LeaseLost(lease):
                 self.objects.worker_ended(lease)
                 self._results.said(lease, None, message, now)
@@ -202,16 +238,25 @@ class NodeLinks:
 
     def _link(self, name: NodeId, now: float) -> ClientLink:
         link = self._links.get(name)
+        node = self._role.nodes.get(name)
+        if link is not None and node is not None and link.connection.endpoint != node.endpoint:
+            link.close()  # it is another process of the same name
+            link = None
+            self._results.node_gone(name)
+            self.objects.node_gone(name, now)
         if link is None:
-            node = self._role.nodes[name]
-            route = self._greeting.life.to_bytes(8, "little")
-            link = self._links[name] = ClientLink(
-                Connection(node.endpoint, route, self._identity, node.public), self._limits, now
-            )
-            for descriptor in link.connection.descriptors():
-                self._watch(descriptor)
+            link = self._links[name] = ClientLink(self._connection(self._role.nodes[name]), self._limits, now)
+            self._watch_all(link)
             link.send(self._greeting)
         return link
+
+    def _connection(self, node: Node) -> Connection:
+        route = self._greeting.life.to_bytes(8, "little")
+        return Connection(node.endpoint, route, self._identity, node.public)
+
+    def _watch_all(self, link: ClientLink) -> None:
+        for descriptor in link.connection.descriptors():
+            self._watch(descriptor)
 
     def _note(self, message: Any) -> None:
         """For those who look at the workers of a pool."""
@@ -220,6 +265,7 @@ class NodeLinks:
                 if group in self.crews:
                     self.crews[group].started(lease)
             case LeaseLost(lease, group, death):
+                self._labels.forget(lease)
                 if group in self.crews:
                     self.crews[group].ended(lease, death)
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from distpool.base_errors import HeadUnreachable
 from distpool.config import Settings
 from distpool.ids import NodeId
+from distpool.logic.silence import Silence
 from distpool.objects.limits import memory_bytes
 from distpool.roles.node import NodeRole
 from distpool.runtime.caller_links import CallerLinks
@@ -43,6 +44,8 @@ class NodeHost:
         self._head = head
         self._settings = settings
         self._is_silent = False
+        self._is_asked = False
+        self._silence = Silence(settings.head_gone_limit_s, settings.beat_every_s)
         address = head.connection.endpoint
         try:
             self._callers = CallerLinks(f"tcp://{_own_host(address)}:{port}", identity, name, settings)
@@ -56,14 +59,20 @@ class NodeHost:
         self._loop.store_lanes.serve_foreign = self._callers.objects.serve
 
     def serve(self, serving: Serving, tell: Callable[[], None]) -> None:
-        """Until a signal ends it; `tell` is called once the head knows this node. Raises HeadUnreachable when the head
-        refuses it, or is gone for good."""
+        """Until a signal ends it, or until its calls are done if it is to leave. `tell` is called once the head knows
+        this node. Raises HeadUnreachable when the head refuses it, or is gone for good and nobody uses this node."""
         self._loop.watch(serving.descriptor)
         is_told = False
         try:
             self._loop.turn(0.0)
-            while not serving.is_over:
-                self._loop.turn(self._watch_head(time.monotonic()))
+            while not (serving.is_over or self._role.is_over):
+                now = time.monotonic()
+                if serving.is_asked_to_end and not self._is_asked:
+                    self._is_asked = True
+                    self._role.leave(self._settings.drain_limit_s, now)
+                if self._is_silent and self._role.is_leaving() and not self._role.is_used():
+                    break  # it has nothing, and nobody is there to say that nothing more will come
+                self._loop.turn(self._watch_head(now))
                 if self._role.refusal:
                     raise HeadUnreachable(f"the head at {self._head.connection.endpoint} refused: {self._role.refusal}")
                 if not is_told and self._head.is_settled():
@@ -81,7 +90,8 @@ class NodeHost:
     def _watch_head(self, now: float) -> float:
         """How long to wait until the head's silence means something."""
         silence_s = now - self._head.heard_at
-        if silence_s > self._settings.head_gone_limit_s:
+        # Whoever uses this node has it for as long as they need it, with a head or without.
+        if self._silence.is_for_good(self._head.heard_at, now) and not self._role.is_used():
             raise HeadUnreachable(
                 f"the head at {self._head.connection.endpoint} was not heard of for {silence_s:.0f} s: it is given up"
                 f"{self._why()}"
@@ -91,7 +101,7 @@ class NodeHost:
             self._is_silent = is_silent
             _log.warning("the head is %s", f"not heard of{self._why()}; waiting" if is_silent else "there again")
         limit_s = self._settings.head_gone_limit_s if is_silent else self._settings.silence_limit_s
-        return max(0.0, limit_s - silence_s) + 0.01
+        return max(self._settings.beat_every_s, limit_s - silence_s)
 
     def _why(self) -> str:
         refusal = self._head.connection.refusal

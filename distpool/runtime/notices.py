@@ -26,8 +26,8 @@ def log_note(text: str) -> None:
     logging.getLogger("distpool").warning(text)
 
 
-def handle_log_record(pickled: bytes) -> None:
-    """Give a worker's log record to this process's loggers."""
+def handle_log_record(pickled: bytes, node: str) -> None:
+    """Give a worker's log record to this process's loggers. `node`: as in `handle_in_driver`."""
     from distpool.runtime.logs import handle_in_driver
 
-    handle_in_driver(pickled)
+    handle_in_driver(pickled, node)

@@ -15,9 +15,12 @@ ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Serving:
     """For the main thread. Ctrl-C and SIGTERM end it between two turns."""
 
-    def __init__(self) -> None:
+    def __init__(self, gentle: signal.Signals | None = None) -> None:
+        """`gentle`: the signal whose first coming only asks for an end."""
         self.is_over = False
         """A signal has come."""
+        self.is_asked_to_end = False
+        self._gentle = gentle
         self.descriptor, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         # `descriptor` becomes ready when a signal comes.
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
@@ -39,4 +42,7 @@ class Serving:
             poll.poll(None if wake_at is None else max(0.0, (wake_at - time.monotonic()) * 1000) + 1)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.is_over = True
+        if number == self._gentle and not self.is_asked_to_end:
+            self.is_asked_to_end = True
+        else:
+            self.is_over = True

@@ -28,6 +28,7 @@ class Chosen(msgspec.Struct, frozen=True):
     home: str | None = None
     store_size: str | int | None = None
     spill_folder: str | None = None
+    labels: bool = True
     constants: Settings = SETTINGS
     sources: dict[str, str] = {}
     file: str = ""

@@ -38,14 +38,17 @@ def read(arguments: dict[str, Any], file: str) -> Chosen:
     given = {**_in_file(path), **_in_environment(), **_in_arguments(arguments)}
     values = {name: _value(name, found) for name, found in given.items()}
     constants = {TABLE[name].constant: value for name, value in values.items() if TABLE[name].constant}
-    chosen = Chosen(
-        **{name: value or None for name, value in values.items() if not TABLE[name].constant},
+    chosen: dict[str, Any] = {
+        name: None if value == "" else value for name, value in values.items() if not TABLE[name].constant
+    }
+    together = Chosen(
+        **chosen,
         constants=msgspec.structs.replace(SETTINGS, **constants),
         sources={name: found.source for name, found in given.items()},
         file=path,
     )
-    _check(chosen)
-    return chosen
+    _check(together)
+    return together
 
 
 def _existing(file: str) -> str:

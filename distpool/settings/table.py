@@ -29,6 +29,14 @@ def _text(value: object, name: str) -> str:
     return value
 
 
+def _switch(value: object, name: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    if value in ("0", "1"):
+        return value == "1"
+    raise ValueError(f"{name} is {value!r}; it must be 1 or 0, or in a file true or false")
+
+
 def _path(value: object, name: str) -> str:
     if not isinstance(value, (str, os.PathLike)):
         raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; it must be a path")
@@ -57,6 +65,7 @@ TABLE = {
     "home": Setting(_path, "~/.config/distpool", "the folder with the keys of the cluster", is_path=True),
     "store_size": Setting(_size_or_share, f"{SETTINGS.store_share:.0%}", "how much memory the store may take"),
     "spill_folder": Setting(_path, "/var/tmp", "where what does not fit into the store goes to disk", is_path=True),
+    "labels": Setting(_switch, "1", "whether the node's name stands before what its workers print and log"),
     "connect_limit": _limit("connect_limit_s", "how long a program or command tries to reach a head"),
     "beat": _limit("beat_every_s", "the longest silence of a process of the cluster that lives"),
     "silence_limit": _limit("silence_limit_s", "the silence after which a node is given up; at least twice the beat"),

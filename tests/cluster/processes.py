@@ -22,6 +22,7 @@ class Cluster:
         self.keys = folder / "keys"
         self.output = folder / "output"
         self.output.mkdir()
+        self.command = COMMAND
         self.processes: list[subprocess.Popen] = []
         self.address = ""
 
@@ -39,7 +40,7 @@ class Cluster:
         """One that stays; its output goes to a file."""
         with open(self.output / name, "a") as output:
             process = subprocess.Popen(
-                [*COMMAND, *arguments], env=self.environment(**more), stdout=output, stderr=subprocess.STDOUT
+                [*self.command, *arguments], env=self.environment(**more), stdout=output, stderr=subprocess.STDOUT
             )
         self.processes.append(process)
         return process
@@ -48,11 +49,19 @@ class Cluster:
         return (self.output / name).read_text()
 
     def start_head(self, *arguments: str) -> subprocess.Popen:
-        before = len(self.said("head").splitlines()) if (self.output / "head").exists() else 0
+        """The first one at a port that nobody else on this machine has, and the next ones there too."""
+        if not self.address and "--port" not in arguments:
+            arguments = (*arguments, "--port", "0")
+        before = len(self._told_by_heads())
         process = self.start("head", "head", "--json", *arguments)
-        self.until(lambda: len(self.said("head").splitlines()) > before)
-        self.address = json.loads(self.said("head").splitlines()[before])["address"]
+        self.until(lambda: len(self._told_by_heads()) > before)
+        self.address = json.loads(self._told_by_heads()[before])["address"]
         return process
+
+    def _told_by_heads(self) -> list[str]:
+        """Their JSON objects, without what they have logged."""
+        lines = self.said("head").splitlines(keepends=True) if (self.output / "head").exists() else []
+        return [line for line in lines if line.startswith("{") and line.endswith("\n")]
 
     def start_node(self, name: str, *arguments: str, **more: str) -> subprocess.Popen:
         return self.start(name, "node", "--name", name, *arguments, **more)
@@ -63,7 +72,8 @@ class Cluster:
         return json.loads(result.stdout)
 
     def nodes(self) -> set[str]:
-        return {node["node"] for node in self.status()["nodes"]}
+        """Those that are there."""
+        return {node["node"] for node in self.status()["nodes"] if node["state"] != "away"}
 
     def until(self, is_so, limit_s: float = LIMIT_S) -> float:
         """Wait for it; how long that took."""

@@ -150,9 +150,14 @@ def test_a_pool_that_was_opened_without_the_head_gets_its_workers_when_there_is_
             assert time.monotonic() - listens_at < GIVEN_UP_WITHIN_S
 
 
-def test_a_node_that_joins_is_used_by_a_pool_that_waits_for_workers(nodes, processes):
+def test_a_node_that_joins_is_used_by_a_pool_that_waits_for_workers_and_has_said_so_once(nodes, processes, caplog):
     with Pool(6) as pool:
         node_of(pool, nodes)
+        assert until(lambda: "asked for" in caplog.text)
+        record = next(record for record in caplog.records if "asked for" in record.getMessage())
+        assert (record.name, record.levelname) == ("distpool", "WARNING")
+        text = "the pool asked for 6 workers and has 4: the cluster's 4 CPUs are in use. It goes on with what it has"
+        assert record.getMessage().startswith(text)
         third = processes.start_node("third", "--cpus", "2")
         names = {process.pid: name for name, process in {**nodes, "third": third}.items()}
         began_at = time.monotonic()
@@ -160,6 +165,7 @@ def test_a_node_that_joins_is_used_by_a_pool_that_waits_for_workers(nodes, proce
         while "third" not in seen:
             seen |= {names[node] for node, _ in pool.map(tasks.where_slowly, [0.02] * 12, chunksize=1)}
             assert time.monotonic() - began_at < LIMIT_S
+    assert caplog.text.count("asked for") == 1
 
 
 def test_a_pool_that_waits_for_its_first_node_begins_when_there_is_one(processes, monkeypatch):

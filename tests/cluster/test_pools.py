@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import time
 
 import numpy as np
@@ -102,8 +103,10 @@ def test_what_workers_print_and_log_arrives_before_the_result(capfd, caplog):
             assert pool.apply(tasks.shout, ("hello",)) == "hello"
             assert "logged hello" in caplog.text
         output = capfd.readouterr()
-        assert output.out == "hello\n"
-        assert "hello\n" in output.err
+        assert re.fullmatch(r"\[(first|second)\] hello\n", output.out)
+        assert re.search(r"^\[(first|second)\] hello\n", output.err, re.MULTILINE)
+        (record,) = [record for record in caplog.records if record.name == "tests.cluster"]
+        assert record.getMessage() == f"[{record.node}] logged hello"
 
 
 @pytest.mark.parametrize("megabytes", [0.05, 1, 20])

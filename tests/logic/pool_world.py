@@ -12,7 +12,7 @@ from distpool.config import Settings
 from distpool.ids import HEAD, INLINE_FUNCTION, LAUNCHER, NODE, GroupId, LeaseId
 from distpool.logic.calls import NO_OPTIONS, Bundle, CallOptions, Outcome
 from distpool.logic.group_plan import GroupPlan
-from distpool.protocol.cluster import EndGroup, Rejoined, RequestsDropped
+from distpool.protocol.cluster import EndGroup, HeadSilent, LeaseDrains, Rejoined, RequestsDropped
 from distpool.protocol.messages import (
     CallMode,
     CallsDone,
@@ -62,7 +62,7 @@ class ModelWorker:
     """A worker process. `held`: calls that it was sent and whose results were not told, oldest first. The first `ended`
     of them have ended, and the next is running if `is_running`, with `items_begun` of its items. `skips`: how many
     items it was told to leave out. `heard_at`: since when its oldest call may run, as far as its caller knows.
-    `is_condemned`: the call that it runs is over its time."""
+    `is_condemned`: the call that it runs is over its time. `is_draining`: it may run what it has begun, and no more."""
 
     lease: LeaseId
     held: list[int] = field(default_factory=list)
@@ -75,6 +75,7 @@ class ModelWorker:
     is_ready: bool = False
     is_stopping: bool = False
     is_leaving: bool = False
+    is_draining: bool = False
     begun: int = 0
 
     def begun_now(self) -> int:
@@ -125,6 +126,7 @@ class PoolWorld:
         self.leases_made = 0
         self.requested = 0
         self.is_end_told = False
+        self.is_head_gone = False
         self.stops = 0
         self.busy_at_stop: list[LeaseId] = []
         self.notes: list[str] = []
@@ -185,6 +187,7 @@ class PoolWorld:
 
     def grant(self) -> ModelWorker:
         assert self.requested > 0
+        assert not self.is_head_gone
         self.requested -= 1
         self.leases_made += 1
         lease = LeaseId(self.leases_made)
@@ -202,6 +205,27 @@ class PoolWorld:
         """The head is another one: it knows nothing of what was requested, but for what it has granted before."""
         self.requested = granted
         self._tell(NODE, Rejoined({GROUP: granted}))
+
+    def refuse_one(self) -> None:
+        """It was granted, and its node does not know of it."""
+        self.requested -= 1
+        self._tell(NODE, RequestsDropped(GROUP, 1))
+
+    def lose_head(self) -> None:
+        """It is gone for good: nothing that was requested is granted."""
+        self.may_be_broken = self.is_head_gone = True
+        if self.is_end_told:
+            self.requested = 0
+        self._tell(NODE, HeadSilent("no head"))
+
+    def find_head(self) -> None:
+        self.is_head_gone = False
+        self._tell(NODE, HeadSilent(""))
+
+    def drain(self, worker: ModelWorker) -> None:
+        """Its node is about to leave."""
+        worker.is_draining = True
+        self._tell(NODE, LeaseDrains(worker.lease))
 
     def ready(self, worker: ModelWorker) -> None:
         worker.is_ready = True
@@ -337,6 +361,8 @@ class PoolWorld:
                 assert self.requested, "there is nothing to be dropped"
                 assert not self.is_end_told
                 self.is_end_told = True
+                if self.is_head_gone:
+                    self.requested = 0  # nobody hears it
             case StopGroup(group, _, busy):
                 assert (to, group) == (LAUNCHER, GROUP)
                 self.stops += 1
@@ -360,6 +386,7 @@ class PoolWorld:
         assert worker.is_ready, "calls for a worker that is not ready"
         assert not worker.is_stopping, "calls for a worker that is dropping its hand"
         assert not worker.is_leaving, "calls for a worker that was told to end"
+        assert not worker.is_draining, "calls for a worker whose node is about to leave"
         if not worker.held:
             worker.heard_at = self.now
         for piece in slices:

@@ -88,17 +88,37 @@ class AnyPool(RuleBasedStateMachine):
 
     @rule()
     def drop_requests(self):
-        if self.world.is_end_told and self.world.requested:
+        if self.world.is_end_told and self.world.requested and not self.world.is_head_gone:
             self.world.drop_requests(self.world.requested)
+
+    @rule()
+    def refuse_one(self):
+        if self.world.requested and not self.world.is_head_gone:
+            self.world.refuse_one()
 
     @rule(data=st.data())
     def rejoin(self, data):
+        if self.world.is_head_gone:
+            self.world.find_head()
         self.world.rejoin(data.draw(st.integers(0, self.world.requested)))
+
+    @rule(data=st.data())
+    def drain(self, data):
+        worker = self.some_worker(data, lambda worker: not worker.is_draining)
+        if worker:
+            self.world.drain(worker)
+
+    @precondition(lambda self: len(self.world.calls) > 10)
+    @rule(is_back=st.booleans())
+    def lose_head(self, is_back):
+        self.world.lose_head()
+        if is_back:
+            self.world.find_head()
 
     @precondition(lambda self: self.world is not None and self.world.requested)
     @rule()
     def grant(self):
-        if self.world.requested:
+        if self.world.requested and not self.world.is_head_gone:
             self.world.grant()
 
     @rule(data=st.data())
@@ -228,6 +248,7 @@ class AnyPool(RuleBasedStateMachine):
         world = self.world
         if not world.is_closed:
             world.close()
+        world.find_head()
         for _ in range(500):
             if world.is_gone:
                 break

@@ -58,7 +58,7 @@ class OneLease(RuleBasedStateMachine):
     @rule(limit=st.integers(0, 9), share=st.floats(0.0, 1.0))
     def send(self, limit, share):
         room = self.lease.room(limit)
-        if self.lease.state is not LeaseState.READY:
+        if self.lease.state is not LeaseState.READY or self.lease.is_draining:
             assert room == 0
             return
         assert room == min(limit - self.held, 5 - self.ended - self.held)
@@ -89,9 +89,17 @@ class OneLease(RuleBasedStateMachine):
     def stop(self):
         self.lease.step("stopped")
 
+    @rule()
+    def drain(self):
+        self.lease.is_draining = True
+
     @invariant()
-    def it_is_spent_when_it_has_run_as_many_calls_as_it_may(self):
-        assert self.lease.is_spent() == (self.ended == 5 and self.lease.state is LeaseState.READY)
+    def it_may_leave_when_it_has_run_as_many_calls_as_it_may_or_drains_and_holds_none(self):
+        is_done = self.ended == 5 or (self.lease.is_draining and not self.held)
+        is_free = self.lease.state is LeaseState.READY or (
+            self.lease.is_draining and self.lease.state is LeaseState.STARTING
+        )
+        assert self.lease.may_leave() == (is_done and is_free)
         assert self.lease.calls_left == 5 - self.ended - self.held
 
 
@@ -99,11 +107,11 @@ TestOneLease = OneLease.TestCase
 TestOneLease.settings = tries(40)
 
 
-def test_a_lease_without_a_limit_is_never_spent():
+def test_a_lease_without_a_limit_does_not_leave_by_itself():
     lease = Lease(LeaseId(1), None)
     lease.step("ready")
     lease.sent(1000)
-    assert not lease.is_spent()
+    assert not lease.may_leave()
     assert lease.room(7) == 7
 
 

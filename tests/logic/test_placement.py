@@ -20,6 +20,7 @@ class NodesAndLeases(RuleBasedStateMachine):
         self.cpus = {}
         self.leases = {node: set() for node in NODES}
         self.last = 0
+        self.draining = set()
 
     @rule(node=st.sampled_from(NODES), cpus=st.integers(0, 4))
     def add_node(self, node, cpus):
@@ -31,11 +32,21 @@ class NodesAndLeases(RuleBasedStateMachine):
         assert sorted(self.placement.remove_node(node)) == sorted(self.leases[node])
         self.cpus.pop(node, None)
         self.leases[node] = set()
+        self.draining.discard(node)
 
-    @precondition(lambda self: self.cpus)
+    @rule(node=st.sampled_from(NODES))
+    def drain(self, node):
+        self.placement.drain(node)
+        if node in self.cpus:
+            self.draining.add(node)
+
+    def open_cpus(self):
+        return {node: cpus for node, cpus in self.cpus.items() if node not in self.draining}
+
+    @precondition(lambda self: self.open_cpus())
     @rule()
     def place(self):
-        loads = {node: len(self.leases[node]) / cpus for node, cpus in self.cpus.items()}
+        loads = {node: len(self.leases[node]) / cpus for node, cpus in self.open_cpus().items()}
         self.last += 1
         node = self.placement.place(LeaseId(self.last))
         assert loads[node] == min(loads.values())
@@ -50,8 +61,12 @@ class NodesAndLeases(RuleBasedStateMachine):
 
     @invariant()
     def there_is_room_where_there_are_fewer_leases_than_cpus(self):
-        assert self.placement.has_room() == any(len(self.leases[node]) < cpus for node, cpus in self.cpus.items())
-        assert self.placement.cpus() == sum(self.cpus.values())
+        open_cpus = self.open_cpus()
+        assert self.placement.has_room() == any(len(self.leases[node]) < cpus for node, cpus in open_cpus.items())
+        assert self.placement.cpus() == sum(open_cpus.values())
+        for node in NODES:
+            assert self.placement.is_draining(node) == (node in self.draining)
+            assert self.placement.has_free(node) == (len(self.leases[node]) < self.cpus.get(node, 0))
         for node, leases in self.leases.items():
             assert {self.placement.node_of(LeaseId(lease)) for lease in leases} <= {node}
 

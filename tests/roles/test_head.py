@@ -4,23 +4,30 @@ import pytest
 
 from distpool.ids import GroupId, LeaseId, NodeId
 from distpool.logic.membership import Membership, Versions
+from distpool.logic.recovery import first_lease
 from distpool.protocol.cluster import (
     AskStatus,
     CallerFacts,
+    DrainNode,
+    DrainTold,
     EndGroup,
     Greeting,
     HeldFacts,
     LeaseGranted,
     LeaveCluster,
+    NodeDrains,
     NodeGone,
     PeerLost,
     Refused,
     RequestsDropped,
+    RequestsWait,
     RevokeLease,
     StatusTold,
+    WantToLeave,
     Welcome,
 )
 from distpool.protocol.messages import GrantLease, RegisterNode, RequestLeases, ReturnLease
+from distpool.protocol.records import Kept, LeaseForgotten, LeaseKept, NodeForgotten, NodeKept
 from distpool.roles.head import HeadRole
 
 LIFE = 77
@@ -33,6 +40,45 @@ def head():
 
 def greeting(life, python="3.11"):
     return Greeting(f"process {life}", life, 1, python, "0.1.0")
+
+
+def offer(head, link, life, node, cpus=2, leases=()):
+    """A node with workers for callers elsewhere joins; what the head says to that."""
+    head.handle(link, greeting(life), 11.0)
+    told(head)
+    head.handle(link, RegisterNode(NodeId(node), cpus, 0, f"tcp://{node}:1", "key", list(leases)), 11.0)
+    return told(head)
+
+
+def grant(head, link, life, wanted, now=12.0):
+    """A driver that asks for leases: what it gets, as (lease, node)."""
+    head.handle(link, greeting(life), now)
+    head.handle(link, RequestLeases(GroupId(life), wanted), now)
+    head.decide(now)
+    return [(message.lease, message.node) for to, message in told(head) if isinstance(message, LeaseGranted)]
+
+
+def states(head):
+    head.handle("asker", AskStatus(), 20.0)
+    ((_, status),) = told(head)
+    return {node.node: node.state for node in status.nodes}
+
+
+def restarted(head, now=100.0):
+    """The head after this one, which has found all that was kept."""
+    nodes, leases = {}, {}
+    for record in head.records:
+        match record:
+            case NodeKept(node):
+                nodes[node] = record
+            case NodeForgotten(node):
+                nodes.pop(node, None)
+            case LeaseKept(lease):
+                leases[lease] = record
+            case LeaseForgotten(lease):
+                leases.pop(lease, None)
+    kept = Kept(LIFE + 1, list(nodes.values()), list(leases.values()))
+    return HeadRole(Membership(Versions(1, "3.11", "0.1.0")), LIFE + 1, now, kept=kept)
 
 
 def told(head):
@@ -229,3 +275,206 @@ def test_a_head_that_was_just_started_is_told_of_the_leases_that_there_are(head)
     assert told(head) == [], "all CPUs are taken"
     head.handle("c", LeaveCluster(), 13.0)
     assert told(head) == [("a", RevokeLease(LeaseId(900))), ("a", RevokeLease(LeaseId(901)))]
+
+
+# Nodes that are about to leave
+
+
+def test_a_node_that_is_drained_gets_no_more_leases_and_those_who_have_some_are_told(head):
+    offer(head, "a", 1, "first", cpus=2)
+    grant(head, "c", 3, 1)
+    offer(head, "b", 2, "second", cpus=2)
+    head.handle("d", greeting(4), 13.0)
+    told(head)
+    drain = DrainNode(NodeId("first"), 30.0)
+    head.handle("d", drain, 13.0)
+    assert told(head) == [
+        ("a", drain),
+        ("c", NodeDrains(NodeId("first"))),
+        ("d", DrainTold(NodeId("first"), 1)),
+    ]
+    assert states(head) == {"first": "draining", "second": "up"}
+    assert [node for _, node in grant(head, "e", 5, 3)] == ["second", "second"]
+    head.handle("f", greeting(6), 14.0)
+    assert told(head)[0][1].cpus == 2, "a pool is as large as what it can get"
+
+
+def test_a_node_can_drain_itself_once_it_is_there(head):
+    offer(head, "b", 2, "second")
+    head.handle("a", greeting(1), 11.0)
+    head.handle("a", WantToLeave(1.0), 11.0)
+    told(head)
+    offer(head, "a", 1, "first")
+    assert states(head) == {"second": "up", "first": "up"}
+    head.handle("a", WantToLeave(1.0), 13.0)
+    assert told(head) == [("a", DrainNode(NodeId("first"), 1.0))]
+    assert states(head) == {"second": "up", "first": "draining"}
+
+
+def test_to_drain_a_node_that_is_not_there_is_an_error_that_names_those_that_are(head):
+    offer(head, "b", 2, "second")
+    offer(head, "a", 1, "first")
+    head.handle("d", greeting(4), 13.0)
+    told(head)
+    head.handle("d", DrainNode(NodeId("frist"), 0.0), 13.0)
+    text = "there is no node 'frist'; there are: first, second"
+    assert told(head) == [("d", DrainTold(NodeId("frist"), 0, text))]
+
+
+def test_a_driver_that_greets_late_hears_of_what_drains_under_it(head):
+    offer(head, "a", 1, "first", leases=[(first_lease(4), 3)])
+    head.handle("a", WantToLeave(1.0), 13.0)
+    told(head)
+    head.handle("c", greeting(3), 14.0)
+    assert [message for _, message in told(head)][1:] == [NodeDrains(NodeId("first"))]
+
+
+def test_a_head_that_was_killed_before_the_node_heard_that_it_drains_says_so_once_more(head):
+    offer(head, "a", 1, "first")
+    head.handle("d", greeting(4), 13.0)
+    head.handle("d", DrainNode(NodeId("first"), 30.0), 13.0)
+    again = restarted(head)
+    assert offer(again, "a", 1, "first") == [("a", DrainNode(NodeId("first"), 30.0))]
+    assert states(again) == {"first": "draining"}
+    other = restarted(head)
+    assert offer(other, "a", 9, "first") == [], "another process of its name"
+    assert states(other) == {"first": "up"}
+
+
+# Requests that wait
+
+
+@pytest.mark.parametrize(
+    ("nodes", "why"),
+    [
+        ([], "no node has joined; `distpool node` starts one"),
+        ([1], "the cluster's only CPU is in use"),
+        ([1, 2], "the cluster's 3 CPUs are in use"),
+    ],
+)
+def test_who_waits_for_long_is_told_why_and_once(head, nodes, why):
+    for number, cpus in enumerate(nodes):
+        offer(head, f"node {number}", 10 + number, f"node-{number}", cpus)
+    assert len(grant(head, "c", 3, 5)) == sum(nodes)
+    wake_at = head.decide(13.9)
+    assert (told(head), wake_at) == ([], 14.0)
+    assert head.decide(14.0) is None
+    assert told(head) == [("c", RequestsWait(GroupId(3), why))]
+    head.decide(20.0)
+    assert told(head) == []
+
+
+def test_who_waits_while_all_nodes_leave_is_told_so(head):
+    offer(head, "a", 1, "first")
+    head.handle("a", WantToLeave(0.0), 12.0)
+    grant(head, "c", 3, 1)
+    head.decide(14.0)
+    assert told(head) == [("c", RequestsWait(GroupId(3), "all nodes are being drained"))]
+
+
+# Leases that nodes claim
+
+
+def test_a_node_that_was_given_up_ends_the_leases_that_were_lost_with_it(head):
+    offer(head, "a", 1, "first")
+    (lease, _), (other, _) = grant(head, "c", 3, 2)
+    head.handle("a", PeerLost(), 13.0)
+    told(head)
+    claims = [(lease, 3), (other, 3)]
+    assert offer(head, "again", 1, "first", leases=claims) == [
+        ("again", RevokeLease(lease)),
+        ("again", RevokeLease(other)),
+    ]
+    assert nodes(head) == {"first": (2, 0)}
+    head.handle("again", ReturnLease(lease), 14.0)
+    assert nodes(head) == {"first": (2, 0)}, "it was not counted, and is not counted off"
+    # The head after this one knows it too.
+    assert [message for _, message in offer(restarted(head), "a", 1, "first", leases=claims)] == [
+        RevokeLease(lease),
+        RevokeLease(other),
+    ]
+
+
+def test_a_lease_is_on_one_node_whoever_else_claims_it(head):
+    offer(head, "a", 1, "first", cpus=1)
+    ((lease, _),) = grant(head, "c", 3, 1)
+    assert offer(head, "b", 2, "second", leases=[(lease, 3)]) == [("b", RevokeLease(lease))]
+    assert nodes(head) == {"first": (1, 1), "second": (2, 0)}
+    again = restarted(head)
+    assert offer(again, "b", 2, "second", leases=[(lease, 3)]) == [("b", RevokeLease(lease))], "first comes back"
+    assert offer(again, "a", 1, "first", cpus=1, leases=[(lease, 3)]) == []
+    assert nodes(again) == {"first": (1, 1), "second": (2, 0)}
+
+
+def test_a_lease_that_was_returned_cannot_be_claimed_again(head):
+    old = first_lease(4)
+    offer(head, "a", 1, "first", leases=[(old, 3)])
+    ((new, _),) = grant(head, "c", 3, 1)
+    for lease in (old, new):
+        head.handle("a", ReturnLease(lease), 13.0)
+    assert nodes(head) == {"first": (2, 0)}
+    assert offer(head, "a", 1, "first", leases=[(old, 3), (new, 3)]) == [
+        ("a", RevokeLease(old)),
+        ("a", RevokeLease(new)),
+    ]
+
+
+def test_a_node_keeps_no_more_leases_than_it_has_cpus(head):
+    claims = [(LeaseId(first_lease(4) + number), 3) for number in range(5)]
+    assert offer(head, "a", 1, "first", cpus=2, leases=claims) == [("a", RevokeLease(lease)) for lease, _ in claims[2:]]
+    assert nodes(head) == {"first": (2, 2)}
+
+
+# What the next head finds
+
+
+def test_the_next_head_gives_no_lease_that_this_one_gave_and_knows_who_has_what(head):
+    offer(head, "a", 1, "first")
+    offer(head, "b", 2, "second")
+    leases = dict(grant(head, "c", 3, 3))
+    again = restarted(head)
+    assert states(again) == {"first": "away", "second": "away"}
+    again.handle("c", greeting(3), 101.0)
+    assert told(again)[0][1].cpus == 4, "they are about to come back"
+    for link, life, node in (("a", 1, "first"), ("b", 2, "second")):
+        claims = [(lease, 3) for lease, where in leases.items() if where == node]
+        assert offer(again, link, life, node, leases=claims) == []
+    assert states(again) == {"first": "up", "second": "up"}
+    ((new, _),) = grant(again, "c", 3, 5)
+    assert new not in leases
+    assert sum(count for _, count in nodes(again).values()) == 4
+
+
+def test_a_lease_that_was_granted_and_not_taken_up_is_free_again_after_a_restart(head):
+    offer(head, "a", 1, "first")
+    grant(head, "c", 3, 2)
+    again = restarted(head)
+    offer(again, "a", 1, "first")
+    assert nodes(again) == {"first": (2, 0)}
+    assert restarted(again)._recovery.leases_on(NodeId("first")) == 0, "and is not kept"
+
+
+def test_nodes_that_do_not_come_back_are_forgotten_after_a_while(head):
+    offer(head, "a", 1, "first")
+    again = restarted(head, now=100.0)
+    assert again.decide(100.0) == 160.0
+    again.decide(160.0)
+    assert states(again) == {}
+    assert again.records == [NodeForgotten(NodeId("first"))]
+
+
+def test_a_node_that_has_left_is_not_waited_for(head):
+    offer(head, "a", 1, "first")
+    grant(head, "c", 3, 2)
+    head.handle("a", LeaveCluster(), 13.0)
+    assert states(restarted(head)) == {}
+    assert restarted(head)._recovery.leases_on(NodeId("first")) == 0
+
+
+def test_without_a_cluster_nothing_is_kept():
+    head = HeadRole()
+    head.handle("node", RegisterNode(NodeId("local"), 2), 1.0)
+    head.handle("client", RequestLeases(GroupId(1), 3), 1.0)
+    head.decide(1.0)
+    assert len(told(head)) == 3
+    assert head.records == []

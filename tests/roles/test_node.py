@@ -1,37 +1,125 @@
-"""What a node tells a head that does not know it, or not any more."""
+"""What a node does with leases of callers elsewhere, when it is drained and when its head is another one."""
 
-from distpool.ids import HEAD, LAUNCHER, GroupId, LeaseId, NodeId
-from distpool.protocol.cluster import Rejoined, UseLease, Welcome
-from distpool.protocol.messages import Death, GrantLease, RegisterNode, ReturnLease, WorkerExited
+import pytest
+
+from distpool.ids import CLIENT, HEAD, LAUNCHER, GroupId, LeaseId, NodeId
+from distpool.logic.recovery import first_lease
+from distpool.protocol.cluster import DrainNode, LeaseUnused, Rejoined, RevokeLease, UseLease, WantToLeave, Welcome
+from distpool.protocol.messages import (
+    Death,
+    GrantLease,
+    LeaseStarted,
+    RegisterNode,
+    ReturnLease,
+    StartWorker,
+    WorkerExited,
+)
 from distpool.roles.node import NodeRole
 
-GROUP = GroupId(5)
-LIFE = 33
+NAME, GROUP, CALLER = NodeId("first"), GroupId(5), 3
+LEASE = first_lease(4)
 
 
-def said_to_head(node):
-    messages = [message for to, message in node.outbox.messages if to == HEAD]
+@pytest.fixture
+def node():
+    node = NodeRole(NAME, 2, 0, "tcp://first:1", "key")
+    node.handle(HEAD, Welcome(1, 2, 4), 10.0)
+    told(node)
+    return node
+
+
+def told(node):
+    messages = list(node.outbox.messages)
     node.outbox.messages.clear()
     return messages
 
 
-def registered(*leases):
-    return RegisterNode(NodeId("first"), 2, 0, "tcp://first:1", "key", [(LeaseId(lease), LIFE) for lease in leases])
+def start(node, lease=LEASE, now=11.0):
+    node.handle(HEAD, GrantLease(lease, GROUP, CALLER), now)
+    node.handle(CLIENT, UseLease(lease, GROUP, CALLER), now)
+    assert (LAUNCHER, StartWorker(lease, GROUP)) in told(node)
 
 
-def test_each_new_link_to_a_head_begins_with_what_the_node_has():
-    node = NodeRole(NodeId("first"), 2, 0, "tcp://first:1", "key")
-    assert said_to_head(node) == [registered()]
-    node.handle(HEAD, Welcome(1), 1.0)
-    assert said_to_head(node) == []
-    for lease in (1, 2, 3):
-        node.handle(HEAD, GrantLease(LeaseId(lease), GROUP, LIFE), 2.0)
-    for lease in (1, 2, 4):
-        node.handle("client", UseLease(LeaseId(lease), GROUP, LIFE), 2.0)
-    node.handle(LAUNCHER, WorkerExited(LeaseId(1), GROUP, Death(7, 0)), 3.0)
-    assert said_to_head(node) == [ReturnLease(LeaseId(1))]
-    # Only 2 has a worker: 3 was placed by the head before, and 4 may yet be granted.
-    node.handle(HEAD, Rejoined({}), 4.0)
-    assert said_to_head(node) == [registered(2)]
-    node.handle("client", UseLease(LeaseId(3), GROUP, LIFE), 5.0)
-    assert [to for to, _ in node.outbox.messages] == [], "what an earlier head has granted is no grant"
+def test_a_lease_starts_when_head_and_caller_agree_in_whatever_order(node):
+    node.handle(CLIENT, UseLease(LEASE, GROUP, CALLER), 11.0)
+    assert told(node) == []
+    node.handle(HEAD, GrantLease(LEASE, GROUP, CALLER), 11.0)
+    assert told(node) == [(LAUNCHER, StartWorker(LEASE, GROUP)), (CLIENT, LeaseStarted(LEASE, GROUP))]
+
+
+def test_a_lease_that_the_head_does_not_grant_in_time_is_none(node):
+    node.handle(CLIENT, UseLease(LEASE, GROUP, CALLER), 11.0)
+    assert node.decide(11.0) == 16.0
+    node.decide(16.0)
+    assert told(node) == [(CLIENT, LeaseUnused(LEASE, GROUP))]
+    assert not node.is_used()
+
+
+def test_with_a_new_head_what_was_not_taken_up_is_nobodys_and_the_rest_is_told(node):
+    start(node)
+    granted, asked, late = (LeaseId(LEASE + number) for number in (1, 2, 3))
+    node.handle(HEAD, GrantLease(granted, GROUP, CALLER), 12.0)
+    node.handle(CLIENT, UseLease(asked, GROUP, CALLER), 12.0)
+    told(node)
+    node.handle(HEAD, Rejoined({}), 13.0)
+    node.handle(HEAD, Welcome(2, 2, 5), 13.0)
+    assert told(node) == [
+        (CLIENT, LeaseUnused(asked, GROUP)),
+        (HEAD, RegisterNode(NAME, 2, 0, "tcp://first:1", "key", [(LEASE, CALLER)])),
+    ]
+    # Its caller had it from the head that is no more.
+    node.handle(CLIENT, UseLease(granted, GROUP, CALLER), 13.0)
+    assert told(node) == [(CLIENT, LeaseUnused(granted, GROUP))]
+    node.handle(CLIENT, UseLease(first_lease(5), GROUP, CALLER), 13.0)
+    assert told(node) == [], "the new head's word may be on its way"
+    node.handle(CLIENT, UseLease(late, GROUP, CALLER), 13.0)
+    assert told(node) == [(CLIENT, LeaseUnused(late, GROUP))]
+
+
+def test_a_lease_that_is_revoked_before_it_starts_is_none_for_its_caller(node):
+    node.handle(CLIENT, UseLease(LEASE, GROUP, CALLER), 11.0)
+    node.handle(HEAD, RevokeLease(LEASE), 11.0)
+    assert told(node) == [(HEAD, ReturnLease(LEASE)), (CLIENT, LeaseUnused(LEASE, GROUP))]
+
+
+def test_a_node_that_is_drained_is_over_when_its_last_lease_is(node):
+    start(node)
+    node.handle(HEAD, GrantLease(LeaseId(LEASE + 1), GROUP, CALLER), 12.0)
+    node.handle(HEAD, DrainNode(NAME, 0.0), 12.0)
+    assert node.decide(12.0) is None
+    node.handle(LAUNCHER, WorkerExited(LEASE, GROUP, Death(1, 0)), 13.0)
+    node.decide(13.0)
+    assert not node.is_over, "another lease was granted before"
+    node.handle(HEAD, RevokeLease(LeaseId(LEASE + 1)), 14.0)
+    node.decide(14.0)
+    assert node.is_over
+
+
+def test_or_after_its_time_limit_of_which_the_earliest_counts(node):
+    start(node)
+    node.handle(HEAD, DrainNode(NAME, 30.0), 12.0)
+    node.handle(HEAD, DrainNode(NAME, 5.0), 13.0)
+    node.handle(HEAD, DrainNode(NAME, 0.0), 14.0)
+    assert node.decide(17.9) == 18.0
+    assert not node.is_over
+    node.decide(18.0)
+    assert node.is_over
+
+
+def test_a_node_that_wants_to_leave_waits_for_the_heads_last_word(node):
+    node.leave(25.0, 12.0)
+    assert told(node) == [(HEAD, WantToLeave(25.0))]
+    node.decide(12.0)
+    assert not node.is_over, "a lease may be on its way"
+    node.handle(HEAD, DrainNode(NAME, 25.0), 12.1)
+    node.decide(12.1)
+    assert node.is_over
+
+
+def test_a_new_head_is_told_that_a_node_is_about_to_leave(node):
+    start(node)
+    node.leave(25.0, 12.0)
+    told(node)
+    node.handle(HEAD, Rejoined({}), 17.0)
+    assert [type(message) for _, message in told(node)] == [RegisterNode, WantToLeave]
+    assert node.decide(17.0) == 37.0, "its limit is what it was"

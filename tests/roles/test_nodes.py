@@ -1,22 +1,46 @@
-"""What a driver keeps of its leases on nodes, and what head and nodes are told when some of that is lost."""
+"""A client's leases on nodes: nodes that drain, that are lost before a worker is there, or have another's name."""
 
 import pytest
 
 from distpool.ids import CLIENT, HEAD, GroupId, LeaseId, NodeId
-from distpool.protocol.cluster import GroupFailed, LeaseGranted, NodeGone, OpenGroup, Refused, Rejoined, UseLease
+from distpool.protocol.cluster import (
+    FromWorker,
+    GroupFailed,
+    LeaseDrains,
+    LeaseGranted,
+    LeaseUnused,
+    NodeDrains,
+    NodeGone,
+    OpenGroup,
+    Refused,
+    Rejoined,
+    RequestsDropped,
+    UseLease,
+    Welcome,
+)
 from distpool.protocol.messages import Death, GroupGone, LeaseLost, LeaseStarted, ReturnLease, StopGroup
 from distpool.roles.nodes import NodesRole
 
-GROUP = GroupId(5)
-NODE = NodeId("first")
-PLAN = OpenGroup(GROUP, 2, "spawn", "worker", True, b"")
+GROUP, ONE, TWO = GroupId(5), LeaseId(1), LeaseId(2)
+FIRST = NodeId("first")
+PLAN = OpenGroup(GROUP, 4, "spawn", "Worker", True, b"")
 
 
 @pytest.fixture
 def nodes():
+    """A role whose first lease has started and whose second is on its way, both on one node."""
     nodes = NodesRole()
     nodes.open(PLAN)
+    nodes.handle(HEAD, Welcome(1), 1.0)
+    for lease in (ONE, TWO):
+        grant(nodes, lease)
+    nodes.handle("first", LeaseStarted(ONE, GROUP), 1.0)
+    told(nodes)
     return nodes
+
+
+def grant(nodes, lease, port=1):
+    nodes.handle(HEAD, LeaseGranted(lease, GROUP, FIRST, f"tcp://first:{port}", "key"), 1.0)
 
 
 def told(nodes):
@@ -25,62 +49,77 @@ def told(nodes):
     return messages
 
 
-def grant(nodes, number):
-    nodes.handle(HEAD, LeaseGranted(LeaseId(number), GROUP, NODE, "tcp://first:1", "key"), 1.0)
+def test_when_a_node_drains_so_do_its_workers_and_those_that_are_about_to_start(nodes):
+    nodes.handle(HEAD, NodeDrains(FIRST), 2.0)
+    nodes.handle(HEAD, NodeDrains(FIRST), 2.0)
+    nodes.handle(HEAD, NodeDrains(NodeId("other")), 2.0)
+    assert told(nodes) == [(CLIENT, LeaseDrains(ONE))]
+    nodes.handle("first", LeaseStarted(TWO, GROUP), 2.0)
+    assert told(nodes) == [(CLIENT, LeaseStarted(TWO, GROUP)), (CLIENT, LeaseDrains(TWO))]
 
 
-def lost(number):
-    return LeaseLost(LeaseId(number), GROUP, Death(0, -9, node=NODE))
-
-
-@pytest.mark.parametrize(
-    ("sender", "news"),
-    [(HEAD, NodeGone(NODE)), (NODE, GroupGone(GROUP)), (NODE, Refused("whoever wants workers has to greet first"))],
-)
-def test_leases_that_nobody_will_take_up_are_given_back_to_the_head(nodes, sender, news):
-    grant(nodes, 1)
-    assert told(nodes) == [(NODE, PLAN), (NODE, UseLease(LeaseId(1), GROUP))]
-    nodes.handle(sender, news, 2.0)
-    assert told(nodes) == [
-        (HEAD, ReturnLease(LeaseId(1))),
-        (CLIENT, LeaseStarted(LeaseId(1), GROUP)),
-        (CLIENT, lost(1)),
+def test_a_node_that_is_lost_costs_workers_only_where_there_were_some(nodes):
+    nodes.handle(HEAD, NodeGone(FIRST), 2.0)
+    messages = told(nodes)
+    assert [(to, type(message)) for to, message in messages if to == CLIENT] == [
+        (CLIENT, LeaseLost),
+        (CLIENT, RequestsDropped),
     ]
+    assert messages[1][1].lease == ONE
+    assert [message for to, message in messages if to == HEAD] == [ReturnLease(ONE), ReturnLease(TWO)]
 
 
-def test_a_lease_for_which_a_node_waited_in_vain_is_given_back_too(nodes):
-    """The head's word may yet come to the node, which would keep the lease for ever."""
-    grant(nodes, 1)
-    nodes.handle(NODE, LeaseStarted(LeaseId(1), GROUP), 6.0)
-    told(nodes)
-    unused = LeaseLost(LeaseId(1), GROUP, Death(0, -9))
-    nodes.handle(NODE, unused, 6.0)
-    assert told(nodes) == [(HEAD, ReturnLease(LeaseId(1))), (CLIENT, unused)]
-    grant(nodes, 2)
-    nodes.handle(NODE, LeaseStarted(LeaseId(2), GROUP), 7.0)
-    told(nodes)
-    ended = LeaseLost(LeaseId(2), GROUP, Death(4711, 0))
-    nodes.handle(NODE, ended, 8.0)
-    assert told(nodes) == [(CLIENT, ended)], "a node gives back itself what had a worker"
+def test_a_lease_that_is_none_is_asked_for_again(nodes):
+    nodes.handle("first", LeaseUnused(TWO, GROUP), 2.0)
+    nodes.handle("first", LeaseUnused(TWO, GROUP), 2.0)
+    assert told(nodes) == [(HEAD, ReturnLease(TWO)), (CLIENT, RequestsDropped(GROUP, 1))], (
+        "the head's word may yet come to the node, which would keep the lease for ever"
+    )
 
 
-def test_a_client_that_rejoins_is_told_what_is_granted_and_on_its_way(nodes):
-    grant(nodes, 1)
-    grant(nodes, 2)
-    nodes.handle(NODE, LeaseStarted(LeaseId(1), GROUP), 2.0)
-    told(nodes)
-    nodes.handle(HEAD, Rejoined({}), 3.0)
+def test_a_new_head_need_not_be_asked_for_what_is_about_to_start(nodes):
+    nodes.handle(HEAD, Rejoined({}), 2.0)
     assert told(nodes) == [(CLIENT, Rejoined({GROUP: 1}))]
 
 
+def test_another_process_of_a_nodes_name_is_another_node(nodes):
+    grant(nodes, LeaseId(3), port=2)
+    messages = told(nodes)
+    assert [type(message) for to, message in messages if to == CLIENT] == [LeaseLost, RequestsDropped]
+    assert messages[-2:] == [("first", PLAN), ("first", UseLease(LeaseId(3), GROUP))]
+    assert nodes.nodes[FIRST].endpoint == "tcp://first:2"
+
+
+def test_what_a_worker_says_comes_with_the_name_of_its_node(nodes):
+    nodes.handle("first", FromWorker(ONE, b"frame", "another"), 2.0)
+    nodes.handle("first", FromWorker(LeaseId(9), b"frame"), 2.0)
+    assert told(nodes) == [(CLIENT, FromWorker(ONE, b"frame", "first"))]
+
+
+def test_a_node_that_refuses_this_program_is_lost(nodes):
+    nodes.handle("first", Refused("whoever wants workers has to greet first"), 2.0)
+    assert [message for to, message in told(nodes) if to == HEAD] == [ReturnLease(ONE), ReturnLease(TWO)]
+
+
+def test_a_template_that_ends_by_itself_costs_its_workers_and_those_that_were_to_start(nodes):
+    """So that a group whose workers cannot be started does not ask for them for ever."""
+    nodes.handle("first", GroupGone(GROUP), 2.0)
+    died = Death(0, -9, node=FIRST)
+    assert told(nodes) == [
+        (HEAD, ReturnLease(ONE)),
+        (CLIENT, LeaseLost(ONE, GROUP, died)),
+        (HEAD, ReturnLease(TWO)),
+        (CLIENT, LeaseStarted(TWO, GROUP)),
+        (CLIENT, LeaseLost(TWO, GROUP, died)),
+    ]
+
+
 def test_why_a_node_cannot_start_a_group_is_told_with_its_name_and_the_group_ends_there_when_it_is_stopped(nodes):
-    grant(nodes, 1)
-    told(nodes)
-    nodes.handle(NODE, GroupFailed(GROUP, "pip failed"), 1.0)
+    nodes.handle("first", GroupFailed(GROUP, "pip failed"), 1.0)
     assert told(nodes) == [(CLIENT, GroupFailed(GROUP, "on node 'first' pip failed"))]
     nodes.obey(StopGroup(GROUP, True, []))
-    assert (NODE, StopGroup(GROUP, True, [])) in told(nodes)
-    nodes.handle(NODE, GroupGone(GROUP), 2.0)
+    assert ("first", StopGroup(GROUP, True, [])) in told(nodes)
+    nodes.handle("first", GroupGone(GROUP), 2.0)
     assert told(nodes)[-1] == (CLIENT, GroupGone(GROUP))
-    nodes.handle(NODE, GroupFailed(GROUP, "too late"), 3.0)
+    nodes.handle("first", GroupFailed(GROUP, "too late"), 3.0)
     assert told(nodes) == []

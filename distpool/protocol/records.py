@@ -1,0 +1,50 @@
+"""What a cluster's head keeps on disk, one record for each change: its role makes them, and its process writes them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from distpool.ids import LeaseId, NodeId
+
+
+class NodeKept(msgspec.Struct, array_like=True, frozen=True):
+    """There is this node. `life`: of its process. `drain_s`: it is being drained, within this limit; below 0: it is
+    not."""
+
+    node: NodeId
+    life: int
+    cpus: int
+    memory_bytes: int
+    drain_s: float = -1.0
+
+
+class NodeForgotten(msgspec.Struct, array_like=True, frozen=True):
+    """The node has left, or is lost."""
+
+    node: NodeId
+
+
+class LeaseKept(msgspec.Struct, array_like=True, frozen=True):
+    """The lease is on that node, for the process with this life. `is_lost`: it was, and its node was given up since."""
+
+    lease: LeaseId
+    node: NodeId
+    caller: int
+    is_lost: bool = False
+
+
+class LeaseForgotten(msgspec.Struct, array_like=True, frozen=True):
+    """The lease is over."""
+
+    lease: LeaseId
+
+
+Record = NodeKept | NodeForgotten | LeaseKept | LeaseForgotten
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """All that a head finds when it is started. `lease_epoch`: of this life of it, which no other has had."""
+
+    lease_epoch: int
+    nodes: list[NodeKept] = []
+    leases: list[LeaseKept] = []
