@@ -135,7 +135,8 @@ class Rejoined(Message, tag=76, frozen=True):
 
 
 class EndGroup(Message, tag=69, frozen=True):
-    """Client to head: the group ends; what it has asked for and did not get is not wanted any more."""
+    """Client to head, a node's callers to the node: the group ends; what it has asked for and did not get is not wanted
+    any more."""
 
     group: GroupId
 

@@ -13,6 +13,7 @@ from distpool.ids import LAUNCHER, NODE, Address, GroupId, LeaseId
 from distpool.logic.membership import Membership
 from distpool.logic.outbox import Outbox
 from distpool.protocol.cluster import (
+    EndGroup,
     FromWorker,
     Greeting,
     LeaveCluster,
@@ -90,6 +91,7 @@ class CallersRole:
             case GroupGone(group):
                 self._tell(group, message)
                 self._owners.pop(group, None)
+                self.outbox.put(NODE, EndGroup(group))
                 for caller, said in self._ending.pop(group, ()):
                     self.hear(caller, said, now)
             case LetIn(members):

@@ -12,7 +12,7 @@ import msgspec
 
 from distpool.ids import CLIENT, HEAD, LAUNCHER, Address, GroupId, LeaseId, NodeId
 from distpool.logic.outbox import Outbox
-from distpool.protocol.cluster import LetIn, Refused, Rejoined, RevokeLease, UseLease, Welcome
+from distpool.protocol.cluster import EndGroup, LetIn, Refused, Rejoined, RevokeLease, UseLease, Welcome
 from distpool.protocol.messages import (
     Death,
     EndWorker,
@@ -78,6 +78,8 @@ class NodeRole:
                 self.outbox.put(CLIENT, LeaseLost(lease, group, death))
             case GroupGone() | LetIn():
                 self.outbox.put(CLIENT, message)
+            case EndGroup(group):
+                self._forget_asked(group)
             case Rejoined():
                 self._register_again()
             case Welcome():
@@ -129,6 +131,12 @@ class NodeRole:
         """Its caller waits for a worker, and gets none by this lease."""
         self.outbox.put(CLIENT, LeaseStarted(lease, grant.group))
         self.outbox.put(CLIENT, LeaseLost(lease, grant.group, _UNUSED))
+
+    def _forget_asked(self, group: GroupId) -> None:
+        """Its caller gives up all leases of a group that has ended: none may get a worker in the next of that name."""
+        for lease, grant in list(self._grants.items()):
+            if grant.group == group and grant.state is GrantState.ASKED:
+                del self._grants[lease]
 
     def _register_again(self) -> None:
         """With a head that does not know this node, or not any more: what it does not learn now it does not know."""

@@ -1,7 +1,7 @@
 """What a node tells a head that does not know it, or not any more."""
 
 from distpool.ids import HEAD, LAUNCHER, GroupId, LeaseId, NodeId
-from distpool.protocol.cluster import Rejoined, UseLease, Welcome
+from distpool.protocol.cluster import EndGroup, Rejoined, UseLease, Welcome
 from distpool.protocol.messages import Death, GrantLease, RegisterNode, ReturnLease, WorkerExited
 from distpool.roles.node import NodeRole
 
@@ -35,3 +35,12 @@ def test_each_new_link_to_a_head_begins_with_what_the_node_has():
     assert said_to_head(node) == [registered(2)]
     node.handle("client", UseLease(LeaseId(3), GROUP, LIFE), 5.0)
     assert [to for to, _ in node.outbox.messages] == [], "what an earlier head has granted is no grant"
+
+
+def test_a_lease_that_was_asked_for_before_its_group_ended_gets_no_worker_after_that():
+    node = NodeRole(NodeId("first"), 2, 0, "tcp://first:1", "key")
+    node.handle("client", UseLease(LeaseId(1), GROUP, LIFE), 2.0)
+    node.handle("client", EndGroup(GROUP), 2.5)
+    node.outbox.messages.clear()
+    node.handle(HEAD, GrantLease(LeaseId(1), GROUP, LIFE), 3.0)
+    assert list(node.outbox.messages) == []
