@@ -14,6 +14,10 @@ from distpool.base_errors import ProtocolError
 from distpool.ids import LAUNCHER, NODE, SUPPLIER, Address, GroupId
 from distpool.logic.outbox import Outbox
 from distpool.protocol.cluster import (
+    OpenGroup,
+    UseLease,
+)
+from distpool.protocol.code import (
     PIECE_BYTES,
     CodeMissing,
     CodePiece,
@@ -23,10 +27,8 @@ from distpool.protocol.cluster import (
     GatherSupplies,
     GroupFailed,
     NeedCode,
-    OpenGroup,
     SuppliesFailed,
     SuppliesReady,
-    UseLease,
 )
 
 PIECES_AHEAD = 4

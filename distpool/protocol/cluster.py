@@ -6,7 +6,13 @@ from typing import Annotated
 
 import msgspec
 
-from distpool.ids import NO_STORE, Epoch, GroupId, LeaseId, NodeId, ObjectId, StoreId
+from distpool.ids import NO_STORE, Epoch, GroupId, LeaseId, NodeId, StoreId
+from distpool.protocol.code import (
+    CodePiece,
+    GroupFailed,
+    NeedCode,
+    Surroundings,
+)
 from distpool.protocol.messages import (
     CallsDone,
     EndWorker,
@@ -27,7 +33,7 @@ from distpool.protocol.messages import (
     WorkerReady,
     WorkerUnusable,
 )
-from distpool.protocol.transfers import Key
+from distpool.protocol.objects import ForeignKept, ForgetObjects, ReleaseObjects, WantTransfers
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -183,7 +189,8 @@ class Rejoined(Message, tag=76, frozen=True):
 
 
 class EndGroup(Message, tag=69, frozen=True):
-    """Client to head: the group ends; what it has asked for and did not get is not wanted any more."""
+    """Client to head, a node's callers to the node: the group ends; what it has asked for and did not get is not wanted
+    any more."""
 
     group: GroupId
 
@@ -200,20 +207,6 @@ class RevokeLease(Message, tag=70, frozen=True):
     """Head to node: its caller is gone, or does not want it: end what it has, and give it back."""
 
     lease: LeaseId
-
-
-class Surroundings(msgspec.Struct, array_like=True, frozen=True):
-    """What the workers of a group find on their node. `package`: the hash of the folder that the driver ships, and
-    `package_bytes` its size; no package where it is empty. `environment`: variables. `requirements`: lines for pip."""
-
-    package: str = ""
-    package_bytes: int = 0
-    environment: list[tuple[str, str]] = []
-    requirements: list[str] = []
-
-    def needs_supplies(self) -> bool:
-        """Something has to be on the node before a template can start."""
-        return bool(self.package or self.requirements)
 
 
 class LeaseUnused(Message, tag=104, frozen=True):
@@ -286,115 +279,11 @@ class WorkerPrinted(Message, tag=75, frozen=True):
     text: bytes
 
 
-# Objects --------------------------------------------------------------------------------------------------------------
-
-
-class WantTransfers(Message, tag=110, frozen=True):
-    """Node to driver: connect to where I can be asked for objects, as I want to ask you."""
-
-
-class ReleaseObjects(Message, tag=111, frozen=True):
-    """Driver to node: I keep these objects of your store no more, as (object, how often I was told of it)."""
-
-    objects: list[tuple[ObjectId, int]]
-
-
-class ForgetObjects(Message, tag=112, frozen=True):
-    """Driver to node: these objects of a store elsewhere are not used any more."""
-
-    store: StoreId
-    objects: list[ObjectId]
-
-
-class ForeignKept(Message, tag=113, frozen=True):
-    """Node to driver: the worker of the lease keeps refs to these of other stores, and no more to those that are
-    `dropped`."""
-
-    lease: LeaseId
-    kept: list[Key]
-    dropped: list[Key]
-
-
 class WorkerSaid(Message, tag=114, frozen=True):
     """A driver's links to its client: what came in a `FromWorker`."""
 
     lease: LeaseId
     message: WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted
-
-
-# Code for nodes -------------------------------------------------------------------------------------------------------
-
-PIECE_BYTES = 512 * 1024
-"""A package travels in pieces of this size, before they are compressed; the last one is what is left."""
-
-
-class NeedCode(Message, tag=78, frozen=True):
-    """Node to driver: send the piece of your package that begins there."""
-
-    package: str
-    offset: int
-
-
-class CodePiece(Message, tag=79, frozen=True):
-    """Driver to node: the piece that begins there, compressed by zlib. Empty: there is no such package."""
-
-    package: str
-    offset: int
-    data: bytes
-
-
-class GroupFailed(Message, tag=80, frozen=True):
-    """Node to driver, which tells its client: workers of the group cannot be started there, and why."""
-
-    group: GroupId
-    text: str
-
-
-class GatherSupplies(Message, tag=81, frozen=True):
-    """A node's callers to its supplier: make ready what the workers of a group need."""
-
-    group: GroupId
-    surroundings: Surroundings
-
-
-class CodeMissing(Message, tag=82, frozen=True):
-    """A supplier's answer: its package is not on this node."""
-
-    group: GroupId
-
-
-class SuppliesReady(Message, tag=83, frozen=True):
-    """A supplier's answer: all is there, and stays until the group drops it."""
-
-    group: GroupId
-    folder: str
-    python: str
-
-
-class SuppliesFailed(Message, tag=84, frozen=True):
-    """A supplier's answer: it cannot be had, and why."""
-
-    group: GroupId
-    text: str
-
-
-class DropSupplies(Message, tag=85, frozen=True):
-    """A node's callers to its supplier: the group has ended, or will never begin."""
-
-    group: GroupId
-
-
-class CodeStored(Message, tag=86, frozen=True):
-    """A supplier to its node's callers: all pieces of the package were put together; or not, and why."""
-
-    package: str
-    failure: str = ""
-
-
-class DropCode(Message, tag=87, frozen=True):
-    """A node's callers to its supplier: the rest of this package will not come."""
-
-    package: str
 
 
 # Nodes that are about to leave ----------------------------------------------------------------------------------------

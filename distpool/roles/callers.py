@@ -9,14 +9,12 @@ from typing import Any
 
 import msgspec
 
-from distpool.ids import LAUNCHER, NO_STORE, Address, GroupId, LeaseId, StoreId
+from distpool.ids import LAUNCHER, NO_STORE, NODE, Address, GroupId, LeaseId, StoreId
 from distpool.logic.membership import Membership
 from distpool.logic.outbox import Outbox
 from distpool.logic.supplies import Supplies
 from distpool.protocol.cluster import (
-    CodeMissing,
-    CodePiece,
-    CodeStored,
+    EndGroup,
     FromWorker,
     Greeting,
     LeaseUnused,
@@ -25,12 +23,17 @@ from distpool.protocol.cluster import (
     OpenGroup,
     PeerLost,
     Refused,
-    SuppliesFailed,
-    SuppliesReady,
     ToWorker,
     UseLease,
     Welcome,
     WorkerPrinted,
+)
+from distpool.protocol.code import (
+    CodeMissing,
+    CodePiece,
+    CodeStored,
+    SuppliesFailed,
+    SuppliesReady,
 )
 from distpool.protocol.codec import decode_to_worker, encode
 from distpool.protocol.messages import (
@@ -109,6 +112,7 @@ class CallersRole:
                 self._tell(group, message)
                 self._owners.pop(group, None)
                 self._supplies.ended(group)
+                self.outbox.put(NODE, EndGroup(group))
                 for caller, said in self._ending.pop(group, ()):
                     self.hear(caller, said, now)
             case CodeMissing() | CodeStored() | SuppliesReady() | SuppliesFailed():

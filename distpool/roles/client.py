@@ -13,7 +13,16 @@ from distpool.logic.group import Group
 from distpool.logic.group_plan import GroupPlan, GroupState
 from distpool.logic.leases import Lease
 from distpool.logic.outbox import Outbox
-from distpool.protocol.cluster import GroupFailed, HeadSilent, LeaseDrains, Rejoined, RequestsDropped, RequestsWait
+from distpool.protocol.cluster import (
+    HeadSilent,
+    LeaseDrains,
+    Rejoined,
+    RequestsDropped,
+    RequestsWait,
+)
+from distpool.protocol.code import (
+    GroupFailed,
+)
 from distpool.protocol.messages import (
     CallMode,
     CallsDone,

@@ -17,6 +17,7 @@ from distpool.logic.recovery import epoch_of
 from distpool.logic.shown import shown_lines
 from distpool.protocol.cluster import (
     DrainNode,
+    EndGroup,
     LeaseUnused,
     LetIn,
     Refused,
@@ -100,6 +101,8 @@ class NodeRole:
                 self.outbox.put(CLIENT, LeaseLost(lease, group, death))
             case GroupGone() | LetIn():
                 self.outbox.put(CLIENT, message)
+            case EndGroup(group):
+                self._forget_asked(group)
             case Rejoined():
                 self._register_again(now)
             case Welcome():
@@ -169,6 +172,12 @@ class NodeRole:
             self.outbox.put(HEAD, ReturnLease(lease))
             if grant.state is GrantState.ASKED:
                 self.outbox.put(CLIENT, LeaseUnused(lease, grant.group))
+
+    def _forget_asked(self, group: GroupId) -> None:
+        """Its caller gives up all leases of a group that has ended: none may get a worker in the next of that name."""
+        for lease, grant in list(self._grants.items()):
+            if grant.group == group and grant.state is GrantState.ASKED:
+                del self._grants[lease]
 
     def _register_again(self, now: float) -> None:
         """With a head that does not know this node, or not any more: what it does not learn now it does not know."""

@@ -16,7 +16,6 @@ from distpool.logic.shown import shown_lines
 from distpool.protocol.cluster import (
     EndGroup,
     FromWorker,
-    GroupFailed,
     HeadSilent,
     LeaseDrains,
     LeaseGranted,
@@ -30,6 +29,9 @@ from distpool.protocol.cluster import (
     ToWorker,
     UseLease,
     Welcome,
+)
+from distpool.protocol.code import (
+    GroupFailed,
 )
 from distpool.protocol.codec import encode
 from distpool.protocol.messages import (

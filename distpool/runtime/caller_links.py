@@ -14,8 +14,13 @@ from distpool.logic.membership import Membership
 from distpool.logic.outbox import Outbox
 from distpool.logic.shown import shown
 from distpool.logic.times import earlier
-from distpool.protocol.cluster import CALLER_MAY_SAY, ForgetObjects, LeaveCluster, PeerLost, ReleaseObjects
+from distpool.protocol.cluster import (
+    CALLER_MAY_SAY,
+    LeaveCluster,
+    PeerLost,
+)
 from distpool.protocol.messages import Message
+from distpool.protocol.objects import ForgetObjects, ReleaseObjects
 from distpool.roles.callers import CallersRole
 from distpool.runtime.caller_objects import CallerObjects
 from distpool.runtime.channels import Channels

@@ -17,8 +17,8 @@ from distpool.ids import LeaseId, ObjectId
 from distpool.objects.copies import Copy
 from distpool.objects.lending import Lending
 from distpool.objects.stores import home
-from distpool.protocol.cluster import ForeignKept, ForgetObjects, ReleaseObjects, WantTransfers
 from distpool.protocol.messages import Message
+from distpool.protocol.objects import ForeignKept, ForgetObjects, ReleaseObjects, WantTransfers
 from distpool.protocol.store import BringObjects, KeepForeign, ObjectsBrought, ObjectsHeld, StoredResult
 from distpool.protocol.transfers import Key
 from distpool.runtime.channels import Channels

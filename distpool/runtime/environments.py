@@ -19,7 +19,9 @@ from pathlib import Path
 
 from distpool import config
 from distpool.base_errors import DistpoolError
-from distpool.protocol.cluster import Surroundings
+from distpool.protocol.code import (
+    Surroundings,
+)
 
 _LINES_SHOWN = 15
 

@@ -22,8 +22,8 @@ from distpool.logic.spread import Spread
 from distpool.objects.copies import Copy
 from distpool.objects.refs import out_of_reach
 from distpool.objects.stores import home
-from distpool.protocol.cluster import ForeignKept, ForgetObjects, ReleaseObjects
 from distpool.protocol.messages import Message
+from distpool.protocol.objects import ForeignKept, ForgetObjects, ReleaseObjects
 from distpool.protocol.transfers import Key, Place
 from distpool.runtime.channels import Channels
 from distpool.runtime.transfers import Transfers

@@ -15,8 +15,8 @@ from distpool.base_errors import ObjectLost
 from distpool.ids import GroupId, LeaseId, NodeId
 from distpool.objects.copies import Copy
 from distpool.objects.results import StoredValue
-from distpool.protocol.cluster import ReleaseObjects
 from distpool.protocol.messages import CallsDone, GroupGone, LeaseLost, Message, OutcomeKind
+from distpool.protocol.objects import ReleaseObjects
 from distpool.protocol.store import StoredResult
 from distpool.runtime.far_objects import FarObjects
 from distpool.serialization.remote_errors import encode_failure

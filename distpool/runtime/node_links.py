@@ -13,19 +13,20 @@ from distpool.logic.link import LinkLimits
 from distpool.logic.outbox import Outbox
 from distpool.logic.silence import Silence
 from distpool.protocol.cluster import (
-    CodePiece,
-    ForeignKept,
     FromWorker,
     HeadSilent,
     LeaveCluster,
-    NeedCode,
     NodeGone,
     OpenGroup,
-    WantTransfers,
     Welcome,
     WorkerSaid,
 )
+from distpool.protocol.code import (
+    CodePiece,
+    NeedCode,
+)
 from distpool.protocol.messages import GroupGone, LeaseLost, LeaseStarted, Message, StopGroup
+from distpool.protocol.objects import ForeignKept, WantTransfers
 from distpool.protocol.transfers import Place
 from distpool.roles.nodes import Node, NodesRole
 from distpool.runtime.channels import Channels

@@ -31,7 +31,9 @@ from typing import IO, Any, NamedTuple
 from distpool.base_errors import DistpoolError
 from distpool.config import Settings
 from distpool.logic.sizes import size_text
-from distpool.protocol.cluster import PIECE_BYTES
+from distpool.protocol.code import (
+    PIECE_BYTES,
+)
 from distpool.runtime.ignore_rules import IgnoreRules
 from distpool.transport.home import home_folder
 

@@ -16,7 +16,9 @@ from multiprocessing import process, spawn
 from typing import Any
 
 from distpool.config import Settings
-from distpool.protocol.cluster import Surroundings
+from distpool.protocol.code import (
+    Surroundings,
+)
 from distpool.runtime import initialization
 from distpool.runtime.main_view import ImportedMain
 from distpool.runtime.packages import Package

@@ -22,7 +22,7 @@ from distpool.base_errors import DistpoolError
 from distpool.config import Settings
 from distpool.ids import GroupId
 from distpool.logic.sizes import size_text
-from distpool.protocol.cluster import (
+from distpool.protocol.code import (
     PIECE_BYTES,
     CodeMissing,
     CodePiece,

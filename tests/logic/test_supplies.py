@@ -7,6 +7,10 @@ from distpool.ids import LAUNCHER, NODE, SUPPLIER, GroupId, LeaseId
 from distpool.logic.outbox import Outbox
 from distpool.logic.supplies import PIECES_AHEAD, Supplies
 from distpool.protocol.cluster import (
+    OpenGroup,
+    UseLease,
+)
+from distpool.protocol.code import (
     PIECE_BYTES,
     CodeMissing,
     CodePiece,
@@ -16,11 +20,9 @@ from distpool.protocol.cluster import (
     GatherSupplies,
     GroupFailed,
     NeedCode,
-    OpenGroup,
     SuppliesFailed,
     SuppliesReady,
     Surroundings,
-    UseLease,
 )
 
 PACKAGE = "ab" * 32

@@ -45,6 +45,8 @@ def values_of(kind: typing.Any) -> st.SearchStrategy:
         return st.one_of(*(values_of(argument) for argument in arguments if argument is not int))
     if origin is list:
         return st.lists(values_of(arguments[0]), max_size=3)
+    if origin is dict:
+        return st.dictionaries(*map(values_of, arguments), max_size=3)
     if origin is tuple:
         return st.tuples(*map(values_of, arguments))
     if kind in SCALARS:

@@ -4,7 +4,7 @@ import pytest
 
 from distpool.ids import LAUNCHER, NODE, SUPPLIER, GroupId, LeaseId
 from distpool.logic.membership import Membership, Versions
-from distpool.protocol.cluster import Greeting, OpenGroup, PeerLost, UseLease
+from distpool.protocol.cluster import EndGroup, Greeting, OpenGroup, PeerLost, UseLease
 from distpool.protocol.messages import GroupGone, StopGroup
 from distpool.roles.callers import CallersRole
 
@@ -42,9 +42,9 @@ def test_a_caller_that_is_back_before_its_group_has_ended_gets_another_after_tha
     callers.hear("link", UseLease(LeaseId(1), GROUP), 3.0)
     assert told(callers) == []
     callers.handle(NODE, GroupGone(GROUP), 4.0)
-    assert told(callers) == [(LAUNCHER, PLAN), (NODE, UseLease(LeaseId(1), GROUP, LIFE))]
+    assert told(callers) == [(NODE, EndGroup(GROUP)), (LAUNCHER, PLAN), (NODE, UseLease(LeaseId(1), GROUP, LIFE))]
     callers.handle(NODE, GroupGone(GROUP), 5.0)
-    assert told(callers) == [("link", GroupGone(GROUP))]
+    assert told(callers) == [("link", GroupGone(GROUP)), (NODE, EndGroup(GROUP))]
 
 
 def test_of_a_caller_that_is_lost_once_more_nothing_waits(callers):
@@ -54,4 +54,4 @@ def test_of_a_caller_that_is_lost_once_more_nothing_waits(callers):
     callers.hear("link", PeerLost(), 3.5)
     told(callers)
     callers.handle(NODE, GroupGone(GROUP), 4.0)
-    assert told(callers) == []
+    assert told(callers) == [(NODE, EndGroup(GROUP))]

@@ -4,7 +4,16 @@ import pytest
 
 from distpool.ids import CLIENT, HEAD, LAUNCHER, GroupId, LeaseId, NodeId
 from distpool.logic.recovery import first_lease
-from distpool.protocol.cluster import DrainNode, LeaseUnused, Rejoined, RevokeLease, UseLease, WantToLeave, Welcome
+from distpool.protocol.cluster import (
+    DrainNode,
+    EndGroup,
+    LeaseUnused,
+    Rejoined,
+    RevokeLease,
+    UseLease,
+    WantToLeave,
+    Welcome,
+)
 from distpool.protocol.messages import (
     Death,
     GrantLease,
@@ -123,3 +132,10 @@ def test_a_new_head_is_told_that_a_node_is_about_to_leave(node):
     node.handle(HEAD, Rejoined({}), 17.0)
     assert [type(message) for _, message in told(node)] == [RegisterNode, WantToLeave]
     assert node.decide(17.0) == 37.0, "its limit is what it was"
+
+
+def test_a_lease_that_was_asked_for_before_its_group_ended_gets_no_worker_after_that(node):
+    node.handle(CLIENT, UseLease(LEASE, GROUP, CALLER), 11.0)
+    node.handle(CLIENT, EndGroup(GROUP), 11.5)
+    node.handle(HEAD, GrantLease(LEASE, GROUP, CALLER), 12.0)
+    assert told(node) == []

@@ -5,7 +5,6 @@ import pytest
 from distpool.ids import CLIENT, HEAD, GroupId, LeaseId, NodeId
 from distpool.protocol.cluster import (
     FromWorker,
-    GroupFailed,
     LeaseDrains,
     LeaseGranted,
     LeaseUnused,
@@ -17,6 +16,9 @@ from distpool.protocol.cluster import (
     RequestsDropped,
     UseLease,
     Welcome,
+)
+from distpool.protocol.code import (
+    GroupFailed,
 )
 from distpool.protocol.messages import Death, GroupGone, LeaseLost, LeaseStarted, ReturnLease, StopGroup
 from distpool.roles.nodes import NodesRole

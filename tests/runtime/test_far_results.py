@@ -5,8 +5,8 @@ import pytest
 
 from distpool.ids import GroupId, LeaseId, NodeId, ObjectId
 from distpool.objects.results import StoredValue
-from distpool.protocol.cluster import ReleaseObjects
 from distpool.protocol.messages import CallsDone, Death, GroupGone, LeaseLost, OutcomeKind, TakenBack
+from distpool.protocol.objects import ReleaseObjects
 from distpool.protocol.store import StoredResult
 from distpool.runtime.far_results import FarResults
 

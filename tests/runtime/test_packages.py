@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from distpool.config import SETTINGS
 from distpool.errors import DistpoolError
-from distpool.protocol.cluster import PIECE_BYTES
+from distpool.protocol.code import (
+    PIECE_BYTES,
+)
 from distpool.runtime.ignore_rules import IgnoreRules
 from distpool.runtime.packages import Package
 from distpool.runtime.supplier import _decompressed

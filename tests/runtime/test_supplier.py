@@ -8,7 +8,7 @@ import pytest
 
 from distpool.config import SETTINGS
 from distpool.ids import GroupId
-from distpool.protocol.cluster import (
+from distpool.protocol.code import (
     PIECE_BYTES,
     CodeMissing,
     CodePiece,

@@ -13,7 +13,7 @@ import time
 from tests.simulation.cluster.scenario import ClusterScenario
 from tests.simulation.transcript import LAST_LINES, Violation
 
-TELL_EVERY = 1000
+TELL_EVERY = 500
 
 
 def tell(first: int, last: int, began_at: float, failed: list[tuple[int, str]]) -> None:

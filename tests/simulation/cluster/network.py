@@ -276,6 +276,8 @@ class Network:
         self._latency_s = rng.choice([1e-4, 1e-3, 0.02])
         self._spikes = rng.choice([0.0, 0.0, 0.01, 0.05])
         self._loses = rng.choice([0.0, 0.0, 0.02, 0.1])
+        self.is_lossy = self._loses > 0.0
+        """So many beats in a row may be lost that somebody is given up who is there."""
         self._repeats = rng.choice([0.0, 0.0, 0.05, 0.3])
 
     def latency(self) -> float:

@@ -183,7 +183,7 @@ class ClusterScenario:
         allowed = {OutcomeKind.VALUE}
         if options.timeout_s is not None:
             allowed.add(OutcomeKind.TIMED_OUT)
-        if self.faults.may_lose_calls or self._failing:
+        if self.faults.may_lose_calls or self._failing or self.world.network.is_lossy:
             allowed.add(OutcomeKind.LOST)
         if pool.was_terminated:
             allowed.add(OutcomeKind.TERMINATED)

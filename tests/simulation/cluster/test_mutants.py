@@ -259,9 +259,9 @@ MUTANTS = [
     Mutant(NodesRole, "_lost", nodes_count_nothing_as_received, ("began too often", "began twice"), 11),
     Mutant(NodesRole, "_give_up", nodes_keep_what_they_give_up, ("never ends",), 11),
     Mutant(NodesRole, "_give_up", nodes_lose_leases_in_silence, ("never ends",), 2),
-    Mutant(NodesRole, "_give_up", nodes_take_all_for_unbegun, ("began too often", "began twice", "never ends"), 0),
+    Mutant(NodesRole, "_give_up", nodes_take_all_for_unbegun, ("began too often", "began twice", "never ends"), 11),
     Mutant(Requests, "ask_again", nodes_do_not_ask_again, ("never ends",), 4),
-    Mutant(Requests, "ask_again", nodes_ask_for_what_is_granted, ("never ends",), 40),
+    Mutant(Requests, "ask_again", nodes_ask_for_what_is_granted, ("never ends",), 169),
 ]
 
 
