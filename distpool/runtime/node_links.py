@@ -65,6 +65,7 @@ class NodeLinks:
         self._settings = settings
         self._limits = LinkLimits(beat_every_s=settings.beat_every_s)
         self._links: dict[NodeId, ClientLink] = {}
+        self._endpoints: dict[NodeId, str] = {}
         channels = Channels(identity, head.greeting.life.to_bytes(8, "little"))
         self.objects = FarObjects(channels, settings, self._say)
         self._results = FarResults(self.objects, self._say)
@@ -213,6 +214,7 @@ class NodeLinks:
                 self._link(NodeId(str(to)), now).send(message)
         for name in [name for name in self._links if name not in self._role.nodes]:
             self._links.pop(name).close()
+            del self._endpoints[name]
             self._results.node_gone(name)
             self.objects.node_gone(name, now)
         for lease, message in self._results.heard():
@@ -221,8 +223,8 @@ class NodeLinks:
 
     def _for_client(self, message: Any, now: float) -> None:
         match message:
-            case FromWorker(lease):
-                self._results.said(lease, self._role.node_of(lease), self._labels.open(message), now)
+            case FromWorker(lease, node=node):
+                self._results.said(lease, NodeId(node), self._labels.open(message), now)
             case LeaseLost(lease):
                 self.objects.worker_ended(lease)
                 self._results.said(lease, None, message, now)
@@ -240,12 +242,13 @@ class NodeLinks:
     def _link(self, name: NodeId, now: float) -> ClientLink:
         link = self._links.get(name)
         node = self._role.nodes.get(name)
-        if link is not None and node is not None and link.connection.endpoint != node.endpoint:
+        if link is not None and node is not None and self._endpoints[name] != node.endpoint:
             link.close()  # it is another process of the same name
             link = None
             self._results.node_gone(name)
             self.objects.node_gone(name, now)
         if link is None:
+            self._endpoints[name] = self._role.nodes[name].endpoint
             link = self._links[name] = ClientLink(self._connection(self._role.nodes[name]), self._limits, now)
             self._watch_all(link)
             link.send(self._greeting)

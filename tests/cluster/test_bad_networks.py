@@ -5,13 +5,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from distpool import NodeLost, Pool
-from distpool.runtime import node_links
+from distpool.runtime import channels, node_links
 from distpool.transport.sockets import Connection
 from tests.cluster import tasks
 from tests.cluster.conftest import use
@@ -26,12 +27,14 @@ HEALED_WITHIN_S = 1.0
 
 class Network:
     """Two nodes of two CPUs each. `to_head`: a proxy between the second node and the head. `to_nodes`: one between this
-    process and each node, in the order in which they got their first leases."""
+    process and each node, in the order in which they got their first leases; `to_stores`: the same for transfers of
+    objects, in the order in which they were first needed."""
 
-    def __init__(self, made: Cluster, to_head: Proxy, to_nodes: list[Proxy]) -> None:
+    def __init__(self, made: Cluster, to_head: Proxy) -> None:
         self.made = made
         self.to_head = to_head
-        self.to_nodes = to_nodes
+        self.to_nodes: list[Proxy] = []
+        self.to_stores: list[Proxy] = []
 
     def both_nodes(self, pool: Pool) -> set[int]:
         """Have calls run until both nodes have; the pids of their agents."""
@@ -49,16 +52,17 @@ def network(processes: Cluster, monkeypatch) -> Iterator[Network]:
     use(processes, monkeypatch)
     with ExitStack() as proxies:
         to_head = proxies.enter_context(proxy(processes.address))
-        to_nodes: dict[str, Proxy] = {}
+        made: dict[str, Proxy] = {}
+        network = Network(processes, to_head)
 
-        def connect(endpoint: str, *more: object) -> Connection:
-            if endpoint not in to_nodes:
-                to_nodes[endpoint] = proxies.enter_context(proxy(endpoint))
-                network.to_nodes.append(to_nodes[endpoint])
-            return Connection(to_nodes[endpoint].address, *more)
+        def connect(kind: list[Proxy], endpoint: str, *more: object) -> Connection:
+            if endpoint not in made:
+                made[endpoint] = proxies.enter_context(proxy(endpoint))
+                kind.append(made[endpoint])
+            return Connection(made[endpoint].address, *more)
 
-        monkeypatch.setattr(node_links, "Connection", connect)
-        network = Network(processes, to_head, [])
+        monkeypatch.setattr(node_links, "Connection", partial(connect, network.to_nodes))
+        monkeypatch.setattr(channels, "Connection", partial(connect, network.to_stores))
         processes.start_node("first", "--cpus", "2")
         processes.start_node("second", "--cpus", "2", "--head", to_head.address)
         processes.until(lambda: processes.nodes() == {"first", "second"})
@@ -73,7 +77,8 @@ def test_through_a_slow_network_everything_arrives(network):
     array = np.arange(500_000)
     with Pool(4) as pool:
         network.both_nodes(pool)
-        for each in network.to_nodes:
+        pool.map(tasks.double, [array] * 4)
+        for each in (*network.to_nodes, *network.to_stores):
             each.delay_s = 0.02
         assert pool.map(tasks.square, range(5000), chunksize=1) == [x * x for x in range(5000)]
         assert [int(doubled.sum()) for doubled in pool.map(tasks.double, [array] * 4)] == [int(array.sum()) * 2] * 4
@@ -84,7 +89,8 @@ def test_connections_that_break_in_the_middle_of_frames_cost_nothing(network, tm
     arrays = [np.arange(40_000) + number for number in range(40)]
     with Pool(4) as pool:
         network.both_nodes(pool)
-        for each in network.to_nodes:
+        pool.map(tasks.double, arrays, chunksize=1)
+        for each in (*network.to_nodes, *network.to_stores):
             each.lifetime_bytes = lambda: chance.randrange(20_000, 3_000_000)
             each.reset()
         names = [f"call {number}" for number in range(300)]
@@ -93,7 +99,7 @@ def test_connections_that_break_in_the_middle_of_frames_cost_nothing(network, tm
         assert small.get(LIMIT_S) == names
         for array, doubled in zip(arrays, large.get(LIMIT_S), strict=True):
             assert np.array_equal(doubled, array * 2)
-        assert sum(each.resets for each in network.to_nodes) >= 6
+        assert sum(each.resets for each in (*network.to_nodes, *network.to_stores)) >= 6
     assert begun(tmp_path / "begun") == dict.fromkeys(names, 1)
 
 

@@ -35,6 +35,7 @@ class PretendIdentity(NamedTuple):
 
     public: str
     head: str = "head"
+    next_head: str = ""
 
 
 class Pipe:
@@ -168,6 +169,12 @@ class PretendListener:
     def _pipe_to(self, route: bytes) -> Pipe | None:
         return next((wire.down for wire in self.wires.values() if wire.route == route), None)
 
+    def cut(self, connection: int) -> None:
+        """End a connection whose key is not let in any more."""
+        wire = self.wires.get(connection)
+        if wire is not None:
+            wire.end_at_server()
+
     def broken(self) -> list[int]:
         ended, self._ended = self._ended, []
         return ended
@@ -189,6 +196,7 @@ class PretendConnection:
         self.endpoint = endpoint
         self.route = route
         self.host = self.key = identity.public
+        self.server = identity.head
         self.refusal = ""
         self.is_connected = False
         self._network = network
@@ -294,7 +302,8 @@ class Network:
     def new_endpoint(self, listener: PretendListener) -> str:
         """A head's is always the same; any other process listens at a port of its own."""
         port = 7117 if listener.host == "head" else 40_000 + len(self._hosts)
-        endpoint = f"tcp://{listener.host}:{port}"
+        name = listener.host.replace(" ", "-")
+        endpoint = f"tcp://{name}:{port}"
         self.listeners[endpoint] = listener
         self._hosts[endpoint] = listener.host
         return endpoint

@@ -12,17 +12,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+from distpool.config import Settings
 from distpool.ids import CLIENT, HEAD, LAUNCHER, NODE, Address, Epoch, GroupId, LeaseId, NodeId
 from distpool.logic.membership import Versions
-from distpool.protocol.cluster import FromWorker, LeaveCluster, OpenGroup, Refused, Welcome
-from distpool.protocol.codec import decode_from_worker
+from distpool.logic.times import earlier
+from distpool.protocol.cluster import LeaveCluster, LetIn, OpenGroup, Refused, Welcome, WorkerSaid
+from distpool.protocol.code import DropSupplies
 from distpool.protocol.messages import Death, GroupGone, LeaseLost, Message, RunCalls, StopGroup, WorkerExited
 from distpool.roles.client import ClientRole
 from distpool.roles.node import NodeRole
 from distpool.runtime import caller_links, hosting, links, node_links
 from distpool.runtime.caller_links import CallerLinks
 from distpool.runtime.hosting import HeadHost, RemoteHead
-from distpool.runtime.loop import earlier
+from distpool.runtime.labels import Labels
 from distpool.runtime.node_links import NodeLinks
 from distpool.transport.keys import Allowed
 from tests.simulation.cluster.network import PretendConnection, PretendIdentity, PretendListener
@@ -44,7 +46,7 @@ VERSIONS = Versions(1, "3.11", "simulated")
 def pretended_sockets(world: ClusterWorld) -> Iterator[None]:
     """Whatever the runtime connects or listens to meanwhile is pretended, and its random numbers are seeded."""
 
-    def connection(endpoint: str, route: bytes, identity: PretendIdentity, server: str = "") -> PretendConnection:
+    def connection(endpoint: str, route: bytes, identity: PretendIdentity, *servers: str) -> PretendConnection:
         return PretendConnection(world.network, endpoint, route, identity)
 
     def listener(endpoint: str, identity: PretendIdentity, find: Callable[[str], Allowed | None]) -> PretendListener:
@@ -57,11 +59,58 @@ def pretended_sockets(world: ClusterWorld) -> Iterator[None]:
         for module, replaced in (
             (hosting, {"Connection": connection, "new_epoch": new_epoch, "own_versions": lambda: VERSIONS}),
             (node_links, {"Connection": connection}),
-            (caller_links, {"Listener": listener, "new_epoch": new_epoch, "own_versions": lambda: VERSIONS}),
+            (
+                caller_links,
+                {
+                    "Listener": listener,
+                    "Supplier": PretendSupplier,
+                    "new_epoch": new_epoch,
+                    "own_versions": lambda: VERSIONS,
+                },
+            ),
             (links, {"new_epoch": new_epoch}),
         ):
             stack.enter_context(mock.patch.multiple(module, **replaced))
         yield
+
+
+class PretendSupplier:
+    """No group here needs code, or anything else that has to be made ready."""
+
+    descriptor = -1
+
+    def __init__(self, settings: Settings) -> None:
+        pass
+
+    def handle(self, message: Message) -> None:
+        if not isinstance(message, DropSupplies):
+            raise Violation("supplies", f"nobody needs {message}")
+
+    def has_answers(self) -> bool:
+        return False
+
+    def take_answers(self) -> list[Message]:
+        return []
+
+
+class PretendKeys:
+    """Of a head: who is let in, and a key that stays."""
+
+    changes_at = NEVER
+
+    def __init__(self, world: ClusterWorld) -> None:
+        self._world = world
+        self._told: list[Allowed] = []
+
+    def news_of_members(self) -> LetIn | None:
+        members = list(self._world.members.values())
+        if members == self._told:
+            return None
+        self._told = members
+        return LetIn([(member.public, member.part.value, member.name) for member in members])
+
+    def news_of_key(self, now: float) -> None:
+        return None
 
 
 class Process:
@@ -134,7 +183,7 @@ class HeadProcess(Process):
     def __init__(self, world: ClusterWorld) -> None:
         super().__init__(world, "head")
         listener = PretendListener(world.network, self.host, self._find)
-        self.hosted = HeadHost(listener, world.settings, world.now, lambda: list(world.members.values()))  # type: ignore[arg-type]
+        self.hosted = HeadHost(listener, world.settings, world.now, PretendKeys(world))  # type: ignore[arg-type]
         self.role = self.hosted.role
 
     def _find(self, public: str) -> Allowed | None:
@@ -268,7 +317,7 @@ class NodeProcess(LoopProcess):
 
     def __init__(self, world: ClusterWorld, host: str, name: str, cpus: int, failing: float) -> None:
         head = RemoteHead(HEAD_ENDPOINT, name, world.settings, world.now, PretendIdentity(host))  # type: ignore[arg-type]
-        callers = CallerLinks(f"tcp://{host}:0", PretendIdentity(host), world.settings)  # type: ignore[arg-type]
+        callers = CallerLinks(f"tcp://{host}:0", PretendIdentity(host), name, world.settings)  # type: ignore[arg-type]
         role = NodeRole(NodeId(name), cpus, 0, callers.listener.endpoint, host)
         super().__init__(world, host, head, role, callers)
         self.name = name
@@ -328,7 +377,7 @@ class DriverProcess(LoopProcess):
 
     def __init__(self, world: ClusterWorld, host: str) -> None:
         head = RemoteHead(HEAD_ENDPOINT, host, world.settings, world.now, PretendIdentity(host))  # type: ignore[arg-type]
-        nodes = NodeLinks(PretendIdentity(host), head.greeting, world.settings)  # type: ignore[arg-type]
+        nodes = NodeLinks(PretendIdentity(host), head, world.settings, Labels(is_on=False))  # type: ignore[arg-type]
         super().__init__(world, host, head, nodes, ClientRole(world.settings))
         self.mailbox: deque[Callable[[], None]] = deque()
         self.is_done = False
@@ -361,8 +410,8 @@ class DriverProcess(LoopProcess):
         self.node.obey(message)
 
     def to_client(self, sender: Address, message: Message) -> None:
-        if isinstance(message, FromWorker):
-            sender, message = message.lease, decode_from_worker(message.frame)
+        if isinstance(message, WorkerSaid):
+            sender, message = message.lease, message.message
         elif isinstance(message, LeaseLost):
             self.world.tell("nodes", self, message)
         self.client.handle(sender, message, self.world.now)
