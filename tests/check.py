@@ -27,19 +27,31 @@ TIME_LIMIT_S = 540
 
 # Tests of decisions, which do no I/O, and of what happens between processes: the same on all versions of Python.
 ONCE = [
+    "tests/cli",
+    "tests/cluster/test_addresses.py",
+    "tests/cluster/test_bad_networks.py",
+    "tests/cluster/test_broadcast.py",
+    "tests/cluster/test_draining.py",
+    "tests/cluster/test_head_restarts.py",
+    "tests/cluster/test_keys.py",
     "tests/cluster/test_losses.py",
     "tests/cluster/test_membership.py",
     "tests/cluster/test_networks.py",
+    "tests/cluster/test_without_a_head.py",
     "tests/logic",
     "tests/protocol",
     "tests/roles",
     "tests/simulation",
+    "tests/transport/test_heartbeats.py",
 ]
 
 # Tests that no other can disturb: of texts, of values, and those that work in programs of their own.
 APART = [
+    "tests/cluster/test_code.py",
+    "tests/cluster/test_objects.py",
     "tests/cluster/test_pools.py",
     "tests/serialization",
+    "tests/settings",
     "tests/faults/test_interrupt_points.py",
     "tests/objects",
     "tests/store",
@@ -50,6 +62,9 @@ APART = [
 
 # More of them, for the further versions, where the others take longer.
 ALSO_APART = ["tests/faults/test_store_endings.py", "tests/test_drop_in.py"]
+
+# The tests of pools and executors once more, with their workers on two nodes: of each the first and last parameters.
+ON_NODES = ["-q", "-m", "cluster and not between", "tests/facades"]
 
 # Start methods that are left out: each is on one version at least, and CPython's own suites use all of them on 3.11 and
 # 3.13.
@@ -70,6 +85,7 @@ def main(arguments: list[str]) -> int:
             failed += failing({} if tests_only else static_checks())
             ignored = [f"--ignore={path}" for path in {*ONCE, *apart}]
             failed += failing({"pytest": [*PYTHON, "pytest", *ignored, "-k", f"not {WITHOUT}"]})
+            failed += failing({} if tests_only else {"pytest of pools on two nodes": [*PYTHON, "pytest", *ON_NODES]})
     if failed:
         print(f"\nFAILED: {', '.join(failed)}", flush=True)
     return 1 if failed else 0

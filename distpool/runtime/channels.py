@@ -7,6 +7,7 @@ sent is dropped, as whoever misses it asks again.
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -116,8 +117,8 @@ class Channels:
 
     def probe_at(self) -> float | None:
         """When that is to be asked again."""
-        is_due = any(connection.is_broken() for connection in self._connections.values())
-        return self._probe_at if is_due else None
+        due = [self._probe_at if one.is_broken() else one.try_again_at for one in self._connections.values()]
+        return min((at for at in due if at < math.inf), default=None)
 
     def receive(self) -> Iterator[Said]:
         """All that has come. A `Hello` means that whatever was said by that channel before may be lost, either way."""

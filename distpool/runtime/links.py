@@ -16,6 +16,7 @@ from distpool.base_errors import ProtocolError
 from distpool.config import Settings
 from distpool.ids import Epoch
 from distpool.logic.link import NOBODY, Link, LinkLimits, Payload
+from distpool.logic.times import earlier
 from distpool.protocol.cluster import LinkHeader, PeerLost
 from distpool.protocol.codec import decode_header, decode_link, encode, encode_header
 from distpool.protocol.messages import Message
@@ -274,12 +275,6 @@ class ClientLink:
         self.link = Link(new_epoch(), self._limits, now)
         self._ear = Ear()
 
-    def connect_again(self, connection: Connection, now: float) -> None:
-        """By another connection, which goes on where this one was refused."""
-        self.connection.close()
-        self.connection = connection
-        self.link.reconnected(now)
-
     def receive(self, now: float) -> list[Message]:
         """All that has come. What is no message is dropped: the other end has shown that it is who it should be."""
         if self.connection.has_reconnected():
@@ -309,7 +304,8 @@ class ClientLink:
         frames, due = self.link.decide(now)
         for header, payload in frames:
             self.connection.send([encode_header(header), *payload])
-        return due
+        try_again_at = self.connection.try_again_at
+        return earlier(due, None if try_again_at == math.inf else try_again_at)
 
     def has_some(self) -> bool:
         """Something has come meanwhile, of which the descriptors need not tell."""

@@ -28,7 +28,7 @@ from distpool.protocol.code import (
 from distpool.protocol.messages import GroupGone, LeaseLost, LeaseStarted, Message, StopGroup
 from distpool.protocol.objects import ForeignKept, WantTransfers
 from distpool.protocol.transfers import Place
-from distpool.roles.nodes import Node, NodesRole
+from distpool.roles.nodes import NodesRole
 from distpool.runtime.channels import Channels
 from distpool.runtime.far_crew import FarCrew
 from distpool.runtime.far_objects import FarObjects, NodeStore
@@ -72,8 +72,6 @@ class NodeLinks:
         self._labels = labels
         self._is_closed = False
         self._probe_at = 0.0
-        # A node may have to hear first that this process is let in, and ZeroMQ does not try again after a refusal.
-        self._connect_at = 0.0
         self._watch: Callable[[int], None] = _watch_nothing
 
     def open(self, plan: OpenGroup, crew: FarCrew) -> None:
@@ -113,10 +111,6 @@ class NodeLinks:
         for name, link in list(self._links.items()):
             for message in link.receive(now):
                 self._hear(name, message, now)
-            if link.connection.refusal and now >= self._connect_at and name in self._role.nodes:
-                self._connect_at = now + _PROBE_EVERY_S
-                link.connect_again(self._connection(self._role.nodes[name]), now)
-                self._watch_all(link)
             is_silent = now - link.link.heard_at > self._settings.silence_limit_s
             if is_silent or link.link.is_unknown or self._is_gone(link, now):
                 self._role.handle(HEAD, NodeGone(name), now)
@@ -185,8 +179,6 @@ class NodeLinks:
             silent_at = link.link.heard_at + self._settings.silence_limit_s
             if link.connection.is_broken():
                 silent_at = min(silent_at, self._probe_at)
-            if link.connection.refusal:
-                silent_at = min(silent_at, self._connect_at)
             due = silent_at if due is None else min(due, silent_at)
             wake_at = due if wake_at is None else min(due, wake_at)
         return wake_at
@@ -248,19 +240,15 @@ class NodeLinks:
             self._results.node_gone(name)
             self.objects.node_gone(name, now)
         if link is None:
-            self._endpoints[name] = self._role.nodes[name].endpoint
-            link = self._links[name] = ClientLink(self._connection(self._role.nodes[name]), self._limits, now)
-            self._watch_all(link)
+            node = self._role.nodes[name]
+            route = self._greeting.life.to_bytes(8, "little")
+            self._endpoints[name] = node.endpoint
+            connection = Connection(node.endpoint, route, self._identity, node.public)
+            link = self._links[name] = ClientLink(connection, self._limits, now)
+            for descriptor in connection.descriptors():
+                self._watch(descriptor)
             link.send(self._greeting)
         return link
-
-    def _connection(self, node: Node) -> Connection:
-        route = self._greeting.life.to_bytes(8, "little")
-        return Connection(node.endpoint, route, self._identity, node.public)
-
-    def _watch_all(self, link: ClientLink) -> None:
-        for descriptor in link.connection.descriptors():
-            self._watch(descriptor)
 
     def _note(self, message: Any) -> None:
         """For those who look at the workers of a pool."""

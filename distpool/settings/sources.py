@@ -55,7 +55,10 @@ def _existing(file: str) -> str:
     """Its whole path; empty when there is none. One that was named must be there."""
     if not file:
         return ""
-    path = os.path.abspath(file)
+    try:
+        path = os.path.abspath(file)
+    except FileNotFoundError:  # this process is in a folder that is gone
+        return ""
     if os.path.exists(path):
         return path
     if os.environ.get(FILE_VARIABLE):

@@ -233,7 +233,8 @@ class Connection:
         # The first is tried at first, and is the one that is in use.
         self._servers = deque(servers)
         self._wrong_keys = 0
-        self._try_again_at = math.inf
+        self.try_again_at = math.inf
+        """When `has_reconnected` is to be asked after a refusal, though nothing has come."""
         if identity is not None:
             connect_securely(self._socket, identity, self.server)
         self._events = self._socket.get_monitor_socket(_WATCHED)
@@ -304,10 +305,10 @@ class Connection:
                 if event["value"] == _TOO_MANY_STATUS:
                     self.refusal = TOO_MANY
                 # ZeroMQ never tries again after that; but the list may be mended, and others may leave.
-                self._try_again_at = time.monotonic() + _REFUSED_S
+                self.try_again_at = time.monotonic() + _REFUSED_S
         if has_other_key and not self.is_connected:
             self._try_next_key()
-        elif not self.is_connected and time.monotonic() >= self._try_again_at:
+        elif not self.is_connected and time.monotonic() >= self.try_again_at:
             self._connect_anew()
         return is_new and self.is_connected
 
@@ -320,7 +321,7 @@ class Connection:
             self._connect_anew()
 
     def _connect_anew(self) -> None:
-        self._try_again_at = math.inf
+        self.try_again_at = math.inf
         self._socket.disconnect(self.endpoint)
         self._socket.setsockopt(zmq.CURVE_SERVERKEY, self.server.encode())
         self._socket.connect(self.endpoint)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from distpool.runtime.own_log import log_path
 from tests.runtime.programs import LIBRARY, LIMIT_S
 
 COMMAND = [sys.executable, "-m", "distpool.cli"]
@@ -47,6 +48,11 @@ class Cluster:
 
     def said(self, name: str) -> str:
         return (self.output / name).read_text()
+
+    def logged(self, name: str) -> str:
+        """What a node, or the head, has in its own log."""
+        path = log_path(self.keys, name)
+        return path.read_text() if path.exists() else ""
 
     def start_head(self, *arguments: str) -> subprocess.Popen:
         """The first one at a port that nobody else on this machine has, and the next ones there too."""

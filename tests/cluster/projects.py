@@ -60,7 +60,7 @@ class Project:
 
 def received(processes: Cluster, *nodes: str) -> int:
     """How many packages these nodes have received."""
-    return sum(processes.said(node).count("received the code") for node in nodes)
+    return sum(processes.logged(node).count("received the code") for node in nodes)
 
 
 def kept(processes: Cluster) -> list[Path]:

@@ -254,7 +254,7 @@ def test_what_pip_is_asked_for_is_installed_once(shared, project):
     wheel(program.folder, "told", "TEXT = 'installed'")
     assert program.run("main.py") == ["installed"]
     assert program.run("main.py") == ["installed"]
-    assert sum(shared.said(node).count("making an environment") for node in ("first", "second")) == 1
+    assert sum(shared.logged(node).count("making an environment") for node in ("first", "second")) == 1
 
 
 def test_what_pip_cannot_install_is_an_error_with_its_last_lines(shared, project):

@@ -98,7 +98,7 @@ def test_what_takes_longer_than_the_limit_is_lost_with_the_node(nodes, processes
     assert unknown.stderr == "distpool node: there is no node 'frist'; there are: second\n"
     wrong = processes.run("node", "--drain", "second", "--timeout", "soon")
     assert wrong.returncode == 2
-    assert "timeout is 'soon'; it must be a number of seconds above 0, or a text such as" in wrong.stderr
+    assert "the time is 'soon'; it must be a number of seconds above 0, or a text such as" in wrong.stderr
 
 
 def test_a_node_that_is_terminated_lets_calls_finish_and_at_the_second_time_does_not(nodes, processes, tmp_path):

@@ -47,9 +47,14 @@ if __name__ == "__main__":
 """
 
 
+def texts_in(*folders: Path) -> list[str]:
+    """Of all files there, logs and the head's tables too."""
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    return [path.read_bytes().decode(errors="replace") for path in files]
+
+
 def secrets_of(*folders: Path) -> list[str]:
-    files = [path for folder in folders for path in folder.iterdir()]
-    return re.findall(r'secret = "(.*)"', "".join(path.read_text() for path in files))
+    return re.findall(r'secret = "(.*)"', "".join(texts_in(*folders)))
 
 
 def test_a_node_and_a_driver_join_with_tokens_that_are_nowhere_else(processes, tmp_path):
@@ -92,7 +97,7 @@ def test_a_node_and_a_driver_join_with_tokens_that_are_nowhere_else(processes, t
     assert len(running) == 2
     about = [Path(f"/proc/{pid}/{name}") for pid in running for name in ("cmdline", "environ")]
     shown += [path.read_bytes().decode(errors="replace") for path in [*about, *processes.output.iterdir()]]
-    kept = "".join(path.read_text() for path in processes.keys.iterdir())
+    kept = "".join(texts_in(processes.keys))
     for token in (file.read_text().strip(), piped.stdout.strip()):
         # Nor any piece of the half that holds the secret.
         pieces = [token[at : at + 12] for at in range(len("distpool-join-node-") + 43, len(token) - 24)]
@@ -101,7 +106,7 @@ def test_a_node_and_a_driver_join_with_tokens_that_are_nowhere_else(processes, t
     assert len(secrets) == 5
     assert not any(secret in text for text in shown for secret in secrets)
     for folder in (processes.keys, tmp_path / "there"):
-        assert all(path.stat().st_mode & 0o077 == 0 for path in folder.iterdir())
+        assert all(path.stat().st_mode & 0o077 == 0 for path in folder.rglob("*"))
 
 
 def test_a_running_pool_does_not_notice_that_the_head_gets_a_new_key(processes, tmp_path):

@@ -198,6 +198,7 @@ class PretendConnection:
         self.host = self.key = identity.public
         self.server = identity.head
         self.refusal = ""
+        self.try_again_at = float("inf")
         self.is_connected = False
         self._network = network
         self._wire: Wire | None = None

@@ -32,7 +32,6 @@ receive = Link.receive
 ask_again = Requests.ask_again
 callers_handle = CallersRole.handle
 callers_hear = CallersRole.hear
-forget_caller = CallersRole._forget
 head_handle = HeadRole.handle
 forget_member = HeadRole._forget
 register = HeadRole._register
@@ -81,9 +80,9 @@ def head_keeps_requests_of_those_who_are_gone(self, caller, group=None):
     pass
 
 
-def head_forgets_a_member_without_its_leases(self, sender):
+def head_forgets_a_member_without_its_leases(self, sender, *, is_lost):
     with mock.patch.object(HeadRole, "_revoke"):
-        forget_member(self, sender)
+        forget_member(self, sender, is_lost=is_lost)
 
 
 def head_does_not_hear_that_a_caller_returns_a_lease(self, sender, lease):
@@ -135,15 +134,15 @@ def node_waits_for_ever_for_a_grant(self, now):
     return None
 
 
-def node_forgets_to_say_what_it_has(self):
-    register_again(self)
+def node_forgets_to_say_what_it_has(self, now):
+    register_again(self, now)
     to, message = self.outbox.messages.pop()
     self.outbox.put(to, msgspec.structs.replace(message, leases=[]))
 
 
-def node_keeps_grants_of_an_earlier_head(self):
+def node_keeps_grants_of_an_earlier_head(self, now):
     grants = dict(self._grants)
-    register_again(self)
+    register_again(self, now)
     self._grants = grants
 
 
@@ -158,11 +157,6 @@ def callers_do_not_count_what_has_come(self, sender, message, now):
 
 def callers_leave_workers_of_one_who_is_gone(self, caller):
     self._membership.remove(caller)
-
-
-def callers_open_a_group_that_is_ending(self, caller):
-    forget_caller(self, caller)
-    self._ending.clear()
 
 
 def callers_keep_their_groups(self, sender, message, now):
@@ -253,7 +247,6 @@ MUTANTS = [
     Mutant(NodeRole, "_register_again", node_keeps_grants_of_an_earlier_head, ("never ends", "over capacity"), 25),
     Mutant(CallersRole, "handle", callers_do_not_count_what_has_come, ("began too often", "began twice"), 11),
     Mutant(CallersRole, "_forget", callers_leave_workers_of_one_who_is_gone, ("never ends", "opened twice"), 22),
-    Mutant(CallersRole, "_forget", callers_open_a_group_that_is_ending, ("opened twice",), 148),
     Mutant(CallersRole, "handle", callers_keep_their_groups, ("never ends",), 0),
     Mutant(CallersRole, "hear", callers_do_not_hear_that_a_lease_is_used, ("never ends",), 0),
     Mutant(NodesRole, "_lost", nodes_count_nothing_as_received, ("began too often", "began twice"), 11),
