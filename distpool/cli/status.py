@@ -61,11 +61,13 @@ def _nodes_table(status: StatusTold) -> str:
             str(node.cpus),
             str(node.leases),
             size_text(node.memory_bytes),
+            str(node.objects),
+            size_text(node.store_bytes),
             "-" if node.state == "away" else f"{node.joined_s:.0f} s ago",
         )
         for node in status.nodes
     ]
-    return table([("node", "state", "CPUs", "leases", "memory", "joined"), *rows])
+    return table([("node", "state", "CPUs", "leases", "memory", "objects", "of", "joined"), *rows])
 
 
 def _callers_table(status: StatusTold) -> str:

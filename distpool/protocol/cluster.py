@@ -33,7 +33,7 @@ from distpool.protocol.messages import (
     WorkerReady,
     WorkerUnusable,
 )
-from distpool.protocol.objects import ForeignKept, ForgetObjects, ReleaseObjects, WantTransfers
+from distpool.protocol.objects import ForeignKept, ForgetObjects, ReleaseObjects, StoreUse, WantTransfers
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -92,7 +92,8 @@ class AskStatus(Message, tag=64, frozen=True):
 
 class NodeFacts(msgspec.Struct, frozen=True):
     """What a head knows of a node. `joined_s`: how long ago it joined, in seconds. `state`: "up", "draining", or
-    "away": there before this head was started, and not come back yet. `log`: where its log lies."""
+    "away": there before this head was started, and not come back yet. `log`: where its log lies. `objects`,
+    `store_bytes`: in its store, and the memory that they take."""
 
     node: NodeId
     cpus: int
@@ -101,6 +102,8 @@ class NodeFacts(msgspec.Struct, frozen=True):
     joined_s: float
     state: str = "up"
     log: str = ""
+    objects: int = 0
+    store_bytes: int = 0
 
 
 class CallerFacts(msgspec.Struct, frozen=True):
@@ -359,6 +362,7 @@ LINK_MESSAGES = (
     | ToWorker
     | FromWorker
     | WantTransfers
+    | StoreUse
     | ReleaseObjects
     | ForgetObjects
     | ForeignKept
@@ -369,7 +373,7 @@ LINK_MESSAGES = (
 TO_WORKER = RunCalls | ExitWorker | TakeBack
 FROM_WORKER = WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted
 
-NODE_MAY_SAY = Greeting | LeaveCluster | RegisterNode | ReturnLease | WantToLeave
+NODE_MAY_SAY = Greeting | LeaveCluster | RegisterNode | ReturnLease | StoreUse | WantToLeave
 """To a head."""
 DRIVER_MAY_SAY = Greeting | LeaveCluster | AskStatus | RequestLeases | EndGroup | ReturnLease | DrainNode
 """To a head."""

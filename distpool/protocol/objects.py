@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import msgspec
+
 from distpool.ids import LeaseId, ObjectId, StoreId
 from distpool.protocol.messages import Message
 from distpool.protocol.transfers import Key
@@ -9,6 +13,14 @@ from distpool.protocol.transfers import Key
 
 class WantTransfers(Message, tag=110, frozen=True):
     """Node to driver: connect to where I can be asked for objects, as I want to ask you."""
+
+
+class StoreUse(Message, tag=115, frozen=True):
+    """Node to head: so many objects lie in its store, and take so much memory; said when that has changed, now and
+    then."""
+
+    objects: Annotated[int, msgspec.Meta(ge=0)]
+    used_bytes: Annotated[int, msgspec.Meta(ge=0)]
 
 
 class ReleaseObjects(Message, tag=111, frozen=True):

@@ -42,10 +42,12 @@ from distpool.protocol.cluster import (
     Welcome,
 )
 from distpool.protocol.messages import GrantLease, RegisterNode, RequestLeases, ReturnLease
+from distpool.protocol.objects import StoreUse
 from distpool.protocol.records import Kept, LeaseKept, NodeForgotten, NodeKept, Record
 from distpool.roles.role import unexpected
 
 _LONGEST_NAME = 128
+_NOTHING_STORED = StoreUse(0, 0)
 
 
 class Request(msgspec.Struct):
@@ -81,6 +83,7 @@ class HeadRole:
         self._recovery = Recovery(kept, now + settings.head_gone_limit_s)
         self._lease_epoch = epoch_of(first_lease(kept.lease_epoch))
         self._nodes: dict[Address, RegisterNode] = {}
+        self._store_use: dict[Address, StoreUse] = {}
         self._addresses: dict[NodeId, Address] = {}
         self._lease_ids = count(first_lease(kept.lease_epoch))
         self._waiting: deque[Request] = deque()
@@ -106,6 +109,9 @@ class HeadRole:
                 self.outbox.put(sender, RequestsDropped(group, dropped))
             case RegisterNode():
                 self._register(sender, message)
+            case StoreUse():
+                if sender in self._nodes:
+                    self._store_use[sender] = message
             case DrainNode(node):
                 if node in self._addresses:
                     self._drain(node, message)
@@ -317,6 +323,7 @@ class HeadRole:
     def _remove_node(self, address: Address, *, is_lost: bool) -> None:
         """`is_lost`: it may come back, and claim the leases that it had."""
         node = self._nodes.pop(address, None)
+        self._store_use.pop(address, None)
         if node is None or self._membership is None:
             return
         del self._addresses[node.node]
@@ -342,7 +349,9 @@ class HeadRole:
             joined_s = 0.0 if member is None else now - member.joined_at
             state = "draining" if self.placement.is_draining(node.node) else "up"
             leases = self.placement.leases_on(node.node)
-            nodes.append(NodeFacts(node.node, node.cpus, leases, node.memory_bytes, joined_s, state, node.log))
+            use = self._store_use.get(address, _NOTHING_STORED)
+            facts = NodeFacts(node.node, node.cpus, leases, node.memory_bytes, joined_s, state, node.log)
+            nodes.append(msgspec.structs.replace(facts, objects=use.objects, store_bytes=use.used_bytes))
         for away in self._recovery.away.values():
             leases = self._recovery.leases_on(away.node)
             nodes.append(NodeFacts(away.node, away.cpus, leases, away.memory_bytes, 0.0, "away"))

@@ -303,8 +303,7 @@ class Loop:
     def _decide(self, now: float) -> None:
         """Until nobody has anything more to say; roles of this process hand each other messages without encoding."""
         # What is on its way comes first: the client must not decide on a lease whose loss it has yet to hear of.
-        if self._stand_ins:
-            self._hand_over(now)
+        self._hand_over(now)
         for stand_in in self._stand_ins:
             # Handed over one by one: a node has to know whom its head lets in before it answers those who connect.
             stand_in.receive(now)

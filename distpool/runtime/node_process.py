@@ -11,9 +11,11 @@ from urllib.parse import urlsplit
 
 from distpool.base_errors import HeadUnreachable
 from distpool.config import Settings
-from distpool.ids import NodeId
+from distpool.ids import NODE, NodeId
 from distpool.logic.silence import Silence
 from distpool.objects.limits import memory_bytes
+from distpool.objects.stores import made_home
+from distpool.protocol.objects import StoreUse
 from distpool.roles.node import NodeRole
 from distpool.runtime.caller_links import CallerLinks
 from distpool.runtime.elsewhere import Elsewhere
@@ -21,6 +23,8 @@ from distpool.runtime.hosting import RemoteHead
 from distpool.runtime.loop import Loop
 from distpool.runtime.serving import Serving
 from distpool.transport.keys import Identity
+
+_TELL_USE_EVERY_S = 1.0
 
 _log = logging.getLogger("distpool.node")
 
@@ -45,6 +49,8 @@ class NodeHost:
         self._settings = settings
         self._is_silent = False
         self._is_asked = False
+        self._use_told = StoreUse(0, 0)
+        self._use_told_at = 0.0
         self._silence = Silence(settings.head_gone_limit_s, settings.beat_every_s)
         address = head.connection.endpoint
         try:
@@ -73,6 +79,7 @@ class NodeHost:
                 if self._is_silent and self._role.is_leaving() and not self._role.is_used():
                     break  # it has nothing, and nobody is there to say that nothing more will come
                 self._loop.turn(self._watch_head(now))
+                self._tell_store_use(now)
                 if self._role.refusal:
                     raise HeadUnreachable(f"the head at {self._head.connection.endpoint} refused: {self._role.refusal}")
                 if not is_told and self._head.is_settled():
@@ -102,6 +109,18 @@ class NodeHost:
             _log.warning("the head is %s", f"not heard of{self._why()}; waiting" if is_silent else "there again")
         limit_s = self._settings.head_gone_limit_s if is_silent else self._settings.silence_limit_s
         return max(self._settings.beat_every_s, limit_s - silence_s)
+
+    def _tell_store_use(self, now: float) -> None:
+        """If it has changed, and not too often. Turns come with each beat at least."""
+        store = made_home()
+        if store is None or now < self._use_told_at + _TELL_USE_EVERY_S:
+            return
+        self._use_told_at = now
+        stats = store.stats()
+        use = StoreUse(stats.objects, stats.used_bytes)
+        if use != self._use_told:
+            self._use_told = use
+            self._head.handle(NODE, use, now)
 
     def _why(self) -> str:
         refusal = self._head.connection.refusal
