@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -69,6 +68,7 @@ def _existing(file: str) -> str:
 def _in_file(path: str) -> dict[str, _Given]:
     if not path:
         return {}
+    tomllib: Any = import_module("tomllib")  # here, as most have no such file
     try:
         with open(path, "rb") as stream:
             found = tomllib.load(stream)

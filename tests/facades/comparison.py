@@ -21,6 +21,8 @@ Subject = TypeVar("Subject")
 
 # A result that takes longer than this is a hang.
 LIMIT_S = 20
+LARGE = 100_000
+"""Bytes that leave a pickle."""
 
 # For modules about what knows nothing of how workers are started: waiting for futures, say.
 UNDER_FORK = [
@@ -132,12 +134,12 @@ def compare(
 
 def start_both_workers(run: Callable[..., Iterable[int]]) -> None:
     """Give a pool of two workers calls by its `map` until both have run some. They may start late, and links to nodes
-    with them: now, so that no test seems to leave them behind."""
+    with them, those for large values too: now, so that no test seems to leave them behind."""
     seen: set[int] = set()
     give_up_at = time.monotonic() + LIMIT_S
     while len(seen) < 2:
         assert time.monotonic() < give_up_at, "there is one worker instead of two"
-        seen.update(run(tasks.pid_after, [0.05] * 4, chunksize=1))
+        seen.update(run(tasks.pid_of_reader_after, [(0.05, bytes(LARGE))] * 4, chunksize=1))
 
 
 def failure_of(call: Callable[[], Any]) -> Failure:

@@ -66,6 +66,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         return
     with cluster_of_two(tmp_path_factory.mktemp("cluster"), cpus=8) as made, pytest.MonkeyPatch.context() as patch:
         use(made, patch)
+        patch.setenv("DISTPOOL_LABELS", "0")  # what workers print is compared
         yield request.param
 
 

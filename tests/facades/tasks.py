@@ -94,8 +94,8 @@ def pid(_=None):
     return os.getpid()
 
 
-def pid_after(seconds):
-    time.sleep(seconds)
+def pid_of_reader_after(seconds_and_value):
+    time.sleep(seconds_and_value[0])
     return os.getpid()
 
 
