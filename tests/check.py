@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,8 +25,17 @@ LINT_IMPORTS = [sys.executable, "-c", "from importlinter.cli import lint_imports
 # ended by pytest after a minute.
 TIME_LIMIT_S = 540
 
-# Tests of decisions, which do no I/O, and of what happens between processes: the same on all versions of Python.
+# Tests of decisions, which do no I/O, and of single connections: the same on all versions of Python.
 ONCE = [
+    "tests/logic",
+    "tests/protocol",
+    "tests/roles",
+    "tests/simulation",
+    "tests/transport/test_heartbeats.py",
+]
+
+# Tests of what happens between processes and to them, which mostly wait: on one version, and beside two others.
+OF_CLUSTERS = [
     "tests/cli",
     "tests/cluster/test_addresses.py",
     "tests/cluster/test_bad_networks.py",
@@ -38,11 +47,6 @@ ONCE = [
     "tests/cluster/test_membership.py",
     "tests/cluster/test_networks.py",
     "tests/cluster/test_without_a_head.py",
-    "tests/logic",
-    "tests/protocol",
-    "tests/roles",
-    "tests/simulation",
-    "tests/transport/test_heartbeats.py",
 ]
 
 # Tests that no other can disturb: of texts, of values, and those that work in programs of their own.
@@ -81,9 +85,13 @@ def main(arguments: list[str]) -> int:
         failed += failing({"pytest": [*PYTHON, "pytest", *pytest_arguments]})
     else:
         apart = [*(ALSO_APART if tests_only else ONCE), *APART]
-        with beside("pytest of what runs apart", [*PYTHON, "pytest", "-q", "-p", "no:cacheprovider", *apart], failed):
+        with ExitStack() as others:
+            for name, paths in {"what runs apart": apart, "clusters": [] if tests_only else OF_CLUSTERS}.items():
+                if paths:
+                    command = [*PYTHON, "pytest", "-q", "-p", "no:cacheprovider", *paths]
+                    others.enter_context(beside(f"pytest of {name}", command, failed))
             failed += failing({} if tests_only else static_checks())
-            ignored = [f"--ignore={path}" for path in {*ONCE, *apart}]
+            ignored = [f"--ignore={path}" for path in {*ONCE, *OF_CLUSTERS, *apart}]
             failed += failing({"pytest": [*PYTHON, "pytest", *ignored, "-k", f"not {WITHOUT}"]})
             failed += failing({} if tests_only else {"pytest of pools on two nodes": [*PYTHON, "pytest", *ON_NODES]})
     if failed:
