@@ -96,5 +96,5 @@ def test_cluster_word_count_agrees_on_two_nodes_and_ends_them() -> None:
     printed = run_example("cluster_word_count", "--megabytes=8")
     for name in ("first", "second"):
         assert re.search(rf"^node {name} has joined the head at tcp://127.0.0.1:\d+$", printed, re.MULTILINE)
-        assert re.search(rf"^{name} +1 +0 ", printed, re.MULTILINE)
+        assert re.search(rf"^{name} +up +1 +0 ", printed, re.MULTILINE)
     assert "both ways agree: True" in printed

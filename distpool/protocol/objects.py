@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import msgspec
-
 from distpool.ids import LeaseId, ObjectId, StoreId
 from distpool.protocol.messages import Message
 from distpool.protocol.transfers import Key
@@ -19,8 +15,8 @@ class StoreUse(Message, tag=115, frozen=True):
     """Node to head: so many objects lie in its store, and take so much memory; said when that has changed, now and
     then."""
 
-    objects: Annotated[int, msgspec.Meta(ge=0)]
-    used_bytes: Annotated[int, msgspec.Meta(ge=0)]
+    objects: int
+    used_bytes: int
 
 
 class ReleaseObjects(Message, tag=111, frozen=True):

@@ -22,7 +22,7 @@ def test_a_cluster_that_nobody_uses(running, run):
     assert (facts["callers"], facts["leases"]) == ([], [])
     assert [node["node"] for node in facts["nodes"]] == ["first"]
     text = run("status", "--leases", **home).output
-    assert re.search(r"^first +2 +0 +[\d.]+ GiB +\d+ s ago$", text, re.MULTILINE)
+    assert re.search(r"^first +up +2 +0 +[\d.]+ GiB +0 +0 B +\d+ s ago$", text, re.MULTILINE)
     assert "no leases" in text
     assert "CPUs: 2, of which free: 2; requests for workers that wait: 0" in text
 

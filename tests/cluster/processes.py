@@ -23,7 +23,6 @@ class Cluster:
         self.keys = folder / "keys"
         self.output = folder / "output"
         self.output.mkdir()
-        self.command = COMMAND
         self.processes: list[subprocess.Popen] = []
         self.address = ""
 
@@ -41,7 +40,7 @@ class Cluster:
         """One that stays; its output goes to a file."""
         with open(self.output / name, "a") as output:
             process = subprocess.Popen(
-                [*self.command, *arguments], env=self.environment(**more), stdout=output, stderr=subprocess.STDOUT
+                [*COMMAND, *arguments], env=self.environment(**more), stdout=output, stderr=subprocess.STDOUT
             )
         self.processes.append(process)
         return process

@@ -181,28 +181,34 @@ def test_a_pool_that_waits_for_its_first_node_begins_when_there_is_one(processes
 
 DRIVER = """
     import sys, time
+    import distpool
     from distpool import Pool
-    from tests.cluster.tasks import where_slowly
+    from tests.cluster.tasks import put_array, total, where_slowly
 
     if __name__ == "__main__":
         pool = Pool(4)
         while len(places := set(pool.map(where_slowly, [0.03] * 16, chunksize=1))) < 4:
             pass
+        made = [pool.apply(put_array, (100_000, 1.0)) for _ in range(4)]
+        mine = distpool.put(bytes(1_000_000))
+        pool.map(len, [mine] * 8, chunksize=1)
+        pool.map(total, made, chunksize=1)
         print(*[pid for _, pid in places], flush=True)
         pool.map(time.sleep, [60] * 4, chunksize=1)
 """
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGSTOP])
-def test_a_driver_that_goes_frees_its_workers_on_all_nodes(nodes, processes, tmp_path, number):
+def test_a_driver_that_goes_frees_its_workers_and_objects_on_all_nodes(nodes, processes, tmp_path, number):
     with program(tmp_path, DRIVER) as driver:
         workers = [psutil.Process(int(pid)) for pid in driver.stdout.readline().split()]
         assert len(workers) == 4
-        time.sleep(0.2)
+        processes.until(lambda: sum(node["objects"] for node in processes.status()["nodes"]) >= 5)
         os.kill(driver.pid, number)
         gone_at_s = processes.until(lambda: all(map(is_gone, workers)), GIVEN_UP_WITHIN_S)
         assert gone_at_s < (GIVEN_UP_WITHIN_S if number in (signal.SIGSTOP, signal.SIGKILL) else 3.0)
         processes.until(lambda: {node["leases"] for node in processes.status()["nodes"]} == {0})
+        processes.until(lambda: {node["objects"] for node in processes.status()["nodes"]} == {0})
         with Pool(4) as pool:
             assert len(node_of(pool, nodes)) == 4
 

@@ -22,7 +22,7 @@ def test_nodes_join_a_head_and_are_listed_with_what_they_have(processes):
     assert all(node["memory_bytes"] > 0 and node["leases"] == 0 for node in status["nodes"])
     assert status["drivers"] == 0
     text = processes.run("status").stdout
-    assert re.search(r"^first +up +3 +0 +[\d.]+ GiB +\d+ s ago$", text, re.MULTILINE)
+    assert re.search(r"^first +up +3 +0 +[\d.]+ GiB +0 +0 B +\d+ s ago$", text, re.MULTILINE)
 
 
 def test_a_node_that_is_told_to_end_leaves_at_once(processes):

@@ -1,29 +1,26 @@
 """A head that is gone for good: who has workers goes on, and nobody waits for ever."""
 
-import sys
-
 import pytest
 
 from distpool import Pool
 from distpool.errors import PoolBroken
-from distpool.runtime import session
 from tests.cluster import tasks
 from tests.cluster.conftest import use
-from tests.cluster.impatient import IMPATIENT, LIMIT_S
 
+LIMIT_S = 3.0
 WAIT_S = 20.0
 
 
 def test_who_has_workers_goes_on_and_who_has_none_is_told_so(processes, monkeypatch):
-    processes.command = [sys.executable, "-m", "tests.cluster.impatient"]
-    monkeypatch.setattr(session, "SETTINGS", IMPATIENT)
+    limit = {"DISTPOOL_HEAD_GONE_LIMIT": f"{LIMIT_S:g}s"}
+    monkeypatch.setenv(*next(iter(limit.items())))
     head = processes.start_head()
-    used = processes.start_node("used", "--cpus", "2")
+    used = processes.start_node("used", "--cpus", "2", **limit)
     processes.until(lambda: processes.nodes() == {"used"})
     use(processes, monkeypatch)
     with Pool(2) as pool:
         processes.until(lambda: len(set(pool.map(tasks.where_slowly, [0.05] * 4, chunksize=1))) == 2)
-        idle = processes.start_node("idle", "--cpus", "1")
+        idle = processes.start_node("idle", "--cpus", "1", **limit)
         processes.until(lambda: processes.nodes() == {"used", "idle"})
         head.kill()
         head.wait()
