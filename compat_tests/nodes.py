@@ -20,7 +20,8 @@ def on_nodes(environment: Environment) -> Iterator[tuple[Environment, Cluster]]:
     with tempfile.TemporaryDirectory(prefix="compat-") as folder:
         redirection = {name: environment.variables[name] for name in ("COMPAT_TARGET", "PYTHONPATH")}
         with cluster_of_two(Path(folder), CPUS, PYTHONWARNINGS="ignore", **redirection) as made:
-            address = {"DISTPOOL_ADDRESS": made.address, "DISTPOOL_HOME": str(made.keys)}
+            # What workers print is compared, so it comes without the name of their node.
+            address = {"DISTPOOL_ADDRESS": made.address, "DISTPOOL_HOME": str(made.keys), "DISTPOOL_LABELS": "0"}
             yield replace(environment, variables={**environment.variables, **address}), made
 
 

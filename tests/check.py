@@ -25,16 +25,16 @@ LINT_IMPORTS = [sys.executable, "-c", "from importlinter.cli import lint_imports
 # ended by pytest after a minute.
 TIME_LIMIT_S = 540
 
-# Tests of decisions, which do no I/O, and of single connections: the same on all versions of Python.
+# Tests of decisions, which do no I/O: the same on all versions of Python.
 ONCE = [
     "tests/logic",
     "tests/protocol",
     "tests/roles",
     "tests/simulation",
-    "tests/transport/test_heartbeats.py",
 ]
 
-# Tests of what happens between processes and to them, which mostly wait: on one version, and beside two others.
+# Tests of clusters: of what happens between their processes, which mostly wait, and of the parts that only these have.
+# On one version, and beside the others.
 OF_CLUSTERS = [
     "tests/cli",
     "tests/cluster/test_addresses.py",
@@ -47,6 +47,12 @@ OF_CLUSTERS = [
     "tests/cluster/test_membership.py",
     "tests/cluster/test_networks.py",
     "tests/cluster/test_without_a_head.py",
+    *(
+        f"tests/runtime/test_{name}.py"
+        for name in ("channels", "enrolling", "far_results", "head_keys", "kept_folders")
+    ),
+    *(f"tests/runtime/test_{name}.py" for name in ("labels", "ledger", "links", "packages", "rotation", "supplier")),
+    *(f"tests/transport/test_{name}.py" for name in ("admissions", "heartbeats", "keys", "security", "tokens")),
 ]
 
 # Tests that no other can disturb: of texts, of values, and those that work in programs of their own.
