@@ -21,6 +21,8 @@ from distpool.protocol.store import StoredResult
 from distpool.runtime.far_objects import FarObjects
 from distpool.serialization.remote_errors import encode_failure
 
+_STORED = int(OutcomeKind.STORED)
+
 
 class Pending(msgspec.Struct):
     """Something that a worker has said. `missing`: so many objects have yet to come before it may be heard."""
@@ -85,9 +87,9 @@ class FarResults:
 
     def _adopt_all(self, lease: LeaseId, node: NodeId, pending: Pending, now: float) -> None:
         outcomes = pending.message.outcomes
-        for position, (kind, payload) in enumerate(outcomes):
-            if kind == OutcomeKind.STORED:
-                self._adopt(lease, node, pending, position, payload, now)
+        # There may be thousands, and mostly none of these.
+        for position in [position for position, outcome in enumerate(outcomes) if outcome[0] == _STORED]:
+            self._adopt(lease, node, pending, position, outcomes[position][1], now)
 
     def _adopt(self, lease: LeaseId, node: NodeId, pending: Pending, position: int, told: bytes, now: float) -> None:
         """Put in the place of one outcome what stands for it here, and have its objects brought here."""
