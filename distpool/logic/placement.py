@@ -15,6 +15,8 @@ class Placement:
         self._cpus: dict[NodeId, int] = {}
         self._leases: dict[LeaseId, NodeId] = {}
         self._load: Counter[NodeId] = Counter()
+        # Leases that are not, or not any more, and whose workers the node has yet to end: each takes a CPU until then.
+        self._ending: dict[NodeId, set[LeaseId]] = {}
         # They get no more leases.
         self._draining: set[NodeId] = set()
 
@@ -25,6 +27,7 @@ class Placement:
         """The node is lost: the leases that were on it."""
         self._cpus.pop(node, None)
         self._draining.discard(node)
+        self._ending.pop(node, None)
         del self._load[node]
         lost = [lease for lease, where in self._leases.items() if where == node]
         for lease in lost:
@@ -44,7 +47,7 @@ class Placement:
 
     def has_room(self) -> bool:
         """Some node that gets leases has fewer than CPUs."""
-        return any(self._load[node] < cpus and node not in self._draining for node, cpus in self._cpus.items())
+        return any(self._taken(node) < cpus and node not in self._draining for node, cpus in self._cpus.items())
 
     def cpus(self) -> int:
         """Of all nodes that get leases."""
@@ -59,7 +62,7 @@ class Placement:
         open_nodes = self._cpus if not self._draining else [node for node in self._cpus if node not in self._draining]
         if not open_nodes:
             raise LookupError("no node has registered: there is nowhere to place a lease")
-        node = min(open_nodes, key=lambda name: (self._load[name] / self._cpus[name], name))
+        node = min(open_nodes, key=lambda name: (self._taken(name) / self._cpus[name], name))
         self._leases[lease] = node
         self._load[node] += 1
         return node
@@ -75,6 +78,21 @@ class Placement:
         node = self._leases.pop(lease, None)
         if node is not None:
             self._load[node] -= 1
+
+    def await_end(self, lease: LeaseId, node: NodeId) -> None:
+        """The node is told to end what it has by this lease, which is none."""
+        self._ending.setdefault(node, set()).add(lease)
+
+    def has_ended(self, lease: LeaseId, node: NodeId) -> bool:
+        """Whether that was awaited; it is not any more."""
+        ending = self._ending.get(node, set())
+        if lease not in ending:
+            return False
+        ending.remove(lease)
+        return True
+
+    def _taken(self, node: NodeId) -> int:
+        return self._load[node] + len(self._ending.get(node, ()))
 
     def leases_on(self, node: NodeId) -> int:
         return self._load[node]

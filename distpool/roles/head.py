@@ -201,6 +201,9 @@ class HeadRole:
 
     def _returned(self, sender: Address, lease: LeaseId) -> None:
         """By its node, which has ended what it had; or by its caller, who does not want it."""
+        about = self._nodes.get(sender)
+        if about is not None and self.placement.has_ended(lease, about.node):
+            return
         member = self._find(sender)
         if member is not None and self._callers.get(lease) == member.life:
             self._revoke(lease)
@@ -283,6 +286,7 @@ class HeadRole:
                 self.records.append(LeaseKept(lease, node, caller))
                 found.append(lease)
             elif where != node:
+                self.placement.await_end(lease, node)
                 self.outbox.put(sender, RevokeLease(lease))
         before = self._recovery.away.get(node)
         self.records += self._recovery.came_back(node, found)

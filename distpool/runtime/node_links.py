@@ -256,6 +256,8 @@ class NodeLinks:
             case LeaseStarted(lease, group):
                 if group in self.crews:
                     self.crews[group].started(lease)
+            case GroupGone(group):
+                self.crews.pop(group, None)
             case LeaseLost(lease, group, death):
                 self._labels.forget(lease)
                 if group in self.crews:

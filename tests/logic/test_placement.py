@@ -79,6 +79,22 @@ TestNodesAndLeases = NodesAndLeases.TestCase
 TestNodesAndLeases.settings = tries(40)
 
 
+def test_a_lease_that_a_node_has_yet_to_end_takes_a_cpu_until_then_and_is_none():
+    placement = Placement()
+    placement.add_node(NodeId("a"), 1)
+    placement.await_end(LeaseId(7), NodeId("a"))
+    assert not placement.has_room()
+    assert placement.leases_on(NodeId("a")) == 0
+    assert not placement.has_ended(LeaseId(8), NodeId("a"))
+    assert placement.has_ended(LeaseId(7), NodeId("a"))
+    assert not placement.has_ended(LeaseId(7), NodeId("a"))
+    assert placement.has_room()
+    placement.await_end(LeaseId(7), NodeId("a"))
+    placement.remove_node(NodeId("a"))
+    placement.add_node(NodeId("a"), 1)
+    assert placement.has_room()
+
+
 def test_without_a_node_there_is_nowhere_to_place_a_lease():
     with pytest.raises(LookupError, match="no node has registered"):
         Placement().place(LeaseId(1))
