@@ -3,7 +3,7 @@
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -123,16 +123,28 @@ def test_a_network_that_stands_still_for_a_moment_costs_nothing_and_is_used_at_o
     assert begun(path) == dict.fromkeys(names, 1)
 
 
-def lost_and_rest(results: dict[str, object]) -> tuple[set[str], float]:
-    """The calls that ended with NodeLost, and when the last one did; all others have returned their name."""
-    lost, at = set(), 0.0
-    for name, result in results.items():
-        try:
-            assert result.get(LIMIT_S) == name
-        except NodeLost:
-            lost.add(name)
-            at = time.monotonic()
-    return lost, at
+class Calls:
+    """Calls of tasks.append with their names, which note by themselves when they fail: not when somebody asks."""
+
+    def __init__(self, pool: Pool, path: Path, names: Iterable[str], seconds: float) -> None:
+        self._failed_at: list[float] = []
+        self._results = {
+            name: pool.apply_async(tasks.append, (str(path), name, seconds), error_callback=self._note)
+            for name in names
+        }
+
+    def _note(self, _: BaseException) -> None:
+        self._failed_at.append(time.monotonic())
+
+    def lost(self) -> tuple[set[str], float]:
+        """The calls that ended with NodeLost, and when the last one did; all others have returned their name."""
+        lost = set()
+        for name, result in self._results.items():
+            try:
+                assert result.get(LIMIT_S) == name
+            except NodeLost:
+                lost.add(name)
+        return lost, max(self._failed_at, default=0.0)
 
 
 def break_driver_to_node(network: Network) -> Callable[[], None]:
@@ -153,11 +165,11 @@ def test_a_node_behind_a_network_that_stands_still_is_given_up_in_time_and_used_
     with Pool(4) as pool:
         nodes = network.both_nodes(pool)
         names = [f"call {number}" for number in range(20)]
-        results = {name: pool.apply_async(tasks.append, (str(path), name, 0.5)) for name in names}
+        calls = Calls(pool, path, names, 0.5)
         assert until(lambda: len(begun(path)) >= 4)
         mend = break_it(network)
         broken_at = time.monotonic()
-        lost, lost_at = lost_and_rest(results)
+        lost, lost_at = calls.lost()
         assert 1 <= len(lost) <= 2, "each worker behind it had begun a call"
         assert lost_at - broken_at < NOTICED_WITHIN_S
         ran = begun(path)
@@ -171,11 +183,11 @@ def test_a_node_whose_port_refuses_is_given_up_at_once(network, tmp_path):
     path = tmp_path / "begun"
     with Pool(4) as pool:
         network.both_nodes(pool)
-        results = {name: pool.apply_async(tasks.append, (str(path), name, 1.0)) for name in ("a", "b", "c", "d")}
+        calls = Calls(pool, path, "abcd", 3.0)
         assert until(lambda: len(begun(path)) == 4)
         network.to_nodes[0].refuse()
         refused_at = time.monotonic()
-        lost, lost_at = lost_and_rest(results)
+        lost, lost_at = calls.lost()
         assert len(lost) == 2
         assert lost_at - refused_at < 1.0
     assert max(begun(path).values()) == 1
@@ -188,8 +200,8 @@ def test_a_head_that_is_cut_off_again_and_again_is_not_missed(network, tmp_path)
         network.to_head.lifetime_bytes = lambda: 4_000
         network.to_head.reset()
         names = [f"call {number}" for number in range(200)]
-        results = {name: pool.apply_async(tasks.append, (str(path), name, 0.01)) for name in names}
-        lost, _ = lost_and_rest(results)
+        calls = Calls(pool, path, names, 0.01)
+        lost, _ = calls.lost()
         assert not lost
         assert network.to_head.resets >= 1
         network.made.until(lambda: network.made.nodes() == {"first", "second"}, NOTICED_WITHIN_S)
