@@ -27,6 +27,7 @@ from distpool.transport.sockets import Connection, Incoming, Listener
 REPEATS_SHOWN = (1, 10, 100, 1000)
 """Of what others cause and could repeat for ever, these are logged."""
 _STRIKES = 3
+_BEATS_MISSED = 2
 _LINKS_OF_A_KEY = 2 * CONNECTIONS_OF_A_KEY
 """Links outlive their connections for a moment."""
 _PART_BYTES = 1024 * 1024
@@ -294,7 +295,15 @@ class ClientLink:
                     _log.warning(
                         "dropped a frame from %s: %s (%d so far)", self.connection.endpoint, error, self._dropped
                     )
+        self.connection.is_doubted = now >= self._doubted_at()
         return messages
+
+    def _doubted_at(self) -> float:
+        """When beats are missing. In a cut the kernel asks ever more seldom whether the other end is there again, and
+        an end that was told that the connection is no more may be the other one."""
+        if self._limits.beat_every_s is None or not self.connection.is_connected:
+            return math.inf
+        return max(self.link.heard_at, self._connected_at) + _BEATS_MISSED * self._limits.beat_every_s
 
     def send(self, message: Message) -> None:
         say(self.link, message)
@@ -304,8 +313,8 @@ class ClientLink:
         frames, due = self.link.decide(now)
         for header, payload in frames:
             self.connection.send([encode_header(header), *payload])
-        try_again_at = self.connection.try_again_at
-        return earlier(due, None if try_again_at == math.inf else try_again_at)
+        look_at = min(self.connection.try_again_at, math.inf if self.connection.is_doubted else self._doubted_at())
+        return earlier(due, None if look_at == math.inf else look_at)
 
     def has_some(self) -> bool:
         """Something has come meanwhile, of which the descriptors need not tell."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -71,7 +70,6 @@ class NodeLinks:
         self._results = FarResults(self.objects, self._say)
         self._labels = labels
         self._is_closed = False
-        self._probe_at = 0.0
         self._watch: Callable[[int], None] = _watch_nothing
 
     def open(self, plan: OpenGroup, crew: FarCrew) -> None:
@@ -112,7 +110,7 @@ class NodeLinks:
             for message in link.receive(now):
                 self._hear(name, message, now)
             is_silent = now - link.link.heard_at > self._settings.silence_limit_s
-            if is_silent or link.link.is_unknown or self._is_gone(link, now):
+            if is_silent or link.link.is_unknown or self._is_gone(link):
                 self._role.handle(HEAD, NodeGone(name), now)
         self.objects.receive(now)
         self._watch_head(now)
@@ -158,14 +156,9 @@ class NodeLinks:
             )
         self._role.handle(HEAD, HeadSilent(text), now)
 
-    def _is_gone(self, link: ClientLink, now: float) -> bool:
-        """Whether a connection that has broken shows that its node has ended. Asked again until there is a new one."""
-        if not link.connection.is_broken() or now < self._probe_at:
-            return False
-        is_refused = link.connection.is_refused()
-        # Where nobody answers each question takes its time, in which the loop does nothing else.
-        self._probe_at = now + _PROBE_EVERY_S + _PROBE_PAUSE * (time.monotonic() - now)
-        return is_refused
+    def _is_gone(self, link: ClientLink) -> bool:
+        """Whether a connection that has broken shows that its node has ended."""
+        return link.connection.is_broken() and link.connection.is_refused()
 
     def decide(self, now: float) -> float | None:
         return None
@@ -177,8 +170,6 @@ class NodeLinks:
         for link in self._links.values():
             due = link.flush(now)
             silent_at = link.link.heard_at + self._settings.silence_limit_s
-            if link.connection.is_broken():
-                silent_at = min(silent_at, self._probe_at)
             due = silent_at if due is None else min(due, silent_at)
             wake_at = due if wake_at is None else min(due, wake_at)
         return wake_at
@@ -265,9 +256,6 @@ class NodeLinks:
 
 
 _LEAVE_MS = 200
-_PROBE_EVERY_S = 0.05
-_PROBE_PAUSE = 5
-"""For so many times as long as a question took no other is asked."""
 
 
 def _watch_nothing(descriptor: int) -> None:

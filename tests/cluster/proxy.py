@@ -61,6 +61,10 @@ class Proxy:
         """End all connections, and take no more: as when the process behind it has ended."""
         self._do(self._refuse())
 
+    def refuse_more(self) -> None:
+        """Take no more connections; those that there are stay."""
+        self._loop.call_soon_threadsafe(self._server.close)
+
     def close(self) -> None:
         self._do(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
