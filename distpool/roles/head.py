@@ -265,6 +265,10 @@ class HeadRole:
                 sender, Refused(f"there is a node of the name {message.node!r} already: give this one another name")
             )
             return
+        before = self._nodes.get(sender)
+        if before is not None and before.node != message.node:
+            self.outbox.put(sender, Refused(f"this process is node {before.node!r} already"))
+            return
         self._nodes[sender] = message
         self._addresses[message.node] = sender
         self.placement.add_node(message.node, message.cpus)

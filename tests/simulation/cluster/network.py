@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from distpool.protocol.codec import decode_header
-from distpool.transport.keys import Allowed
+from distpool.transport.keys import Allowed, Part
 from distpool.transport.sockets import Incoming
 from tests.simulation.cluster.words import Words
 
@@ -34,6 +34,7 @@ class PretendIdentity(NamedTuple):
     """Who a process is: its host stands for its key. `head`: the key of the head."""
 
     public: str
+    part: Part = Part.DRIVER
     head: str = "head"
     next_head: str = ""
 
