@@ -6,10 +6,14 @@ from unittest import mock
 
 import pytest
 
+from distpool.base_errors import ProtocolError
 from distpool.config import SETTINGS
-from distpool.ids import CLIENT, HEAD, LAUNCHER, NODE, Epoch, GroupId, NodeId
+from distpool.ids import CLIENT, HEAD, LAUNCHER, NODE, Epoch, GroupId, LeaseId, NodeId
+from distpool.logic.calls import Bundle, CallOptions
+from distpool.logic.group_plan import GroupPlan
 from distpool.logic.recovery import epoch_of, first_lease
 from distpool.protocol.cluster import (
+    FromWorker,
     Greeting,
     LeaseGranted,
     LeaseUnused,
@@ -23,12 +27,16 @@ from distpool.protocol.cluster import (
     UseLease,
     Welcome,
 )
-from distpool.protocol.codec import decode_link, encode, encode_header
+from distpool.protocol.code import GroupFailed
+from distpool.protocol.codec import decode_from_worker, decode_link, decode_to_worker, encode, encode_header
 from distpool.protocol.messages import (
+    CallMode,
     Death,
     EndWorker,
+    FunctionBlob,
     GrantLease,
     GroupGone,
+    LeaseLost,
     LeaseStarted,
     RegisterNode,
     RequestLeases,
@@ -37,15 +45,18 @@ from distpool.protocol.messages import (
     StartWorker,
     StopGroup,
     WorkerExited,
+    WorkerReady,
 )
 from distpool.protocol.rights import CALLER_MAY_SAY, DRIVER_MAY_SAY, NODE_MAY_SAY
+from distpool.roles.client import ClientRole
 from distpool.roles.node import NodeRole
+from distpool.roles.nodes import NodesRole
 from distpool.runtime import caller_links
 from distpool.runtime.caller_links import CallerLinks
 from distpool.runtime.hosting import HeadHost, own_versions
 from distpool.transport.keys import Allowed, Part
 from distpool.transport.sockets import Incoming
-from tests.roles.wrong_messages import WrongMessages, frames_of
+from tests.roles.wrong_messages import FRAMES, NUMBERS, WrongMessages, frames_of
 from tests.runtime.test_links import FakeListener
 
 SEEDS = range(25)
@@ -273,3 +284,115 @@ def test_a_wrong_driver_or_node_ends_no_head_and_takes_no_lease_or_node_of_other
     told = [message for peer in (good, node) for message in peer.heard()[0]]
     assert not [message for message in told if isinstance(message, NodeGone | Refused)]
     assert RevokeLease(lease) not in told
+
+
+OF_LEASES = LeaseStarted | LeaseUnused | LeaseLost | FromWorker | GroupGone | GroupFailed | Refused
+"""What a node may say to a driver, but for what its links and its objects hear."""
+
+
+class Calls:
+    """The sink of a driver's calls."""
+
+    def __init__(self):
+        self.kinds = {}
+
+    def begin(self):
+        return True
+
+    def put_back(self):
+        pass
+
+    def deliver(self, first, outcomes):
+        for position, (kind, _) in enumerate(outcomes, first):
+            assert position not in self.kinds, "ended twice"
+            self.kinds[position] = kind
+
+
+class Driven:
+    """A driver: its links' role and its client, with nodes that are only names."""
+
+    def __init__(self):
+        self.nodes = NodesRole()
+        self.client = ClientRole(SETTINGS)
+        self.sink = Calls()
+        self.now = 100.0
+        self.sent = {}
+        self.nodes.open(OpenGroup(GROUP, 2, "spawn", "Worker", True, b""))
+        self.group = self.client.open(GROUP, GroupPlan(2, is_far=True))
+        self.client.functions[1] = FunctionBlob(1, b"", False)
+        self.client.submit(
+            self.group, [Bundle(1, CallMode.ITEM, list(range(20)), self.sink, 0, 1, CallOptions(retries=9))]
+        )
+
+    def turn(self):
+        self.now += 0.003
+        self.client.decide(self.now)
+        while self.client.outbox.messages or self.nodes.outbox.messages:
+            while self.client.outbox.messages:
+                to, message = self.client.outbox.messages.popleft()
+                if isinstance(to, int):
+                    self.nodes.pass_on(to, message)
+                elif to == LAUNCHER:
+                    self.nodes.obey(message)
+            while self.nodes.outbox.messages:
+                to, message = self.nodes.outbox.messages.popleft()
+                if to == CLIENT and isinstance(message, FromWorker):
+                    self._from_worker(message)
+                elif to == CLIENT:
+                    self.client.handle(NODE, message, self.now)
+                elif isinstance(message, ToWorker):
+                    self.sent.setdefault(message.lease, []).append(decode_to_worker(message.frame))
+            self.client.decide(self.now)
+        while self.client.outbox.completions:
+            bundle, first, outcomes = self.client.outbox.completions.popleft()
+            bundle.sink.deliver(first, outcomes)
+
+    def _from_worker(self, told):
+        try:
+            message = decode_from_worker(told.frame)
+            self.nodes.check(told.lease, message)
+        except ProtocolError as error:
+            self.nodes.hear(NodeId(told.node), Refused(str(error)))
+        else:
+            self.client.handle(told.lease, message, self.now)
+
+    def hear(self, node, message):
+        try:
+            self.nodes.hear(NodeId(node), message)
+        except ProtocolError as error:
+            self.nodes.hear(NodeId(node), Refused(str(error)))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_wrong_node_ends_no_driver_and_tells_of_no_worker_of_others(seed):
+    rng = random.Random(seed)
+    driver = Driven()
+    driver.nodes.handle(HEAD, LeaseGranted(LEASE, GROUP, NodeId("good"), ENDPOINT, "key"), driver.now)
+    driver.hear("good", LeaseStarted(LEASE, GROUP))
+    driver.hear("good", FromWorker(LEASE, b"".join(encode(WorkerReady()))))
+    driver.turn()
+    messages = WrongMessages(rng, OF_LEASES, (GROUP, OTHER_GROUP, *range(LEASE, LEASE + 5)))
+    for number in range(MESSAGES):
+        lease = LeaseId(LEASE + 1 + number // 8)
+        match rng.randrange(12):
+            case 0 if driver.nodes.node_of(lease) is None:
+                driver.nodes.handle(HEAD, LeaseGranted(lease, GROUP, NodeId("wrong"), ENDPOINT, "key"), driver.now)
+            case 1:
+                driver.hear("wrong", LeaseStarted(lease, GROUP))
+            case 2:
+                driver.hear("wrong", FromWorker(lease, b"".join(encode(WorkerReady()))))
+            case 3:
+                driver.hear(
+                    "wrong", LeaseLost(lease, GROUP, Death(1, -9, 0, rng.choice(NUMBERS), rng.choice(NUMBERS)), -5)
+                )
+            case 4 | 5:
+                driver.hear("wrong", FromWorker(lease, rng.choice(FRAMES)))
+            case _:
+                driver.hear("wrong", messages.next())
+        driver.turn()
+        if driver.group.reason:
+            break
+    assert driver.nodes.node_of(LEASE) == "good"
+    if driver.group.reason:
+        assert "on node 'wrong' " in driver.group.reason
+        assert len(driver.sink.kinds) == 20, "a pool that is broken leaves no call without an end"
