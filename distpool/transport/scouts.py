@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import math
 import os
 import select
 import socket
+import sys
 from contextlib import suppress
 from enum import Enum, auto
 from typing import Any
@@ -107,6 +109,18 @@ class Scouts:
     def close(self) -> None:
         self.call_back()
         self._epoll.close()
+
+
+def quiet_s(descriptor: int) -> float:
+    """For how long nothing has come by a TCP connection, a part of a frame neither. Without one that is for ever."""
+    with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as made:
+        told = made.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA_AT + 4)
+        return int.from_bytes(told[_LAST_DATA_AT:], sys.byteorder) / 1000
+    return math.inf
+
+
+_LAST_DATA_AT = 52
+"""Where `tcpi_last_data_recv`, in milliseconds, lies in Linux's `struct tcp_info`."""
 
 
 def _meaning(scout: socket.socket, code: int) -> Finding:

@@ -24,7 +24,7 @@ from zmq.utils.monitor import recv_monitor_message
 from distpool.base_errors import DistpoolError
 from distpool.transport.admissions import Admissions
 from distpool.transport.keys import Identity
-from distpool.transport.scouts import Finding, Scouts
+from distpool.transport.scouts import Finding, Scouts, quiet_s
 from distpool.transport.security import Doorman, Find, connect_securely, sender_of, serve_securely
 
 _RECONNECT_FIRST_MS = 50
@@ -36,6 +36,8 @@ _HEARTBEAT_MS = 500
 _HEARTBEAT_LIMIT_MS = 1500
 _REBIND_LIMIT_S = 5.0
 _REFUSED_S = 0.25
+_QUIET_S = 0.75
+"""Longer than heartbeats take, to which the other end answers also when its process is busy."""
 _PATIENCE_S = 1.5
 """From the moment in which the way was found open: what a connection and its handshake take between continents."""
 
@@ -194,6 +196,7 @@ class Connection:
         self._servers = deque(servers)
         self._wrong_keys = 0
         self._scouts = Scouts(endpoint)
+        self._descriptor = -1
         self._patient_until = 0.0
         self._is_refused = False
         self.is_doubted = False
@@ -262,7 +265,8 @@ class Connection:
             event = recv_monitor_message(self._events)
             kind = event["event"]
             if kind == zmq.EVENT_CONNECTED:
-                self._scouts.learn(event["value"])
+                self._descriptor = int(event["value"])
+                self._scouts.learn(self._descriptor)
                 self._patient_until = now + _PATIENCE_S
             elif kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 is_new = self.is_connected = True
@@ -294,6 +298,9 @@ class Connection:
 
     def _look(self, now: float) -> None:
         """Whether a connection can be made: if so, it is made at once."""
+        if self.is_connected and (quiet := quiet_s(self._descriptor)) < _QUIET_S:
+            self._patient_until = now + _QUIET_S - quiet  # it is slow with a large frame, or the other end is busy
+            return
         found = self._scouts.look(now)
         if found is Finding.OPEN:
             self._has_broken = self._has_broken or self.is_connected

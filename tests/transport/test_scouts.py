@@ -7,6 +7,7 @@ from contextlib import closing
 import pytest
 
 from distpool.transport import scouts as module
+from distpool.transport import sockets
 from distpool.transport.keys import KeyFolder, Part
 from distpool.transport.scouts import Finding, Scouts
 from distpool.transport.sockets import Connection, Listener
@@ -93,7 +94,16 @@ def test_a_socket_that_is_connected_with_itself_is_not_open():
         assert module._meaning(alone, 0) is Finding.REFUSED
 
 
-def test_a_connection_that_is_doubted_is_replaced_where_the_way_is_open_and_kept_where_it_is_not(tmp_path):
+def test_how_long_nothing_has_come_is_known_for_parts_of_frames_too(server):
+    with socket.create_connection(server.getsockname()) as made, server.accept()[0] as other:
+        assert until(lambda: module.quiet_s(made.fileno()) > 0.05)
+        other.send(b"x")
+        made.recv(1)
+        assert module.quiet_s(made.fileno()) < 0.05
+    assert module.quiet_s(-1) == float("inf")
+
+
+def test_a_connection_that_is_doubted_is_replaced_where_the_way_is_open_and_kept_where_it_is_not(tmp_path, monkeypatch):
     folder = KeyFolder(tmp_path / "keys")
     folder.make_missing()
     identity = folder.identity(Part.NODE)
@@ -109,6 +119,9 @@ def test_a_connection_that_is_doubted_is_replaced_where_the_way_is_open_and_kept
 
         assert until(is_connected)
         connection.is_doubted = True
+        assert is_connected(), "something has come by it just now"
+        assert len(made) == 1
+        monkeypatch.setattr(sockets, "quiet_s", lambda descriptor: 1.0)
         assert until(lambda: is_connected() and len(made) == 2)
         assert not connection.is_doubted
         assert not connection.is_refused()
