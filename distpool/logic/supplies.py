@@ -29,11 +29,18 @@ from distpool.protocol.code import (
     NeedCode,
     SuppliesFailed,
     SuppliesReady,
+    Surroundings,
 )
 
 PIECES_AHEAD = 4
 
 _HASH = re.compile(r"[0-9a-f]{64}")
+
+
+def check_package(surroundings: Surroundings) -> None:
+    """Raises ProtocolError for a package that can be none."""
+    if surroundings.package and not (_HASH.fullmatch(surroundings.package) and surroundings.package_bytes > 0):
+        raise ProtocolError(f"{surroundings.package[:80]!r} of {surroundings.package_bytes} bytes is no package")
 
 
 class Waiting(msgspec.Struct):
@@ -72,8 +79,7 @@ class Supplies:
         """A group that begins once it has what it needs; at once where that is nothing. Raises ProtocolError for a
         package that can be none."""
         surroundings = order.surroundings
-        if surroundings.package and not (_HASH.fullmatch(surroundings.package) and surroundings.package_bytes > 0):
-            raise ProtocolError(f"{surroundings.package[:80]!r} of {surroundings.package_bytes} bytes is no package")
+        check_package(surroundings)
         order = msgspec.structs.replace(order, node=self._node, folder="", python="")
         if not surroundings.needs_supplies():
             self._outbox.put(LAUNCHER, order)

@@ -1,4 +1,4 @@
-"""The messages between the processes of a cluster: what precedes each of them, who joins, and who may say what."""
+"""The messages between the processes of a cluster, what precedes each of them on a link, and who joins."""
 
 from __future__ import annotations
 
@@ -372,23 +372,3 @@ LINK_MESSAGES = (
 )
 TO_WORKER = RunCalls | ExitWorker | TakeBack
 FROM_WORKER = WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted
-
-NODE_MAY_SAY = Greeting | LeaveCluster | RegisterNode | ReturnLease | StoreUse | WantToLeave
-"""To a head."""
-DRIVER_MAY_SAY = Greeting | LeaveCluster | AskStatus | RequestLeases | EndGroup | ReturnLease | DrainNode
-"""To a head."""
-TOKEN_MAY_SAY = Enrol
-"""To a head."""
-CALLER_MAY_SAY = (
-    Greeting
-    | LeaveCluster
-    | OpenGroup
-    | UseLease
-    | ToWorker
-    | StopGroup
-    | EndWorker
-    | CodePiece
-    | ReleaseObjects
-    | ForgetObjects
-)
-"""To a node."""

@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 
+from distpool.base_errors import ProtocolError
 from distpool.ids import LAUNCHER, NO_STORE, NODE, Address, GroupId, LeaseId, StoreId
 from distpool.logic.membership import Membership
 from distpool.logic.outbox import Outbox
-from distpool.logic.supplies import Supplies
+from distpool.logic.supplies import Supplies, check_package
 from distpool.protocol.cluster import (
     EndGroup,
     FromWorker,
@@ -52,6 +53,11 @@ from distpool.protocol.messages import (
     WorkerUnusable,
 )
 from distpool.roles.role import unexpected
+
+_START_METHODS = ("spawn", "forkserver")
+_SIZE_LIMIT = 65_536
+_CALLS_LIMIT = 65_536
+"""Of one worker, and many times what any client gives it: each costs time to take back."""
 
 
 class Held(msgspec.Struct):
@@ -138,7 +144,8 @@ class CallersRole:
     # From callers ---------------------------------------------------------------------------------------------------
 
     def hear(self, sender: Address, message: Any, now: float) -> None:
-        """What a caller has said. Of groups and leases that are not its own nothing is heard. Raises ProtocolError."""
+        """What a caller has said. Of groups and leases that are no more nothing is heard. Raises ProtocolError for what
+        it cannot have to say."""
         match message:
             case Greeting():
                 refusal = self._membership.greet(sender, message, now)
@@ -148,33 +155,60 @@ class CallersRole:
             case _ if self._membership.find(sender) is None:
                 self.outbox.put(sender, Refused("whoever wants workers has to greet first"))
             case OpenGroup(group) | UseLease(_, group) | StopGroup(group) if group in self._ending:
-                self._ending[group].append((sender, message))
+                self._await_end(self._ending[group], sender, message)
             case OpenGroup(group):
-                if self._owners.setdefault(group, sender) == sender:
-                    self._supplies.open(sender, message)
+                _require(group not in self._owners, f"group {group} is open already")
+                _check(message)
+                self._owners[group] = sender
+                self._supplies.open(sender, message)
             case CodePiece():
                 self._supplies.take(sender, message)
             case UseLease(lease, group):
                 member = self._membership.find(sender)
-                if self._owners.get(group) == sender and member is not None:
+                if self._owns(sender, group) and member is not None:
                     self._supplies.use(UseLease(lease, group, member.life))
             case ToWorker(lease, frame):
                 held = self._held.get(lease)
-                if held is not None and self._owners.get(held.group) == sender:
+                if held is not None and self._owns(sender, held.group):
                     self._to_worker(lease, held, decode_to_worker(frame))
-            case StopGroup(group) if self._owners.get(group) == sender and self._supplies.stop(group):
-                self._tell(group, GroupGone(group))
-                del self._owners[group]
-            case StopGroup(group) | EndWorker(_, group):
-                if self._owners.get(group) == sender:
+            case StopGroup(group) if self._owns(sender, group):
+                if self._supplies.stop(group):
+                    self._tell(group, GroupGone(group))
+                    del self._owners[group]
+                else:
                     self.outbox.put(LAUNCHER, message)
+            case EndWorker(lease, group) if self._owns(sender, group):
+                held = self._held.get(lease)
+                if held is not None:
+                    _require(held.group == group, f"lease {lease} is of another group")
+                    self.outbox.put(LAUNCHER, message)
+            case StopGroup() | EndWorker():
+                pass  # it has ended meanwhile
             case _:
                 raise unexpected("callers", sender, message)
+
+    def _await_end(self, waiting: list[tuple[Address, Any]], sender: Address, message: Any) -> None:
+        """Have it heard when the group of that name has ended. What is not refused now cannot be refused then."""
+        _require(not waiting or waiting[0][0] == sender, f"group {message.group} is another's")
+        if isinstance(message, OpenGroup):
+            _require(
+                not any(isinstance(said, OpenGroup) for _, said in waiting), f"group {message.group} is open already"
+            )
+            _check(message)
+        waiting.append((sender, message))
+
+    def _owns(self, caller: Address, group: GroupId) -> bool:
+        """False: the group has ended. Raises ProtocolError when it is another's."""
+        owner = self._owners.get(group)
+        _require(owner in (None, caller), f"group {group} is another's")
+        return owner is not None
 
     def _to_worker(self, lease: LeaseId, held: Held, message: Any) -> None:
         match message:
             case RunCalls(slices):
                 calls = sum(piece.count for piece in slices)
+                _require(all(piece.count > 0 for piece in slices), "a run of calls has at least one")
+                _require(held.calls + calls <= _CALLS_LIMIT, f"lease {lease} would hold {held.calls + calls} calls")
                 held.received += calls
                 held.calls += calls
                 self.outbox.put(lease, message)
@@ -194,3 +228,22 @@ class CallersRole:
             del self._owners[group]
             self._ending[group] = []
             self.outbox.put(LAUNCHER, StopGroup(group, True, busy))
+
+
+def _check(order: OpenGroup) -> None:
+    """Raises ProtocolError for a group that cannot be opened."""
+    _require(0 < order.size <= _SIZE_LIMIT, f"a group of {order.size} workers: there can be 1 to {_SIZE_LIMIT}")
+    _require(
+        order.start_method in _START_METHODS, f"the start method {order.start_method!r} is none of {_START_METHODS}"
+    )
+    surroundings = order.surroundings
+    check_package(surroundings)
+    named = all(name and "=" not in name for name, _ in surroundings.environment)
+    _require(named, "a variable without a name, or with = in it")
+    texts = [order.names, *surroundings.requirements, *(text for pair in surroundings.environment for text in pair)]
+    _require(not any("\0" in text for text in texts), "a text with a null character")
+
+
+def _require(is_so: bool, what: str) -> None:
+    if not is_so:
+        raise ProtocolError(what)

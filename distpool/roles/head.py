@@ -94,6 +94,8 @@ class HeadRole:
 
     def handle(self, sender: Address, message: Any, now: float) -> None:
         match message:
+            case RequestLeases() | RegisterNode() if self._is_stranger(sender):
+                self.outbox.put(sender, Refused("whoever takes part has to greet first"))
             case RequestLeases(group, wanted):
                 if wanted > 0:
                     self._waiting.append(Request(sender, group, wanted, now + self._settings.tell_of_wait_after_s))
@@ -228,6 +230,9 @@ class HeadRole:
 
     # Members --------------------------------------------------------------------------------------------------------
 
+    def _is_stranger(self, address: Address) -> bool:
+        return self._membership is not None and self._membership.find(address) is None
+
     def _find(self, address: Address) -> Member | None:
         return None if self._membership is None else self._membership.find(address)
 
@@ -252,9 +257,6 @@ class HeadRole:
                 self.outbox.put(sender, NodeDrains(node.node))
 
     def _register(self, sender: Address, message: RegisterNode) -> None:
-        if self._membership is not None and self._membership.find(sender) is None:
-            self.outbox.put(sender, Refused("whoever offers workers has to greet first"))
-            return
         if not message.node or shown(message.node, _LONGEST_NAME) != message.node:
             text = f"a node's name has 1 to {_LONGEST_NAME} characters, all of which can be printed"
             self.outbox.put(sender, Refused(text))
@@ -264,6 +266,10 @@ class HeadRole:
             self.outbox.put(
                 sender, Refused(f"there is a node of the name {message.node!r} already: give this one another name")
             )
+            return
+        before = self._nodes.get(sender)
+        if before is not None and before.node != message.node:
+            self.outbox.put(sender, Refused(f"this process is node {before.node!r} already"))
             return
         self._nodes[sender] = message
         self._addresses[message.node] = sender

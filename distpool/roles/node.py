@@ -49,7 +49,7 @@ class GrantState(Enum):
     GRANTED = auto()
     """The head has placed it here; its caller has not asked for it yet."""
     ASKED = auto()
-    """Its caller has asked for it, and the head has yet to say that it may."""
+    """Somebody has asked for it, and the head has yet to say whose it is."""
     STARTED = auto()
     """There is a worker, or will be."""
 
@@ -79,12 +79,14 @@ class NodeRole:
         # It is to leave: at what time at the latest; and the head has said that no more leases will come.
         self._leave_by: float | None = None
         self._is_drained = False
+        # What the head has placed here; and what was asked for before, by those who have: not all need speak the truth.
         self._grants: dict[LeaseId, Grant] = {}
+        self._asked: dict[tuple[LeaseId, int], Grant] = {}
         self.outbox.put(HEAD, self._registration)
 
     def handle(self, sender: Address, message: Any, now: float) -> None:
         match message:
-            case GrantLease(lease, group, 0):
+            case GrantLease(lease, group, 0) if not self._registration.endpoint:
                 self._start(lease, group)
             case DrainNode(_, limit_s):
                 self._is_drained = True
@@ -116,21 +118,19 @@ class NodeRole:
         """Leases that were asked for and not granted in time: the head has forgotten them."""
         wake_at = None
         if self._leave_by is not None:
-            self.is_over = (self._is_drained and not self._grants) or now >= self._leave_by
+            self.is_over = (self._is_drained and not (self._grants or self._asked)) or now >= self._leave_by
             wake_at = self._leave_by if self._leave_by < math.inf else None
-        for lease, grant in list(self._grants.items()):
-            if grant.state is GrantState.ASKED:
-                due = grant.since + _GRANT_LIMIT_S
-                if now >= due:
-                    del self._grants[lease]
-                    self.outbox.put(CLIENT, LeaseUnused(lease, grant.group))
-                else:
-                    wake_at = due if wake_at is None else min(due, wake_at)
+        for key, asked in list(self._asked.items()):
+            due = asked.since + _GRANT_LIMIT_S
+            if now >= due:
+                self._refuse(key)
+            else:
+                wake_at = due if wake_at is None else min(due, wake_at)
         return wake_at
 
     def is_used(self) -> bool:
         """Somebody elsewhere has a worker here, or is about to."""
-        return any(grant.state is not GrantState.GRANTED for grant in self._grants.values())
+        return bool(self._asked) or any(grant.state is not GrantState.GRANTED for grant in self._grants.values())
 
     def is_leaving(self) -> bool:
         return self._leave_by is not None
@@ -151,41 +151,50 @@ class NodeRole:
 
     def _meet(self, lease: LeaseId, new: Grant) -> None:
         """One of the two has said its word."""
-        if new.state is GrantState.ASKED and lease not in self._grants and epoch_of(lease) != self._lease_epoch:
-            self.outbox.put(CLIENT, LeaseUnused(lease, new.group))  # by a head that is no more
+        granted = self._grants.get(lease)
+        asked = self._asked.get((lease, new.caller))
+        if new.state is GrantState.GRANTED:
+            if granted is None:
+                granted = self._grants[lease] = new
+        elif granted is None and epoch_of(lease) == self._lease_epoch:
+            asked = self._asked.setdefault((lease, new.caller), new)
+        elif granted is None or (granted.group, granted.caller) != (new.group, new.caller):
+            self.outbox.put(CLIENT, LeaseUnused(lease, new.group))  # by a head that is no more, or another's
+        else:
+            asked = new
+        if granted is None or asked is None or granted.caller != asked.caller:
             return
-        old = self._grants.setdefault(lease, new)
-        if old is new or old.state is GrantState.STARTED:
-            return
-        if old.state is not new.state and (old.group, old.caller) == (new.group, new.caller):
-            old.state = GrantState.STARTED
-            self._start(lease, new.group)
+        self._asked.pop((lease, new.caller), None)
+        if granted.group == asked.group and granted.state is GrantState.GRANTED:
+            granted.state = GrantState.STARTED
+            self._start(lease, granted.group)
+
+    def _refuse(self, key: tuple[LeaseId, int]) -> None:
+        """What was asked for is none."""
+        self.outbox.put(CLIENT, LeaseUnused(key[0], self._asked.pop(key).group))
 
     def _revoke(self, lease: LeaseId) -> None:
         grant = self._grants.get(lease)
-        if grant is None:
-            self.outbox.put(HEAD, ReturnLease(lease))
-        elif grant.state is GrantState.STARTED:
+        if grant is not None and grant.state is GrantState.STARTED:
             self.outbox.put(LAUNCHER, EndWorker(lease, grant.group, 0.0))
-        else:
-            del self._grants[lease]
-            self.outbox.put(HEAD, ReturnLease(lease))
-            if grant.state is GrantState.ASKED:
-                self.outbox.put(CLIENT, LeaseUnused(lease, grant.group))
+            return
+        self._grants.pop(lease, None)
+        self.outbox.put(HEAD, ReturnLease(lease))
+        for key in [key for key in self._asked if key[0] == lease]:
+            self._refuse(key)
 
     def _forget_asked(self, group: GroupId) -> None:
         """Its caller gives up all leases of a group that has ended: none may get a worker in the next of that name."""
-        for lease, grant in list(self._grants.items()):
-            if grant.group == group and grant.state is GrantState.ASKED:
-                del self._grants[lease]
+        for key in [key for key, asked in self._asked.items() if asked.group == group]:
+            del self._asked[key]
 
     def _register_again(self, now: float) -> None:
         """With a head that does not know this node, or not any more: what it does not learn now it does not know."""
         # What it has not both granted and been asked for is nobody's: callers ask for new ones.
-        for lease, grant in [pair for pair in self._grants.items() if pair[1].state is not GrantState.STARTED]:
+        for lease in [lease for lease, grant in self._grants.items() if grant.state is GrantState.GRANTED]:
             del self._grants[lease]
-            if grant.state is GrantState.ASKED:
-                self.outbox.put(CLIENT, LeaseUnused(lease, grant.group))
+        for key in list(self._asked):
+            self._refuse(key)
         leases = [(lease, grant.caller) for lease, grant in self._grants.items()]
         self.outbox.put(HEAD, msgspec.structs.replace(self._registration, leases=leases))
         if self._leave_by is not None:

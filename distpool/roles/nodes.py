@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from distpool.base_errors import ProtocolError
 from distpool.ids import CLIENT, HEAD, Address, GroupId, LeaseId, NodeId
 from distpool.logic.outbox import Outbox
 from distpool.logic.shown import shown_lines
@@ -35,18 +36,26 @@ from distpool.protocol.code import (
 )
 from distpool.protocol.codec import encode
 from distpool.protocol.messages import (
+    CallsDone,
     Death,
     EndWorker,
     GroupGone,
     LeaseLost,
     LeaseStarted,
+    OutcomeKind,
     ReturnLease,
     RunCalls,
     StopGroup,
+    TakeBack,
+    TakenBack,
+    WorkerReady,
+    WorkerUnusable,
 )
 from distpool.roles.role import unexpected
 
 _NODE_LOST = -9
+_TOLD = frozenset({OutcomeKind.VALUE, OutcomeKind.ERROR, OutcomeKind.STORED})
+"""What may become of a call on a node; all else is told by this process itself."""
 
 
 class Node(msgspec.Struct):
@@ -60,12 +69,16 @@ class Node(msgspec.Struct):
 
 
 class RemoteLease(msgspec.Struct):
-    """A lease on a node: how many calls were sent for it in all."""
+    """A lease on a node: how many calls were sent for it in all, and how many of them have ended or were taken back.
+    `asked`: how often it was asked to give calls back, and has not answered."""
 
     group: GroupId
     node: NodeId
     sent: int = 0
+    over: int = 0
+    asked: int = 0
     is_started: bool = False
+    is_ready: bool = False
 
 
 class NodesRole:
@@ -104,6 +117,8 @@ class NodesRole:
             return
         if isinstance(message, RunCalls):
             held.sent += sum(piece.count for piece in message.slices)
+        elif isinstance(message, TakeBack):
+            held.asked += 1
         self.outbox.put(held.node, ToWorker(lease, b"".join(encode(message))))
 
     def obey(self, message: Any) -> None:
@@ -130,31 +145,10 @@ class NodesRole:
     # From the head and the nodes ------------------------------------------------------------------------------------
 
     def handle(self, sender: Address, message: Any, now: float) -> None:
+        """What the head has said, or the links of this process."""
         match message:
             case LeaseGranted():
                 self._granted(message)
-            case LeaseStarted(lease):
-                held = self._leases.get(lease)
-                if held is not None:
-                    held.is_started = True
-                    self.outbox.put(CLIENT, message)
-                    if self.nodes[held.node].is_draining:
-                        self.outbox.put(CLIENT, LeaseDrains(lease))
-            case LeaseUnused(lease):
-                if lease in self._leases:
-                    self._let_go(lease)
-            case LeaseLost(lease):
-                self._lost(lease, message)
-            case FromWorker(lease, frame):
-                held = self._leases.get(lease)
-                if held is not None:
-                    self.outbox.put(CLIENT, FromWorker(lease, frame, held.node))
-            case GroupGone(group):
-                self.nodes[NodeId(str(sender))].opened.discard(group)
-                self._group_gone(group, NodeId(str(sender)))
-            case GroupFailed(group, text):
-                if group in self._plans:
-                    self.outbox.put(CLIENT, GroupFailed(group, f"on node {str(sender)!r} {text}"))
             case NodeGone(node):
                 self._node_gone(node)
             case Rejoined():
@@ -166,9 +160,77 @@ class NodesRole:
             case Welcome():
                 pass
             case Refused(text):
-                self._refused(sender, text)
+                self.refusal = shown_lines(text)
             case _:
                 raise unexpected("nodes", sender, message)
+
+    def hear(self, name: NodeId, message: Any) -> None:
+        """What a node has said. Of leases that are over nothing is heard. Raises ProtocolError for what it cannot have
+        to say."""
+        node = self.nodes.get(name)
+        if node is None:
+            return
+        match message:
+            case LeaseStarted(lease, group):
+                if (held := self._on(name, lease, group)) is not None:
+                    _require(not held.is_started, "a lease that has started")
+                    held.is_started = True
+                    self.outbox.put(CLIENT, message)
+                    if node.is_draining:
+                        self.outbox.put(CLIENT, LeaseDrains(lease))
+            case LeaseUnused(lease, group):
+                if (held := self._on(name, lease, group)) is not None:
+                    _require(not held.is_started, "a lease that has started")
+                    self._let_go(lease)
+            case LeaseLost(lease, group):
+                if (held := self._on(name, lease, group)) is not None:
+                    self._lost(lease, held, message)
+            case FromWorker(lease, frame):
+                if (held := self._on(name, lease)) is not None:
+                    _require(held.is_started, "a worker that has not started")
+                    self.outbox.put(CLIENT, FromWorker(lease, frame, name))
+            case GroupGone(group) if group in node.opened:
+                node.opened.discard(group)
+                self._group_gone(group, name)
+            case GroupFailed(group, text) if group in node.opened:
+                self._fail(group, name, text)
+            case GroupGone() | GroupFailed():
+                pass  # it has ended there
+            case Refused(text):
+                for group in node.opened:
+                    self._fail(group, name, text)
+                self._node_gone(name)
+            case _:
+                raise unexpected("nodes", name, message)
+
+    def check(self, lease: LeaseId, message: Any) -> None:
+        """Before what its worker has said is believed. Raises ProtocolError for what no worker has to say."""
+        held = self._leases.get(lease)
+        if held is None:
+            return
+        match message:
+            case WorkerReady() | WorkerUnusable():
+                _require(not held.is_ready, "a worker that is ready")
+                held.is_ready = isinstance(message, WorkerReady)
+            case CallsDone(outcomes, busy_s):
+                held.over += len(outcomes)
+                _require(held.over <= held.sent and busy_s >= 0.0, "calls that were not sent")
+                _require(all(kind in _TOLD for kind, _ in outcomes), "an outcome that is none")
+            case TakenBack(calls):
+                held.asked -= 1
+                held.over += calls
+                _require(held.asked >= 0 <= calls and held.over <= held.sent, "calls that were not asked back")
+
+    def _on(self, name: NodeId, lease: LeaseId, group: GroupId | None = None) -> RemoteLease | None:
+        """A lease of that node, unless it is over."""
+        held = self._leases.get(lease)
+        if held is not None:
+            _require(held.node == name and group in (None, held.group), "a lease that is not its own")
+        return held
+
+    def _fail(self, group: GroupId, node: NodeId, text: str) -> None:
+        if group in self._plans:
+            self.outbox.put(CLIENT, GroupFailed(group, f"on node {str(node)!r} {text}"))
 
     def _granted(self, granted: LeaseGranted) -> None:
         group = granted.group
@@ -188,14 +250,13 @@ class NodesRole:
     def _granted_not_started(self) -> dict[GroupId, int]:
         return dict(Counter(held.group for held in self._leases.values() if not held.is_started))
 
-    def _lost(self, lease: LeaseId, message: LeaseLost) -> None:
-        held = self._leases.pop(lease, None)
-        if held is None:
-            return
+    def _lost(self, lease: LeaseId, held: RemoteLease, message: LeaseLost) -> None:
+        del self._leases[lease]
         death = message.death
         # What was on its way had not begun either.
-        unbegun = death.unbegun + max(0, held.sent - message.received)
-        self._tell_lost(lease, held, msgspec.structs.replace(death, unbegun=unbegun))
+        unbegun = min(max(0, death.unbegun) + max(0, held.sent - message.received), max(0, held.sent - held.over))
+        death = msgspec.structs.replace(death, unbegun=unbegun, items_begun=max(0, death.items_begun))
+        self._tell_lost(lease, held, death)
 
     def _tell_lost(self, lease: LeaseId, held: RemoteLease, death: Death) -> None:
         if not held.is_started:
@@ -242,14 +303,13 @@ class NodesRole:
             if held.node == name and held.is_started:
                 self.outbox.put(CLIENT, LeaseDrains(lease))
 
-    def _refused(self, sender: Address, text: str) -> None:
-        if sender == HEAD:
-            self.refusal = shown_lines(text)
-        else:
-            self._node_gone(NodeId(str(sender)))
-
     def _end_if_gone(self, group: GroupId) -> None:
         if group in self._stopping and not any(group in node.opened for node in self.nodes.values()):
             self._stopping.discard(group)
             del self._plans[group]
             self.outbox.put(CLIENT, GroupGone(group))
+
+
+def _require(is_so: bool, what: str) -> None:
+    if not is_so:
+        raise ProtocolError(f"it tells of {what}")

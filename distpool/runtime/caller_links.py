@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -15,25 +14,24 @@ from distpool.logic.outbox import Outbox
 from distpool.logic.shown import shown
 from distpool.logic.times import earlier
 from distpool.protocol.cluster import (
-    CALLER_MAY_SAY,
+    Greeting,
     LeaveCluster,
     PeerLost,
 )
 from distpool.protocol.messages import Message
 from distpool.protocol.objects import ForgetObjects, ReleaseObjects
+from distpool.protocol.rights import CALLER_MAY_SAY
 from distpool.roles.callers import CallersRole
 from distpool.runtime.caller_objects import CallerObjects
 from distpool.runtime.channels import Channels
 from distpool.runtime.hosting import own_versions
-from distpool.runtime.links import REPEATS_SHOWN, ServerLinks, new_epoch
+from distpool.runtime.links import ServerLinks, is_own_life, new_epoch
 from distpool.runtime.supplier import Supplier
 from distpool.store.create import own_memory
 from distpool.transport.keys import Allowed, Identity, Part
 from distpool.transport.sockets import Listener
 
 _HERE = (CLIENT, HEAD, LAUNCHER, NODE)
-
-_log = logging.getLogger("distpool.node")
 
 
 class CallerLinks:
@@ -51,7 +49,6 @@ class CallerLinks:
         limits = LinkLimits(beat_every_s=settings.beat_every_s)
         self._links = ServerLinks(self.listener, life, limits, settings, _may_say)
         self._supplier = Supplier(settings)
-        self._dropped = 0
         self.held_by: Callable[[LeaseId], int] = self._role.held_by
 
     def attach(self, watch: Callable[[int], None]) -> None:
@@ -75,11 +72,13 @@ class CallerLinks:
                 self.objects.hear(address, message)
                 continue
             try:
+                if isinstance(message, Greeting) and not is_own_life(address, message):
+                    raise ProtocolError("a greeting in the name of another process")
                 self._role.hear(address, message, now)
             except ProtocolError as error:
-                self._dropped += 1
-                if self._dropped in REPEATS_SHOWN:
-                    _log.warning("dropped a caller's message: %s (%d so far)", shown(str(error)), self._dropped)
+                self._links.refuse(address, shown(str(error)))
+                message = PeerLost()
+                self._role.hear(address, message, now)
             if isinstance(message, PeerLost | LeaveCluster):
                 self.objects.forget(address, now)
         for answer in self._supplier.take_answers():

@@ -23,8 +23,6 @@ from distpool.runtime.links import REPEATS_SHOWN
 from distpool.transport.keys import Identity
 from distpool.transport.sockets import Connection, Incoming, Listener
 
-_PROBE_EVERY_S = 0.1
-
 _log = logging.getLogger("distpool.security")
 
 
@@ -54,7 +52,6 @@ class Channels:
         self._listener = listener
         self._connections: dict[Place, Connection] = {}
         self._routes: dict[bytes, Route] = {}
-        self._probe_at = 0.0
         self._watch: Callable[[int], None] = _watch_nothing
         self.dropped: Counter[str] = Counter()
         """Frames that were not heard, by the reason."""
@@ -106,19 +103,15 @@ class Channels:
         elif self._listener is not None:
             self._listener.send(channel, frames)
 
-    def ended(self, now: float) -> list[Place]:
-        """The places whose connection has broken because nobody listens there any more. Each is asked now and then."""
-        if now < self._probe_at:
-            return []
-        broken = [place for place, connection in self._connections.items() if connection.is_broken()]
-        if broken:
-            self._probe_at = now + _PROBE_EVERY_S
-        return [place for place in broken if self._connections[place].is_refused()]
+    def ended(self) -> list[Place]:
+        """The places whose connection has broken because nobody listens there any more."""
+        return [place for place, one in self._connections.items() if one.is_broken() and one.is_refused()]
 
-    def probe_at(self) -> float | None:
-        """When that is to be asked again."""
-        due = [self._probe_at if one.is_broken() else one.try_again_at for one in self._connections.values()]
-        return min((at for at in due if at < math.inf), default=None)
+    def look_at(self) -> float | None:
+        """When to be asked again without news, as a connection is to be made."""
+        return min(
+            (one.try_again_at for one in self._connections.values() if one.try_again_at < math.inf), default=None
+        )
 
     def receive(self) -> Iterator[Said]:
         """All that has come. A `Hello` means that whatever was said by that channel before may be lost, either way."""

@@ -35,7 +35,7 @@ class FarNodes(StandIn, Protocol):
         """What the client says to a worker."""
         ...
 
-    def obey(self, message: Any) -> None:
+    def obey(self, message: Any, now: float) -> None:
         """What the client says to its launcher."""
         ...
 

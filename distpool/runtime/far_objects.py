@@ -144,6 +144,10 @@ class FarObjects:
         with home().locked() as shelf:
             shelf.on_freed = self._note_freed
 
+    def knows(self, node: NodeId) -> bool:
+        """Where its objects are."""
+        return node in self._nodes
+
     def connect(self, node: NodeId) -> None:
         """A node wants to ask for objects."""
         if node in self._nodes:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from distpool.base_errors import ObjectLost
+from distpool.base_errors import ObjectLost, ProtocolError
 from distpool.ids import GroupId, LeaseId, NodeId
 from distpool.objects.copies import Copy
 from distpool.objects.results import StoredValue
@@ -43,7 +43,7 @@ class FarResults:
         self._ready: deque[tuple[LeaseId | None, Message]] = deque()
 
     def said(self, lease: LeaseId, node: NodeId | None, message: Any, now: float) -> None:
-        """By a worker (or of it: then without its `node`)."""
+        """By a worker (or of it: then without its `node`). Raises ProtocolError for a result that is none."""
         pending = Pending(message, node)
         if isinstance(message, CallsDone) and node is not None:
             self._adopt_all(lease, node, pending, now)
@@ -93,8 +93,13 @@ class FarResults:
 
     def _adopt(self, lease: LeaseId, node: NodeId, pending: Pending, position: int, told: bytes, now: float) -> None:
         """Put in the place of one outcome what stands for it here, and have its objects brought here."""
-        result = msgspec.msgpack.decode(told, type=StoredResult)
         objects = self._objects
+        try:
+            result = msgspec.msgpack.decode(told, type=StoredResult)
+        except msgspec.MsgspecError as error:
+            raise ProtocolError(f"it tells of a stored result that is none: {error}") from None
+        if not objects.knows(node):
+            raise ProtocolError("it tells of a stored result, and not of its store")
         holds: list[Any] = [*objects.made_on(node, result.named), *objects.keep(result.foreign)]
         outcomes = pending.message.outcomes
         outcomes[position] = OutcomeKind.STORED, StoredValue(result.pickled, holds)

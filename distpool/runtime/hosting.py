@@ -15,23 +15,23 @@ from distpool.ids import CLIENT, NODE, Address, NodeId
 from distpool.logic.link import LinkLimits
 from distpool.logic.membership import Membership, Versions
 from distpool.logic.outbox import Outbox
+from distpool.logic.times import earlier
 from distpool.protocol.cluster import (
-    DRIVER_MAY_SAY,
-    NODE_MAY_SAY,
-    TOKEN_MAY_SAY,
     Enrol,
     Greeting,
     HeadKeyChanges,
     LeaveCluster,
+    PeerLost,
     Refused,
     Rejoined,
     RequestsDropped,
     RequestsWait,
 )
 from distpool.protocol.messages import PROTOCOL_VERSION, Message, RegisterNode
+from distpool.protocol.rights import DRIVER_MAY_HEAR, DRIVER_MAY_SAY, NODE_MAY_HEAR, NODE_MAY_SAY, TOKEN_MAY_SAY
 from distpool.roles.head import HeadRole
 from distpool.runtime.addresses import is_endpoint
-from distpool.runtime.links import ClientLink, ServerLinks, new_epoch
+from distpool.runtime.links import ClientLink, ServerLinks, is_own_life, new_epoch
 from distpool.transport.keys import Allowed, Identity, Part, is_key
 from distpool.transport.rotation import accept_head, expect_head
 from distpool.transport.sockets import Connection, Listener
@@ -46,6 +46,9 @@ _log = logging.getLogger("distpool.security")
 _head_log = logging.getLogger("distpool.head")
 
 _MAY_SAY = {Part.NODE: NODE_MAY_SAY, Part.DRIVER: DRIVER_MAY_SAY}
+_MAY_HEAR = {Part.NODE: NODE_MAY_HEAR, Part.DRIVER: DRIVER_MAY_HEAR}
+_ANEW_AFTER_S = 1.0
+"""A link that one end has ended as it cannot hear the other is not begun anew at once: it could end so again."""
 
 
 def own_versions() -> Versions:
@@ -80,7 +83,10 @@ class RemoteHead:
         heads = [] if identity is None else [identity.head, identity.next_head]
         self.connection = Connection(endpoint, life.to_bytes(8, "little"), identity, *filter(None, heads))
         self.greeting = Greeting(name, life, *own_versions())
-        self._link = ClientLink(self.connection, LinkLimits(beat_every_s=settings.beat_every_s), now)
+        # On a Unix socket the head has a part of this process only, which does both.
+        may_say = NODE_MAY_HEAR | DRIVER_MAY_HEAR if identity is None else _MAY_HEAR[identity.part]
+        self._link = ClientLink(self.connection, LinkLimits(beat_every_s=settings.beat_every_s), now, may_say)
+        self._anew_at: float | None = None
         self._opening = self.greeting if opening is None else opening
         self._link.send(self._opening)
 
@@ -117,8 +123,14 @@ class RemoteHead:
         if self._identity is not None and self._link.is_heard() and self.connection.server != self._identity.head:
             self._note_head(accept_head, self.connection.server)
             self.connection.forget_others()
-        if self._link.link.is_unknown:
+        if self._link.refusal and self._anew_at is None:
+            self._anew_at = now + _ANEW_AFTER_S
+            self.outbox.put(NODE, Refused(self._link.refusal))
+        if (self._link.link.is_unknown and not self._link.refusal) or (
+            self._anew_at is not None and now >= self._anew_at
+        ):
             # The head is another one, or has given this process up.
+            self._anew_at = None
             self._link.begin_anew(now)
             self._link.send(self._opening)
             self.outbox.put(NODE, Rejoined({}))
@@ -136,7 +148,7 @@ class RemoteHead:
 
     def flush(self, now: float) -> float | None:
         """Send what is due; when to be asked again."""
-        return self._link.flush(now)
+        return earlier(self._link.flush(now), self._anew_at)
 
     def leave(self) -> None:
         """Tell the head, if it is there, that this process ends."""
@@ -190,6 +202,9 @@ class HeadHost:
         for address, message in self._links.receive(now):
             if isinstance(message, Enrol):
                 self._enrol(address, message)
+            elif isinstance(message, Greeting) and not is_own_life(address, message):
+                self._links.refuse(address, "a greeting in the name of another process")
+                self.role.handle(address, PeerLost(), now)
             elif isinstance(message, RegisterNode) and (reason := self._misfit(address, message)):
                 self._links.send(address, Refused(reason))
             else:

@@ -136,6 +136,10 @@ class Launcher:
             template.pickled_setup = order.setup
             template.folder = order.folder
             interpreter.become_template(pickle.dumps(template))
+        except OSError as error:  # there is no room for so many workers, or it has ended at once
+            interpreter.discard()
+            _log_failure(order, error)
+            return [GroupGone(order.group)]
         except BaseException:
             interpreter.discard()
             raise
@@ -193,7 +197,8 @@ class Launcher:
 
     def _start_worker(self, lease: LeaseId, group: GroupId) -> list[Message]:
         crew = self.crews.get(group)
-        if crew is None or crew.is_stopping:  # its template has ended, or will, while the lease was on its way
+        # Its template has ended, or will, while the lease was on its way; or a caller elsewhere uses more than it said.
+        if crew is None or crew.is_stopping or not crew.free_slots:
             return [WorkerExited(lease, group, Death(0, _UNKNOWN_EXIT))]
         number = next(process._process_counter)  # type: ignore[attr-defined]
         handle = WorkerHandle(lease, f"{crew.plan.names}-{number}", daemon=crew.plan.daemon, wait=self._wait)

@@ -10,14 +10,16 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable
+from types import UnionType
 from typing import TypeVar
 
 from distpool.base_errors import ProtocolError
 from distpool.config import Settings
 from distpool.ids import Epoch
 from distpool.logic.link import NOBODY, Link, LinkLimits, Payload
+from distpool.logic.shown import shown
 from distpool.logic.times import earlier
-from distpool.protocol.cluster import LinkHeader, PeerLost
+from distpool.protocol.cluster import Greeting, LinkHeader, PeerLost, Refused
 from distpool.protocol.codec import decode_header, decode_link, encode, encode_header
 from distpool.protocol.messages import Message
 from distpool.transport.keys import Allowed, Part
@@ -27,6 +29,7 @@ from distpool.transport.sockets import Connection, Incoming, Listener
 REPEATS_SHOWN = (1, 10, 100, 1000)
 """Of what others cause and could repeat for ever, these are logged."""
 _STRIKES = 3
+_BEATS_MISSED = 2
 _LINKS_OF_A_KEY = 2 * CONNECTIONS_OF_A_KEY
 """Links outlive their connections for a moment."""
 _PART_BYTES = 1024 * 1024
@@ -45,6 +48,10 @@ class NotLetIn(ProtocolError):
     """The connection of one who has been revoked, has used up a token, or has too many already."""
 
 
+class Unheard(ProtocolError):
+    """What has come is part of the link, and cannot be heard: its sender must not wait for what it would have done."""
+
+
 class Ear:
     """Puts the messages together that came in parts."""
 
@@ -52,7 +59,7 @@ class Ear:
         self._parts: list[bytes] = []
 
     def hear(self, header: LinkHeader, payload: Payload) -> Message | None:
-        """The message that ends with this part, if one does. Raises ProtocolError."""
+        """The message that ends with this part, if one does. Raises Unheard."""
         frame = b"".join(payload)
         if header.more:
             self._parts.append(frame)
@@ -60,7 +67,16 @@ class Ear:
         if self._parts:
             frame = b"".join([*self._parts, frame])
             self._parts.clear()
-        return _decoded(decode_link, frame)  # type: ignore[no-any-return]
+        try:
+            return _decoded(decode_link, frame)  # type: ignore[no-any-return]
+        except ProtocolError as error:
+            raise Unheard(str(error)) from None
+
+
+def is_own_life(address: str, greeting: Greeting) -> bool:
+    """Whether the sender of a greeting says which process it is, and not that it is another: it has the route of that
+    life, which nobody with another key can have beside it."""
+    return 0 < greeting.life < 2**64 and address == greeting.life.to_bytes(8, "little").hex()
 
 
 def say(link: Link, message: Message) -> None:
@@ -88,9 +104,10 @@ class Peer:
         self.broken_at: float | None = now
         self.is_judged_by_silence = False
 
-    def is_replaced_by(self, header: LinkHeader, incoming: Incoming) -> bool:
-        """A greeting on its route: the other end has given this link up, and begins another by a new connection."""
-        return header.sender != self.link.peer and incoming.connection != self.connection
+    def is_replaced_by(self, header: LinkHeader) -> bool:
+        """A greeting on its route: the other end has given this link up, and begins another. One that is older than
+        this link cannot come: by one connection frames come in order, and a newer connection takes the route over."""
+        return header.sender != self.link.peer
 
 
 class ServerLinks:
@@ -135,6 +152,9 @@ class ServerLinks:
             except NotLetIn as error:
                 self._drop(address, str(error))
                 self._listener.cut(incoming.connection)
+            except Unheard as error:
+                self.refuse(address, str(error))
+                said.append((address, PeerLost()))
             except ProtocolError as error:
                 self._drop(address, str(error))
                 if self._gives_up(address):
@@ -150,6 +170,13 @@ class ServerLinks:
         peer = self._peers.get(address)
         if peer is not None:
             say(peer.link, message)
+
+    def refuse(self, address: str, reason: str) -> None:
+        """End the link of one that has said what cannot be heard, and tell it why. It is known no more."""
+        self._drop(address, reason)
+        peer = self._peers.pop(address, None)
+        if peer is not None:
+            self._say_unknown(peer.route, peer.link.peer, reason)
 
     def key_of(self, address: str) -> str | None:
         """The public key of this peer; None when it is not there any more."""
@@ -195,12 +222,13 @@ class ServerLinks:
         peer = self._peers.get(address)
         if peer is not None and peer.key != incoming.key:
             raise ProtocolError("a frame on the route of another")
-        if peer is not None and is_greeting and peer.is_replaced_by(header, incoming):
+        if peer is not None and is_greeting and peer.is_replaced_by(header):
             heard.append(PeerLost())
             peer = None
         if peer is None:
             if not is_greeting:
-                self._say_unknown(incoming.route, header)
+                if not header.unknown:
+                    self._say_unknown(incoming.route, header.sender)
                 return heard
             if sum(other.key == incoming.key for other in self._peers.values()) >= _LINKS_OF_A_KEY:
                 raise NotLetIn("a link more than a key may have")
@@ -213,7 +241,7 @@ class ServerLinks:
         if message is None:
             return heard
         if not self._may_say(allowed, message):
-            raise ProtocolError(f"{type(message).__name__} from one who may not say that")
+            raise Unheard(f"{type(message).__name__} from one who may not say that")
         peer.strikes = 0
         return [*heard, message]
 
@@ -226,9 +254,9 @@ class ServerLinks:
             raise NotLetIn("a frame with a key that is not let in any more")
         return allowed
 
-    def _say_unknown(self, route: bytes, header: LinkHeader) -> None:
-        if not header.unknown:
-            self._listener.send(route, [encode_header(LinkHeader(self._epoch, header.sender, 0, 0, unknown=True))])
+    def _say_unknown(self, route: bytes, peer: Epoch, reason: str = "") -> None:
+        header = encode_header(LinkHeader(self._epoch, peer, 0, 0, unknown=True))
+        self._listener.send(route, [header, *(encode(Refused(reason)) if reason else ())])
 
     def _drop(self, address: str, reason: str) -> None:
         self.dropped[reason] += 1
@@ -247,6 +275,14 @@ class ServerLinks:
         return True
 
 
+def _reason(frame: bytes | memoryview) -> str:
+    """Why the other end has ended the link, in its words. Raises ProtocolError."""
+    message = _decoded(decode_link, frame)
+    if not isinstance(message, Refused):
+        raise ProtocolError("a frame that is no reason")
+    return f"it cannot hear what was said to it: {shown(message.text)}"
+
+
 def _decoded(decode: Callable[[bytes | memoryview], Decoded], frame: bytes | memoryview) -> Decoded:
     """Without the details, of which a peer could make any number."""
     try:
@@ -258,9 +294,14 @@ def _decoded(decode: Callable[[bytes | memoryview], Decoded], frame: bytes | mem
 class ClientLink:
     """The link to one listener, and the next one when the other end does not know it any more. Owned by the loop."""
 
-    def __init__(self, connection: Connection, limits: LinkLimits, now: float) -> None:
+    def __init__(self, connection: Connection, limits: LinkLimits, now: float, may_say: UnionType) -> None:
+        """`may_say`: the messages that the other end may say."""
         self.connection = connection
+        self.refusal = ""
+        """Why the link has ended: one of the ends could not hear what the other has said. Nothing comes by it, and
+        what is sent by it is not heard."""
         self._limits = limits
+        self._may_say = may_say
         self.link = Link(new_epoch(), limits, now)
         self._ear = Ear()
         self._connected_at = math.inf
@@ -273,10 +314,12 @@ class ClientLink:
     def begin_anew(self, now: float) -> None:
         """What was not delivered never will be."""
         self.link = Link(new_epoch(), self._limits, now)
+        self.refusal = ""
         self._ear = Ear()
 
     def receive(self, now: float) -> list[Message]:
-        """All that has come. What is no message is dropped: the other end has shown that it is who it should be."""
+        """All that has come. A frame that is none is dropped: the other end has shown that it is who it should be. With
+        one that cannot be heard the link ends."""
         if self.connection.has_reconnected():
             self._connected_at = now
             self.link.reconnected(now)
@@ -285,27 +328,52 @@ class ClientLink:
             try:
                 header = _decoded(decode_header, frames[0])
                 payload = self.link.receive(header, frames[1:], now)
-                message = None if payload is None else self._ear.hear(header, payload)
+                if self.link.is_unknown and not self.refusal and len(frames) > 1:
+                    self.refusal = _reason(frames[1])
+                message = None if payload is None or self.refusal else self._heard(header, payload)
                 if message is not None:
                     messages.append(message)
+            except Unheard as error:
+                self.refuse(str(error))
             except ProtocolError as error:
-                self._dropped += 1
-                if self._dropped in REPEATS_SHOWN:
-                    _log.warning(
-                        "dropped a frame from %s: %s (%d so far)", self.connection.endpoint, error, self._dropped
-                    )
+                self._drop(str(error))
+        self.connection.is_doubted = now >= self._doubted_at()
         return messages
+
+    def refuse(self, reason: str) -> None:
+        """End the link, as the other end has said what cannot be heard."""
+        self._drop(reason)
+        self.refusal = f"it has said what cannot be heard here: {reason}"
+
+    def _heard(self, header: LinkHeader, payload: Payload) -> Message | None:
+        message = self._ear.hear(header, payload)
+        if message is not None and not isinstance(message, self._may_say):
+            raise Unheard(f"{type(message).__name__} from one who may not say that")
+        return message
+
+    def _drop(self, reason: str) -> None:
+        self._dropped += 1
+        if self._dropped in REPEATS_SHOWN:
+            where = self.connection.endpoint
+            _log.warning("dropped a frame from %s: %s (%d so far)", where, shown(reason), self._dropped)
+
+    def _doubted_at(self) -> float:
+        """When beats are missing. In a cut the kernel asks ever more seldom whether the other end is there again, and
+        an end that was told that the connection is no more may be the other one."""
+        if self._limits.beat_every_s is None or not self.connection.is_connected:
+            return math.inf
+        return max(self.link.heard_at, self._connected_at) + _BEATS_MISSED * self._limits.beat_every_s
 
     def send(self, message: Message) -> None:
         say(self.link, message)
 
     def flush(self, now: float) -> float | None:
         """Send what is due; when to be asked again."""
-        frames, due = self.link.decide(now)
+        frames, due = self.link.decide(now) if not self.refusal else ([], None)
         for header, payload in frames:
             self.connection.send([encode_header(header), *payload])
-        try_again_at = self.connection.try_again_at
-        return earlier(due, None if try_again_at == math.inf else try_again_at)
+        look_at = min(self.connection.try_again_at, math.inf if self.connection.is_doubted else self._doubted_at())
+        return earlier(due, None if look_at == math.inf else look_at)
 
     def has_some(self) -> bool:
         """Something has come meanwhile, of which the descriptors need not tell."""

@@ -365,7 +365,7 @@ class Loop:
 
     def _deliver_to_launcher(self, message: Message, now: float) -> None:
         if self._elsewhere.node is not None:
-            self.node.obey(message)
+            self.node.obey(message, now)
             return
         for answer in self.launcher.handle(message):
             self.node.handle(LAUNCHER, answer, now)

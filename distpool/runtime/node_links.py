@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
+from distpool.base_errors import ProtocolError
 from distpool.config import Settings
 from distpool.ids import CLIENT, HEAD, LAUNCHER, Address, GroupId, LeaseId, NodeId
 from distpool.logic.link import LinkLimits
@@ -18,6 +18,7 @@ from distpool.protocol.cluster import (
     LeaveCluster,
     NodeGone,
     OpenGroup,
+    Refused,
     Welcome,
     WorkerSaid,
 )
@@ -27,8 +28,10 @@ from distpool.protocol.code import (
 )
 from distpool.protocol.messages import GroupGone, LeaseLost, LeaseStarted, Message, StopGroup
 from distpool.protocol.objects import ForeignKept, WantTransfers
+from distpool.protocol.rights import CALLER_MAY_HEAR
 from distpool.protocol.transfers import Place
 from distpool.roles.nodes import NodesRole
+from distpool.runtime.addresses import is_endpoint
 from distpool.runtime.channels import Channels
 from distpool.runtime.far_crew import FarCrew
 from distpool.runtime.far_objects import FarObjects, NodeStore
@@ -59,7 +62,7 @@ class NodeLinks:
         self._head = head
         self._greeting = head.greeting
         self._silence = Silence(settings.silence_limit_s, settings.beat_every_s)
-        self._is_head_silent = False
+        self._is_head_silent = self._is_refused = False
         self._long_silence = Silence(settings.head_gone_limit_s, settings.beat_every_s)
         self._is_head_gone = False
         self._settings = settings
@@ -71,7 +74,6 @@ class NodeLinks:
         self._results = FarResults(self.objects, self._say)
         self._labels = labels
         self._is_closed = False
-        self._probe_at = 0.0
         self._watch: Callable[[int], None] = _watch_nothing
 
     def open(self, plan: OpenGroup, crew: FarCrew) -> None:
@@ -93,35 +95,53 @@ class NodeLinks:
     def pass_on(self, lease: LeaseId, message: Any) -> None:
         self._role.pass_on(lease, message)
 
-    def obey(self, message: Any) -> None:
+    def obey(self, message: Any, now: float) -> None:
         if isinstance(message, StopGroup) and message.kill:
             self._results.group_ended(message.group, self._role.leases_of(message.group))
         self._role.obey(message)
-        self._sort(0.0)
+        self._sort(now)
 
     def handle(self, sender: Address, message: Any, now: float) -> None:
         """What the head says."""
         self._role.handle(HEAD, message, now)
         if self._role.refusal:
             _log.warning("the head refuses this program, which gets no new workers: %s", self._role.refusal)
+            self._tell_no_workers(
+                f"the head at {self._head.connection.endpoint} refuses this program: {self._role.refusal}", now
+            )
+            self._is_refused = True
             self._role.refusal = ""
+        elif self._is_refused and isinstance(message, Welcome):
+            self._is_refused = False
+            self._role.handle(HEAD, HeadSilent(""), now)
         self._sort(now)
+
+    def _tell_no_workers(self, why: str, now: float) -> None:
+        """Calls of pools that have a worker go on; those that wait for a first one end."""
+        self._role.handle(HEAD, HeadSilent(f"this pool has no worker, and gets none: {why}"), now)
 
     def receive(self, now: float) -> None:
         for name, link in list(self._links.items()):
             for message in link.receive(now):
-                self._hear(name, message, now)
+                if not link.refusal:
+                    self._hear(name, link, message, now)
+            self._sort(now)
             is_silent = now - link.link.heard_at > self._settings.silence_limit_s
-            if is_silent or link.link.is_unknown or self._is_gone(link, now):
+            if link.refusal:
+                self._role.hear(name, Refused(link.refusal))
+            elif is_silent or link.link.is_unknown or self._is_gone(link):
                 self._role.handle(HEAD, NodeGone(name), now)
         self.objects.receive(now)
         self._watch_head(now)
         self._sort(now)
 
-    def _hear(self, name: NodeId, message: Any, now: float) -> None:
+    def _hear(self, name: NodeId, link: ClientLink, message: Any, now: float) -> None:
         match message:
             case Welcome(transfers=endpoint, store=store):
-                self.objects.joined(name, NodeStore(Place(endpoint, self._role.nodes[name].public), store))
+                if not is_endpoint(endpoint):
+                    link.refuse("a Welcome without an address for transfers")
+                elif name in self._role.nodes:
+                    self.objects.joined(name, NodeStore(Place(endpoint, self._role.nodes[name].public), store))
             case WantTransfers():
                 self.objects.connect(name)
             case ForeignKept(lease) if self._role.node_of(lease) == name:
@@ -131,7 +151,10 @@ class NodeLinks:
             case NeedCode():
                 self._say(name, self._piece(message))
             case _:
-                self._role.handle(name, message, now)
+                try:
+                    self._role.hear(name, message)
+                except ProtocolError as error:
+                    link.refuse(str(error))
 
     def _piece(self, needed: NeedCode) -> CodePiece:
         package = self.package
@@ -150,22 +173,16 @@ class NodeLinks:
         if is_gone == self._is_head_gone:
             return
         self._is_head_gone = is_gone
-        text = ""
-        if is_gone:
-            text = (
-                f"this pool has no worker, and gets none: the head at {where} was not heard of for "
-                f"{self._settings.head_gone_limit_s:g} s. Start it again at this address, and make a new pool"
-            )
-        self._role.handle(HEAD, HeadSilent(text), now)
+        if not is_gone:
+            self._role.handle(HEAD, HeadSilent(""), now)
+            return
+        limit_s = self._settings.head_gone_limit_s
+        remedy = "Start it again at this address, and make a new pool"
+        self._tell_no_workers(f"the head at {where} was not heard of for {limit_s:g} s. {remedy}", now)
 
-    def _is_gone(self, link: ClientLink, now: float) -> bool:
-        """Whether a connection that has broken shows that its node has ended. Asked again until there is a new one."""
-        if not link.connection.is_broken() or now < self._probe_at:
-            return False
-        is_refused = link.connection.is_refused()
-        # Where nobody answers each question takes its time, in which the loop does nothing else.
-        self._probe_at = now + _PROBE_EVERY_S + _PROBE_PAUSE * (time.monotonic() - now)
-        return is_refused
+    def _is_gone(self, link: ClientLink) -> bool:
+        """Whether a connection that has broken shows that its node has ended."""
+        return link.connection.is_broken() and link.connection.is_refused()
 
     def decide(self, now: float) -> float | None:
         return None
@@ -177,8 +194,6 @@ class NodeLinks:
         for link in self._links.values():
             due = link.flush(now)
             silent_at = link.link.heard_at + self._settings.silence_limit_s
-            if link.connection.is_broken():
-                silent_at = min(silent_at, self._probe_at)
             due = silent_at if due is None else min(due, silent_at)
             wake_at = due if wake_at is None else min(due, wake_at)
         return wake_at
@@ -216,7 +231,7 @@ class NodeLinks:
     def _for_client(self, message: Any, now: float) -> None:
         match message:
             case FromWorker(lease, node=node):
-                self._results.said(lease, NodeId(node), self._labels.open(message), now)
+                self._from_worker(lease, NodeId(node), message, now)
             case LeaseLost(lease):
                 self.objects.worker_ended(lease)
                 self._results.said(lease, None, message, now)
@@ -225,6 +240,17 @@ class NodeLinks:
             case _:
                 self._note(message)
                 self.outbox.put(CLIENT, message)
+
+    def _from_worker(self, lease: LeaseId, node: NodeId, told: FromWorker, now: float) -> None:
+        link = self._links.get(node)
+        if link is None or link.refusal:
+            return
+        try:
+            message = self._labels.open(told)
+            self._role.check(lease, message)
+            self._results.said(lease, node, message, now)
+        except ProtocolError as error:
+            link.refuse(str(error))
 
     def _say(self, name: NodeId, message: Message) -> None:
         """To a node, if it is still there."""
@@ -244,7 +270,7 @@ class NodeLinks:
             route = self._greeting.life.to_bytes(8, "little")
             self._endpoints[name] = node.endpoint
             connection = Connection(node.endpoint, route, self._identity, node.public)
-            link = self._links[name] = ClientLink(connection, self._limits, now)
+            link = self._links[name] = ClientLink(connection, self._limits, now, CALLER_MAY_HEAR)
             for descriptor in connection.descriptors():
                 self._watch(descriptor)
             link.send(self._greeting)
@@ -265,9 +291,6 @@ class NodeLinks:
 
 
 _LEAVE_MS = 200
-_PROBE_EVERY_S = 0.05
-_PROBE_PAUSE = 5
-"""For so many times as long as a question took no other is asked."""
 
 
 def _watch_nothing(descriptor: int) -> None:

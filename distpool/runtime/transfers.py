@@ -64,8 +64,6 @@ class Transfers:
         self.pulls.lost(channel, now)
 
     def receive(self, now: float) -> None:
-        for place in self.channels.ended(now):
-            self.lost(place, now)
         for channel, message, payload in self.channels.receive():
             if isinstance(message, Hello):
                 self.pulls.connected(channel, now)
@@ -73,10 +71,12 @@ class Transfers:
                 self.pulls.handle(channel, message, payload, now)
             else:
                 self.offers.handle(channel, message, now)
+        for place in self.channels.ended():
+            self.lost(place, now)
 
     def flush(self, now: float) -> float | None:
         """Send what is due; when to be asked again."""
-        due = earlier(earlier(self.pulls.decide(now), self.offers.decide(now)), self.channels.probe_at())
+        due = earlier(earlier(self.pulls.decide(now), self.offers.decide(now)), self.channels.look_at())
         while self.pulls.outbox:
             self.channels.send(*self.pulls.outbox.popleft())
         while self.offers.outbox:

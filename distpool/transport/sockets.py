@@ -8,16 +8,13 @@ once is dropped here.
 from __future__ import annotations
 
 import errno
-import fcntl
 import math
 import os
 import socket
-import tempfile
 import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -27,11 +24,8 @@ from zmq.utils.monitor import recv_monitor_message
 from distpool.base_errors import DistpoolError
 from distpool.transport.admissions import Admissions
 from distpool.transport.keys import Identity
-from distpool.transport.private_files import make_private_folder
+from distpool.transport.scouts import Finding, Scouts, quiet_s
 from distpool.transport.security import Doorman, Find, connect_securely, sender_of, serve_securely
-
-_PATH_LIMIT = 100
-"""A Unix socket's path may have 107 bytes."""
 
 _RECONNECT_FIRST_MS = 50
 _RECONNECT_AT_MOST_MS = 250
@@ -40,9 +34,12 @@ _CONNECT_LIMIT_MS = 500
 ended the next attempt is soon."""
 _HEARTBEAT_MS = 500
 _HEARTBEAT_LIMIT_MS = 1500
-_PROBE_LIMIT_S = 0.2
 _REBIND_LIMIT_S = 5.0
 _REFUSED_S = 0.25
+_QUIET_S = 0.75
+"""Longer than heartbeats take, to which the other end answers also when its process is busy."""
+_PATIENCE_S = 1.5
+"""From the moment in which the way was found open: what a connection and its handshake take between continents."""
 
 
 class Incoming(NamedTuple):
@@ -53,41 +50,6 @@ class Incoming(NamedTuple):
     key: str
     frames: list[memoryview]
     connection: int
-
-
-class SocketFolder:
-    """A folder of mode 0700 that one process at a time listens in: a second bind would silently steal a socket."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        make_private_folder(path)
-        self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise DistpoolError(f"another process listens in {path}: stop it, or choose another folder") from None
-
-    @classmethod
-    def make(cls) -> SocketFolder:
-        """A new one, in the user's runtime folder or, where that is missing or its path too long, the temporary one."""
-        for parent in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir()):
-            if parent and len(parent) < _PATH_LIMIT - 30 and os.access(parent, os.W_OK):
-                return cls(Path(tempfile.mkdtemp(prefix="distpool-", dir=parent)))
-        raise DistpoolError(
-            "no folder for sockets: set XDG_RUNTIME_DIR or TMPDIR to a writable folder with a short path"
-        )
-
-    def endpoint(self, name: str) -> str:
-        """The address of a socket in this folder."""
-        return f"ipc://{self.path / name}"
-
-    def remove(self) -> None:
-        """Remove the folder and what is in it."""
-        for entry in self.path.iterdir():
-            entry.unlink()
-        self.path.rmdir()
-        os.close(self._lock)
 
 
 class Listener:
@@ -233,8 +195,12 @@ class Connection:
         # The first is tried at first, and is the one that is in use.
         self._servers = deque(servers)
         self._wrong_keys = 0
-        self.try_again_at = math.inf
-        """When `has_reconnected` is to be asked after a refusal, though nothing has come."""
+        self._scouts = Scouts(endpoint)
+        self._descriptor = -1
+        self._patient_until = 0.0
+        self._is_refused = False
+        self.is_doubted = False
+        """Nothing comes by the connection that there is: should the way be open, another one is to take its place."""
         if identity is not None:
             connect_securely(self._socket, identity, self.server)
         self._events = self._socket.get_monitor_socket(_WATCHED)
@@ -267,7 +233,14 @@ class Connection:
 
     def descriptors(self) -> list[int]:
         """For a poll: edge-triggered, so `has_some` is to be asked after whatever was done with the socket."""
-        return [int(self._socket.getsockopt(zmq.FD)), int(self._events.getsockopt(zmq.FD))]
+        return [*(int(each.getsockopt(zmq.FD)) for each in (self._socket, self._events)), self._scouts.fileno()]
+
+    @property
+    def try_again_at(self) -> float:
+        """When `has_reconnected` is to be asked though nothing has come."""
+        if self.is_connected and not self.is_doubted:
+            return math.inf
+        return max(self._patient_until, self._scouts.next_at)
 
     def send(self, frames: Sequence[bytes | memoryview]) -> bool:
         """False when there is no connection, or the peer does not read: the frames are dropped."""
@@ -287,30 +260,55 @@ class Connection:
     def has_reconnected(self) -> bool:
         """Whether a new connection was made since this was asked last; `is_connected` is what is so now."""
         is_new = has_other_key = False
+        now = time.monotonic()
         while _has_some(self._events):
             event = recv_monitor_message(self._events)
             kind = event["event"]
-            if kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            if kind == zmq.EVENT_CONNECTED:
+                self._descriptor = int(event["value"])
+                self._scouts.learn(self._descriptor)
+                self._patient_until = now + _PATIENCE_S
+            elif kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 is_new = self.is_connected = True
-                self._has_broken = False
+                self._has_broken = self._is_refused = self.is_doubted = False
+                self._patient_until = 0.0
                 self._wrong_keys = 0
                 self.refusal = ""
             elif kind == zmq.EVENT_DISCONNECTED:
                 self._has_broken = self._has_broken or self.is_connected
                 self.is_connected = False
+                self._patient_until = 0.0
             elif kind == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
                 has_other_key = True
+                self._patient_until = 0.0
             else:
                 self.refusal = _REFUSALS[zmq.Event(kind)]
                 if event["value"] == _TOO_MANY_STATUS:
                     self.refusal = TOO_MANY
                 # ZeroMQ never tries again after that; but the list may be mended, and others may leave.
-                self.try_again_at = time.monotonic() + _REFUSED_S
+                self._patient_until = now + _REFUSED_S
         if has_other_key and not self.is_connected:
             self._try_next_key()
-        elif not self.is_connected and time.monotonic() >= self.try_again_at:
-            self._connect_anew()
+        elif self.is_connected and not self.is_doubted:
+            self._is_refused = False
+            self._scouts.call_back()
+        elif now >= self._patient_until:
+            self._look(now)
         return is_new and self.is_connected
+
+    def _look(self, now: float) -> None:
+        """Whether a connection can be made: if so, it is made at once."""
+        if self.is_connected and (quiet := quiet_s(self._descriptor)) < _QUIET_S:
+            self._patient_until = now + _QUIET_S - quiet  # it is slow with a large frame, or the other end is busy
+            return
+        found = self._scouts.look(now)
+        if found is Finding.OPEN:
+            self._has_broken = self._has_broken or self.is_connected
+            self.is_connected = self.is_doubted = False
+            self._connect_anew()
+            self._patient_until = now + _PATIENCE_S
+        if found is not Finding.NOTHING:
+            self._is_refused = found is Finding.REFUSED
 
     def _try_next_key(self) -> None:
         self._wrong_keys += 1
@@ -321,9 +319,10 @@ class Connection:
             self._connect_anew()
 
     def _connect_anew(self) -> None:
-        self.try_again_at = math.inf
+        self._scouts.call_back()
         self._socket.disconnect(self.endpoint)
-        self._socket.setsockopt(zmq.CURVE_SERVERKEY, self.server.encode())
+        if self._servers:
+            self._socket.setsockopt(zmq.CURVE_SERVERKEY, self.server.encode())
         self._socket.connect(self.endpoint)
 
     def is_broken(self) -> bool:
@@ -331,21 +330,15 @@ class Connection:
         return self._has_broken and not self.is_connected
 
     def is_refused(self) -> bool:
-        """Whether nobody listens there in this moment: after a connection that broke, the process there is gone."""
-        parts = urlsplit(self.endpoint)
-        try:
-            socket.create_connection((parts.hostname, parts.port), _PROBE_LIMIT_S).close()
-        except ConnectionRefusedError:
-            return True
-        except OSError:
-            return False
-        return False
+        """Nobody listens there, as was found last: after a connection that broke, the process there is gone."""
+        return self._is_refused
 
     def close(self, linger_ms: int = 0) -> None:
         """`linger_ms`: how long what was sent last may still take to leave."""
         self._socket.disable_monitor()
         self._events.close(linger=0)
         self._socket.close(linger=linger_ms)
+        self._scouts.close()
         self._context.term()
 
 
@@ -358,7 +351,11 @@ _REFUSALS = {
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "what answers there does not speak distpool's protocol with keys",
 }
 _WATCHED = int(
-    zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | sum(_REFUSALS)
+    zmq.EVENT_CONNECTED
+    | zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | sum(_REFUSALS)
 )
 
 

@@ -40,6 +40,7 @@ class Proxy:
         self.resets = 0
         self._target = (host, port)
         self._connections: set[Proxied] = set()
+        self._served: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy")
         self._thread.start()
@@ -61,6 +62,10 @@ class Proxy:
         """End all connections, and take no more: as when the process behind it has ended."""
         self._do(self._refuse())
 
+    def refuse_more(self) -> None:
+        """Take no more connections; those that there are stay."""
+        self._loop.call_soon_threadsafe(self._server.close)
+
     def close(self) -> None:
         self._do(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -75,7 +80,7 @@ class Proxy:
     async def _open(self) -> None:
         self._flows = asyncio.Event()
         self._flows.set()
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=CHUNK_BYTES)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=CHUNK_BYTES)
         self.address = f"tcp://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def _reset(self) -> None:
@@ -92,6 +97,12 @@ class Proxy:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # In a task of our own: asyncio complains of one that it has made itself when that is cancelled.
+        task = self._loop.create_task(self._serve(reader, writer))
+        self._served.add(task)
+        task.add_done_callback(self._served.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Proxied([writer], self.lifetime_bytes())

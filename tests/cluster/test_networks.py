@@ -16,6 +16,8 @@ from tests.runtime.programs import LIBRARY, until
 
 NOTICED_WITHIN_S = 5.0
 HEALED_WITHIN_S = 1.0
+USED_AFTER_LOSS_WITHIN_S = 2.5
+"""With workers that are started anew, and up to a second in which the kernel does not ask for a neighbour's address."""
 
 DRIVER = """
     import json, sys, time
@@ -152,7 +154,7 @@ def test_a_host_behind_a_fault_costs_at_most_the_calls_that_had_begun_there(
     used_s = min(at for at, node in told["done"] if node == agents[second] and at > mended_at) - mended_at
     record_property("used again after, seconds", f"{used_s:.2f}")
     print(f"the host was used again {used_s:.2f} s after the fault ended")
-    assert used_s < (HEALED_WITHIN_S if most_lost == 0 else NOTICED_WITHIN_S)
+    assert used_s < (HEALED_WITHIN_S if most_lost == 0 else USED_AFTER_LOSS_WITHIN_S)
 
 
 def test_arrays_travel_between_hosts_though_a_cable_is_cut_meanwhile(three_hosts, tmp_path):

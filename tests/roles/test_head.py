@@ -108,17 +108,26 @@ def test_who_has_other_versions_is_refused_and_offers_nothing(head):
     ((to, refused),) = told(head)
     assert (to, type(refused)) == ("a", Refused)
     head.handle("a", RegisterNode(NodeId("n"), 2), 11.0)
-    assert told(head) == [("a", Refused("whoever offers workers has to greet first"))]
+    assert told(head) == [("a", Refused("whoever takes part has to greet first"))]
     assert nodes(head) == {}
+
+
+def test_who_has_not_greeted_or_was_given_up_gets_no_lease(head):
+    offer(head, "a", 1, "first")
+    head.handle("b", RequestLeases(GroupId(2), 1), 12.0)
+    head.decide(12.0)
+    assert told(head) == [("b", Refused("whoever takes part has to greet first"))]
+    assert len(grant(head, "b", 2, 1)) == 1
 
 
 def test_leases_go_to_the_nodes_by_their_links(head):
     join(head, "a", 1, "first", cpus=1)
     join(head, "b", 2, "second", cpus=3)
+    join(head, "c", 3)
     head.handle("c", RequestLeases(GroupId(5), 4), 12.0)
     head.decide(12.0)
     given = told(head)
-    assert sorted(to for to, _ in given) == ["a", "b", "b", "b"]
+    assert sorted(to for to, message in given if isinstance(message, GrantLease)) == ["a", "b", "b", "b"]
     assert {message.group for _, message in given if isinstance(message, GrantLease)} == {5}
     assert nodes(head) == {"first": (1, 1), "second": (3, 3)}
     head.handle("a", ReturnLease(given[0][1].lease), 13.0)
@@ -142,6 +151,7 @@ def test_a_group_that_ends_at_once_gets_what_there_is_room_for_and_no_more(head)
 @pytest.mark.parametrize("end", [LeaveCluster(), PeerLost()])
 def test_with_a_node_go_its_place_and_its_leases(head, end):
     join(head, "a", 1, "first")
+    join(head, "c", 3)
     head.handle("c", RequestLeases(GroupId(5), 2), 12.0)
     head.decide(12.0)
     told(head)

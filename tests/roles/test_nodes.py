@@ -36,7 +36,7 @@ def nodes():
     nodes.handle(HEAD, Welcome(1), 1.0)
     for lease in (ONE, TWO):
         grant(nodes, lease)
-    nodes.handle("first", LeaseStarted(ONE, GROUP), 1.0)
+    nodes.hear(FIRST, LeaseStarted(ONE, GROUP))
     told(nodes)
     return nodes
 
@@ -56,7 +56,7 @@ def test_when_a_node_drains_so_do_its_workers_and_those_that_are_about_to_start(
     nodes.handle(HEAD, NodeDrains(FIRST), 2.0)
     nodes.handle(HEAD, NodeDrains(NodeId("other")), 2.0)
     assert told(nodes) == [(CLIENT, LeaseDrains(ONE))]
-    nodes.handle("first", LeaseStarted(TWO, GROUP), 2.0)
+    nodes.hear(FIRST, LeaseStarted(TWO, GROUP))
     assert told(nodes) == [(CLIENT, LeaseStarted(TWO, GROUP)), (CLIENT, LeaseDrains(TWO))]
 
 
@@ -72,8 +72,8 @@ def test_a_node_that_is_lost_costs_workers_only_where_there_were_some(nodes):
 
 
 def test_a_lease_that_is_none_is_asked_for_again(nodes):
-    nodes.handle("first", LeaseUnused(TWO, GROUP), 2.0)
-    nodes.handle("first", LeaseUnused(TWO, GROUP), 2.0)
+    nodes.hear(FIRST, LeaseUnused(TWO, GROUP))
+    nodes.hear(FIRST, LeaseUnused(TWO, GROUP))
     assert told(nodes) == [(HEAD, ReturnLease(TWO)), (CLIENT, RequestsDropped(GROUP, 1))], (
         "the head's word may yet come to the node, which would keep the lease for ever"
     )
@@ -93,19 +93,19 @@ def test_another_process_of_a_nodes_name_is_another_node(nodes):
 
 
 def test_what_a_worker_says_comes_with_the_name_of_its_node(nodes):
-    nodes.handle("first", FromWorker(ONE, b"frame", "another"), 2.0)
-    nodes.handle("first", FromWorker(LeaseId(9), b"frame"), 2.0)
+    nodes.hear(FIRST, FromWorker(ONE, b"frame", "another"))
+    nodes.hear(FIRST, FromWorker(LeaseId(9), b"frame"))
     assert told(nodes) == [(CLIENT, FromWorker(ONE, b"frame", "first"))]
 
 
 def test_a_node_that_refuses_this_program_is_lost(nodes):
-    nodes.handle("first", Refused("whoever wants workers has to greet first"), 2.0)
+    nodes.hear(FIRST, Refused("whoever wants workers has to greet first"))
     assert [message for to, message in told(nodes) if to == HEAD] == [ReturnLease(ONE), ReturnLease(TWO)]
 
 
 def test_a_template_that_ends_by_itself_costs_its_workers_and_those_that_were_to_start(nodes):
     """So that a group whose workers cannot be started does not ask for them for ever."""
-    nodes.handle("first", GroupGone(GROUP), 2.0)
+    nodes.hear(FIRST, GroupGone(GROUP))
     died = Death(0, -9, node=FIRST)
     assert told(nodes) == [
         (HEAD, ReturnLease(ONE)),
@@ -117,11 +117,11 @@ def test_a_template_that_ends_by_itself_costs_its_workers_and_those_that_were_to
 
 
 def test_why_a_node_cannot_start_a_group_is_told_with_its_name_and_the_group_ends_there_when_it_is_stopped(nodes):
-    nodes.handle("first", GroupFailed(GROUP, "pip failed"), 1.0)
+    nodes.hear(FIRST, GroupFailed(GROUP, "pip failed"))
     assert told(nodes) == [(CLIENT, GroupFailed(GROUP, "on node 'first' pip failed"))]
     nodes.obey(StopGroup(GROUP, True, []))
     assert ("first", StopGroup(GROUP, True, [])) in told(nodes)
-    nodes.handle("first", GroupGone(GROUP), 2.0)
+    nodes.hear(FIRST, GroupGone(GROUP))
     assert told(nodes)[-1] == (CLIENT, GroupGone(GROUP))
-    nodes.handle("first", GroupFailed(GROUP, "too late"), 3.0)
+    nodes.hear(FIRST, GroupFailed(GROUP, "too late"))
     assert told(nodes) == []

@@ -9,7 +9,7 @@ import pytest
 from distpool.config import SETTINGS
 from distpool.errors import DistpoolError, HeadUnreachable
 from distpool.ids import CLIENT
-from distpool.protocol.cluster import AskStatus, Enrol, Enrolled, StatusTold
+from distpool.protocol.cluster import AskStatus, Enrol, Enrolled, Refused, StatusTold
 from distpool.runtime.enrolling import enrol, read_token
 from distpool.runtime.head_keys import HeadKeys
 from distpool.runtime.hosting import RemoteHead
@@ -139,12 +139,12 @@ def test_a_token_is_good_for_nothing_but_joining(head):
     remote = RemoteHead(head.address, "somebody", SETTINGS, time.monotonic(), token.identity)
     greeting = remote.greeting
     remote.close()
-    answers = said_to(head, token, greeting, AskStatus())
-    assert answers == []
-    assert head.host.dropped() == {
-        "Greeting from one who may not say that": 1,
-        "AskStatus from one who may not say that": 1,
-    }
+    refusal = Refused("it cannot hear what was said to it: Greeting from one who may not say that")
+    assert all(answer == refusal for answer in said_to(head, token, greeting))
+    assert head.host.dropped() == {"Greeting from one who may not say that": 1}
+    head.host.dropped().clear()
+    said_to(head, token, AskStatus())
+    assert head.host.dropped() == {"AskStatus from one who may not say that": 1}
     # Nor do nodes let it in.
     members = HeadKeys(head.folder).news_of_members()
     assert token.identity.public not in {public for public, _, _ in members.members}

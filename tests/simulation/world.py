@@ -17,34 +17,33 @@ from distpool.ids import GroupId, LeaseId, NodeId
 from distpool.logic.group import Group
 from distpool.logic.group_plan import GroupPlan
 from distpool.logic.leases import LeaseState
+from tests.simulation.base_world import BaseWorld
 from tests.simulation.hosting import Hosting
-from tests.simulation.ledger import SLACK_S, Call, Ledger, Point
+from tests.simulation.ledger import SLACK_S, Call, Ledger
 from tests.simulation.pretend import PretendLane, PretendWorker
 from tests.simulation.templates import PretendTemplate
-from tests.simulation.transcript import Transcript, Violation
+from tests.simulation.transcript import Violation
 
 STEPS_LIMIT = 20_000
 
 
-class World:
+class World(BaseWorld):
     """Everybody who can do something, and the clock."""
 
+    stalls_s = (1e-4, 1.5e-3, 3e-3, 1e-2)
+
     def __init__(self, rng: random.Random, *, is_apart: bool) -> None:
-        self.rng = rng
-        self.now = 1000.0
+        super().__init__(rng)
         self.node_id = NodeId("here")
         self.settings = Settings(
             calls_ahead_limit=rng.choice([2, 8, 4096]),
             bytes_ahead_limit=rng.choice([64, 256 * 1024]),
             recall_after_s=0.02 if is_apart else 60.0,
         )
-        self.transcript = Transcript()
         self.ledger = Ledger(self.tell, lambda: self.now)
         self.groups: dict[GroupId, Group] = {}
         self.gone: set[GroupId] = set()
         self.fragile: dict[GroupId, float] = {}
-        self.workers: dict[LeaseId, PretendWorker] = {}
-        self.alive: dict[LeaseId, PretendWorker] = {}
         self.templates: list[PretendTemplate] = []
         self.traps: list[Call] = []
         self.never_sent: dict[GroupId, defaultdict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
@@ -59,42 +58,14 @@ class World:
 
     # What the hands ask for -----------------------------------------------------------------------------------------
 
-    def tell(self, who: object, whom: object, what: object) -> None:
-        self.transcript.add(self.now - 1000.0, who, whom, what)
-
-    def draws(self, probability: float) -> bool:
-        return self.rng.random() < probability
-
-    def delay(self) -> float:
-        """How long a process takes to its next step: nothing worth mentioning, or the system runs others meanwhile."""
-        return self.rng.choice([1e-4, 1.5e-3, 3e-3, 1e-2]) if self.rng.random() < self._stalls else 0.0
-
-    def slip(self) -> None:
-        while self.rng.random() > max(self._calm, 0.3):
-            runnable = [worker for worker in self.alive.values() if worker.is_runnable(self.now)]
-            if not runnable:
-                return
-            self.rng.choice(runnable).step()
-
     def begin(self, number: int, worker: PretendWorker, left_out: int) -> Call:
         limit = self._group_of(worker.lease).plan.calls_per_worker
         if limit is not None and worker.calls_begun > limit:
             raise Violation("worker of too many calls", f"{worker} begins call {number} after {limit}")
         return self.ledger.begin(number, worker.lease, left_out)
 
-    def begin_item(self, call: Call, item: int) -> None:
-        self.ledger.begin_item(call, item)
-
     def trapped(self, worker: PretendWorker) -> list[Call]:
         return [call for call in self.traps if call.lease == worker.lease]
-
-    def finish(self, number: int) -> None:
-        self.ledger.finish(number)
-
-    def died(self, worker: PretendWorker, why: str, held: list[tuple[int, Point]]) -> None:
-        self.tell(worker, "", why)
-        self.ledger.died(worker.lease, held)
-        self.alive.pop(worker.lease, None)
 
     def new_worker(self, lease: LeaseId, group: GroupId) -> PretendWorker:
         lane = self.hosting.lanes[lease] = PretendLane(self, lease, self._frames_limit, self._ring_limit)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from distpool.protocol.codec import decode_header
-from distpool.transport.keys import Allowed
+from distpool.transport.keys import Allowed, Part
 from distpool.transport.sockets import Incoming
 from tests.simulation.cluster.words import Words
 
@@ -34,6 +34,7 @@ class PretendIdentity(NamedTuple):
     """Who a process is: its host stands for its key. `head`: the key of the head."""
 
     public: str
+    part: Part = Part.DRIVER
     head: str = "head"
     next_head: str = ""
 
@@ -199,7 +200,7 @@ class PretendConnection:
         self.server = identity.head
         self.refusal = ""
         self.try_again_at = float("inf")
-        self.is_connected = False
+        self.is_connected = self.is_doubted = False
         self._network = network
         self._wire: Wire | None = None
         self._inbox: list[Frames] = []
@@ -248,6 +249,12 @@ class PretendConnection:
         return inbox
 
     def has_reconnected(self) -> bool:
+        if self.is_doubted and self._wire is not None and self._network.reachable(self.host, self.endpoint) is not None:
+            self._wire.end_at_client(is_killed=True)
+            self._has_broken = True
+            self.is_connected = self.is_doubted = False
+            self._wire = None
+            self._try()
         is_new, self._is_new = self._is_new, False
         return is_new and self.is_connected
 

@@ -26,7 +26,7 @@ from distpool.runtime.caller_links import CallerLinks
 from distpool.runtime.hosting import HeadHost, RemoteHead
 from distpool.runtime.labels import Labels
 from distpool.runtime.node_links import NodeLinks
-from distpool.transport.keys import Allowed
+from distpool.transport.keys import Allowed, Part
 from tests.simulation.cluster.network import PretendConnection, PretendIdentity, PretendListener
 from tests.simulation.hands import Hands
 from tests.simulation.templates import PretendLauncher
@@ -316,7 +316,7 @@ class NodeProcess(LoopProcess):
     """`distpool node`."""
 
     def __init__(self, world: ClusterWorld, host: str, name: str, cpus: int, failing: float) -> None:
-        head = RemoteHead(HEAD_ENDPOINT, name, world.settings, world.now, PretendIdentity(host))  # type: ignore[arg-type]
+        head = RemoteHead(HEAD_ENDPOINT, name, world.settings, world.now, PretendIdentity(host, Part.NODE))  # type: ignore[arg-type]
         callers = CallerLinks(f"tcp://{host}:0", PretendIdentity(host), name, world.settings)  # type: ignore[arg-type]
         role = NodeRole(NodeId(name), cpus, 0, callers.listener.endpoint, host)
         super().__init__(world, host, head, role, callers)
@@ -407,7 +407,7 @@ class DriverProcess(LoopProcess):
         self.node.pass_on(lease, message)
 
     def to_launcher(self, message: Message) -> None:
-        self.node.obey(message)
+        self.node.obey(message, self.world.now)
 
     def to_client(self, sender: Address, message: Message) -> None:
         if isinstance(message, WorkerSaid):

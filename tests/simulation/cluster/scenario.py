@@ -269,6 +269,7 @@ class ClusterScenario:
         for node in self.world.nodes():
             tables |= {
                 f"grants of {node}": node.node._grants,
+                f"asked of {node}": node.node._asked,
                 f"owners of {node}": node.callers._owners,
                 f"ending at {node}": node.callers._ending,
                 f"held of {node}": node.callers._held,

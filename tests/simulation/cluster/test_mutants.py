@@ -174,8 +174,8 @@ def callers_do_not_hear_that_a_lease_is_used(self, sender, message, now):
 # Nodes, at a driver ---------------------------------------------------------------------------------------------------
 
 
-def nodes_count_nothing_as_received(self, lease, message):
-    lease_lost(self, lease, msgspec.structs.replace(message, received=0))
+def nodes_count_nothing_as_received(self, lease, held, message):
+    lease_lost(self, lease, held, msgspec.structs.replace(message, received=0))
 
 
 def nodes_keep_what_they_give_up(self, lease, node):
@@ -239,7 +239,7 @@ MUTANTS = [
     Mutant(HeadRole, "_register", head_does_not_hear_what_a_node_has, ("over capacity", "never ends"), 1),
     Mutant(Placement, "place", place_counts_one_for_two, ("over capacity",), 1),
     Mutant(Placement, "free", free_frees_twice, ("over capacity",), 0),
-    Mutant(NodeRole, "_meet", node_starts_what_is_granted, ("raised", "never ends"), 1),
+    Mutant(NodeRole, "_meet", node_starts_what_is_granted, ("ended without a reason",), 1),
     Mutant(NodeRole, "_meet", node_starts_what_is_asked_for, ("never ends", "over capacity"), 16),
     Mutant(NodeRole, "_revoke", node_keeps_what_is_revoked, ("never ends",), 11),
     Mutant(NodeRole, "decide", node_waits_for_ever_for_a_grant, ("never ends",), 169),

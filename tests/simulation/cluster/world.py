@@ -16,32 +16,31 @@ from operator import itemgetter
 from distpool.config import Settings
 from distpool.ids import GroupId, LeaseId
 from distpool.transport.keys import Allowed, Part
+from tests.simulation.base_world import BaseWorld
 from tests.simulation.cluster.ledger import ClusterLedger
 from tests.simulation.cluster.network import Network
 from tests.simulation.cluster.processes import NEVER, DriverProcess, HeadProcess, NodeProcess, Process
-from tests.simulation.ledger import Call, Point
+from tests.simulation.ledger import Call
 from tests.simulation.pretend import PretendLane, PretendWorker
 from tests.simulation.templates import PretendTemplate
-from tests.simulation.transcript import Transcript, Violation
+from tests.simulation.transcript import Violation
 
 STEPS_LIMIT = 200_000
 Action = Callable[[], object]
 
 
-class ClusterWorld:
+class ClusterWorld(BaseWorld):
     """Everybody who can do something, and the clock."""
 
+    stalls_s = (1e-4, 1.5e-3, 1e-2, 5e-2)
+
     def __init__(self, rng: random.Random) -> None:
-        self.rng = rng
-        self.now = 1000.0
+        super().__init__(rng)
         self.settings = Settings(calls_ahead_limit=rng.choice([2, 8, 4096]))
-        self.transcript = Transcript()
         self.ledger = ClusterLedger(self)
         self.members: dict[str, Allowed] = {}
         """Those whose keys are let in, by their keys."""
         self.processes: dict[str, Process] = {}
-        self.workers: dict[LeaseId, PretendWorker] = {}
-        self.alive: dict[LeaseId, PretendWorker] = {}
         self.templates: list[PretendTemplate] = []
         self.steps = 0
         self._places: dict[LeaseId, tuple[NodeProcess, GroupId]] = {}
@@ -90,39 +89,11 @@ class ClusterWorld:
     def after(self, delay_s: float, action: Action) -> None:
         heappush(self._agenda, (self.now + delay_s, next(self._agenda_numbers), action))
 
-    def tell(self, who: object, whom: object, what: object) -> None:
-        self.transcript.add(self.now - 1000.0, who, whom, what)
-
-    def draws(self, probability: float) -> bool:
-        return self.rng.random() < probability
-
-    def delay(self) -> float:
-        """How long a process takes to its next step: nothing worth mentioning, or the system runs others meanwhile."""
-        return self.rng.choice([1e-4, 1.5e-3, 1e-2, 5e-2]) if self.rng.random() < self._stalls else 0.0
-
-    def slip(self) -> None:
-        while self.rng.random() > max(self._calm, 0.3):
-            runnable = [worker for worker in self.alive.values() if worker.is_runnable(self.now)]
-            if not runnable:
-                return
-            self.rng.choice(runnable).step()
-
     def begin(self, number: int, worker: PretendWorker, left_out: int) -> Call:
         return self.ledger.begin(number, worker.lease, left_out)
 
-    def begin_item(self, call: Call, item: int) -> None:
-        self.ledger.begin_item(call, item)
-
     def trapped(self, worker: PretendWorker) -> list[Call]:
         return []
-
-    def finish(self, number: int) -> None:
-        self.ledger.finish(number)
-
-    def died(self, worker: PretendWorker, why: str, held: list[tuple[int, Point]]) -> None:
-        self.tell(worker, "", why)
-        self.ledger.died(worker.lease, held)
-        self.alive.pop(worker.lease, None)
 
     def new_worker(self, node: NodeProcess, lease: LeaseId, group: GroupId) -> PretendWorker:
         if lease in self.workers:

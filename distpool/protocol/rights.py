@@ -1,0 +1,95 @@
+"""Who may say what to whom by a link: whoever says anything else has its link ended."""
+
+from __future__ import annotations
+
+from distpool.protocol.cluster import (
+    AskStatus,
+    DrainNode,
+    DrainTold,
+    EndGroup,
+    Enrol,
+    Enrolled,
+    FromWorker,
+    Greeting,
+    HeadKeyChanges,
+    LeaseGranted,
+    LeaseUnused,
+    LeaveCluster,
+    LetIn,
+    NodeDrains,
+    NodeGone,
+    OpenGroup,
+    Refused,
+    RequestsDropped,
+    RequestsWait,
+    RevokeLease,
+    StatusTold,
+    ToWorker,
+    UseLease,
+    WantToLeave,
+    Welcome,
+)
+from distpool.protocol.code import CodePiece, GroupFailed, NeedCode
+from distpool.protocol.messages import (
+    EndWorker,
+    GrantLease,
+    GroupGone,
+    LeaseLost,
+    LeaseStarted,
+    RegisterNode,
+    RequestLeases,
+    ReturnLease,
+    StopGroup,
+)
+from distpool.protocol.objects import ForeignKept, ForgetObjects, ReleaseObjects, StoreUse, WantTransfers
+
+# To a head ------------------------------------------------------------------------------------------------------------
+
+NODE_MAY_SAY = Greeting | LeaveCluster | RegisterNode | ReturnLease | StoreUse | WantToLeave
+DRIVER_MAY_SAY = Greeting | LeaveCluster | AskStatus | RequestLeases | EndGroup | ReturnLease | DrainNode
+TOKEN_MAY_SAY = Enrol
+
+# By a head ------------------------------------------------------------------------------------------------------------
+
+NODE_MAY_HEAR = Welcome | Refused | HeadKeyChanges | LetIn | GrantLease | RevokeLease | DrainNode | Enrolled
+DRIVER_MAY_HEAR = (
+    Welcome
+    | Refused
+    | HeadKeyChanges
+    | LeaseGranted
+    | NodeGone
+    | NodeDrains
+    | RequestsDropped
+    | RequestsWait
+    | StatusTold
+    | DrainTold
+    | Enrolled
+)
+
+# Between a driver and a node ------------------------------------------------------------------------------------------
+
+CALLER_MAY_SAY = (
+    Greeting
+    | LeaveCluster
+    | OpenGroup
+    | UseLease
+    | ToWorker
+    | StopGroup
+    | EndWorker
+    | CodePiece
+    | ReleaseObjects
+    | ForgetObjects
+)
+CALLER_MAY_HEAR = (
+    Welcome
+    | Refused
+    | LeaseStarted
+    | LeaseLost
+    | LeaseUnused
+    | FromWorker
+    | GroupGone
+    | GroupFailed
+    | NeedCode
+    | WantTransfers
+    | ForeignKept
+)
