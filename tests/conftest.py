@@ -3,6 +3,7 @@
 import gc
 import multiprocessing
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -120,6 +121,13 @@ def _still_added_since(before: Belongings) -> list[str]:
     return left
 
 
+def _end_thread_of_pyzmq() -> None:
+    """It keeps what is sent without a copy. Here nobody else needs it, and the next such payload starts it again."""
+    module = sys.modules.get("zmq.utils.garbage")
+    if module is not None and not module.gc.refs:
+        module.gc.stop()
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
     """Fail the test that leaves a process, thread, socket, event, memory segment or named file behind."""
@@ -128,6 +136,7 @@ def nothing_left_behind() -> Iterator[None]:
         return
     before = Belongings.now()
     yield
+    _end_thread_of_pyzmq()
     left = _still_added_since(before)
     if left:
         pytest.fail("the test left behind:\n  " + "\n  ".join(sorted(left)), pytrace=False)

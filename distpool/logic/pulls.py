@@ -32,6 +32,8 @@ Channel = Place | bytes
 
 AHEAD = 8
 """Pieces that are asked for and have not come: enough for a way of 10 ms at 800 MB/s."""
+_AT_ONCE = 4
+"""So many are asked for together, so that the other end has a turn for all of them and not for each."""
 ACTIVE = 4
 """Objects that come at the same time. The others wait."""
 _ROUNDS = 3
@@ -187,6 +189,8 @@ class Pulls:
 
     def _ask_pieces(self, pull: Pull) -> None:
         until = min(pull.size, pull.have + AHEAD * PIECE_BYTES)
+        if until < pull.size and until - pull.asked < _AT_ONCE * PIECE_BYTES:
+            return  # with the next ones
         while pull.asked < until:
             size = min(PIECE_BYTES, pull.size - pull.asked)
             self._put(pull, AskPiece(pull.number, pull.asked, size))

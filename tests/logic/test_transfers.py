@@ -267,6 +267,20 @@ def test_little_is_on_the_way_at_a_time():
     assert sum(message.size for _, message in pulls.outbox) == ACTIVE * AHEAD * PIECE_BYTES
 
 
+def test_pieces_are_asked_for_several_at_a_time():
+    pulls = Pulls(SILENCE_S)
+    pulls.bring((STORE, ObjectId(1)), HOME, Copy(), 0.0)
+    pulls.handle(HOME, ObjectSized(1, 2 * AHEAD * PIECE_BYTES), None, 0.0)
+    runs = []
+    for number in range(2 * AHEAD):
+        pulls.outbox.clear()
+        start = number * PIECE_BYTES
+        pulls.handle(HOME, PieceTold(1, start), Piece(start, PIECE_BYTES), 0.0)
+        runs.append(sum(isinstance(message, AskPiece) for _, message in pulls.outbox))
+    assert sum(runs) == AHEAD
+    assert min(run for run in runs if run) >= AHEAD // 2
+
+
 def test_an_object_waits_for_room_and_its_failure_says_why_there_is_none():
     class Full(Copy):
         def begin(self, size):
