@@ -3,7 +3,6 @@
 import gc
 import multiprocessing
 import os
-import sys
 import tempfile
 import threading
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import zmq
 
 from distpool.objects.stores import made_home
 
@@ -121,11 +121,10 @@ def _still_added_since(before: Belongings) -> list[str]:
     return left
 
 
-def _end_thread_of_pyzmq() -> None:
-    """It keeps what is sent without a copy. Here nobody else needs it, and the next such payload starts it again."""
-    module = sys.modules.get("zmq.utils.garbage")
-    if module is not None and not module.gc.refs:
-        module.gc.stop()
+@pytest.fixture(scope="session")
+def pyzmq_thread() -> None:
+    """The one that keeps what is sent without a copy: it stays once it was needed, so it is there before the test."""
+    zmq.Frame(bytes(zmq.COPY_THRESHOLD), copy=False)
 
 
 @pytest.fixture(autouse=True)
@@ -136,7 +135,6 @@ def nothing_left_behind() -> Iterator[None]:
         return
     before = Belongings.now()
     yield
-    _end_thread_of_pyzmq()
     left = _still_added_since(before)
     if left:
         pytest.fail("the test left behind:\n  " + "\n  ".join(sorted(left)), pytrace=False)

@@ -44,6 +44,7 @@ from distpool.protocol.messages import (
     RunCalls,
     StopGroup,
 )
+from distpool.protocol.objects import BringSoon
 from distpool.roles.role import unexpected
 
 _NODE_LOST = -9
@@ -104,6 +105,9 @@ class NodesRole:
             return
         if isinstance(message, RunCalls):
             held.sent += sum(piece.count for piece in message.slices)
+        elif isinstance(message, BringSoon):
+            self.outbox.put(held.node, message)
+            return
         self.outbox.put(held.node, ToWorker(lease, b"".join(encode(message))))
 
     def obey(self, message: Any) -> None:

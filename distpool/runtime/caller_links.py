@@ -20,7 +20,7 @@ from distpool.protocol.cluster import (
     PeerLost,
 )
 from distpool.protocol.messages import Message
-from distpool.protocol.objects import ForgetObjects, ReleaseObjects
+from distpool.protocol.objects import BringSoon, ForgetObjects, ReleaseObjects
 from distpool.roles.callers import CallersRole
 from distpool.runtime.caller_objects import CallerObjects
 from distpool.runtime.channels import Channels
@@ -71,8 +71,9 @@ class CallerLinks:
 
     def receive(self, now: float) -> None:
         for address, message in self._links.receive(now):
-            if isinstance(message, ReleaseObjects | ForgetObjects):
-                self.objects.hear(address, message)
+            if isinstance(message, BringSoon | ReleaseObjects | ForgetObjects):
+                if self._role.knows(address):
+                    self.objects.hear(address, message, now)
                 continue
             try:
                 self._role.hear(address, message, now)

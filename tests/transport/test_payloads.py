@@ -9,6 +9,8 @@ import zmq
 
 from distpool.transport.payloads import uncopied
 
+pytestmark = pytest.mark.usefixtures("pyzmq_thread")
+
 LIMIT_S = 30.0
 SIZE = 1024 * 1024
 
