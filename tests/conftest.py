@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import zmq
 
 from distpool.objects.stores import made_home
 
@@ -118,6 +119,12 @@ def _still_added_since(before: Belongings) -> list[str]:
         time.sleep(0.01)
         left = Belongings.now().added_since(before)
     return left
+
+
+@pytest.fixture(scope="session")
+def pyzmq_thread() -> None:
+    """The one that keeps what is sent without a copy: it stays once it was needed, so it is there before the test."""
+    zmq.Frame(bytes(zmq.COPY_THRESHOLD), copy=False)
 
 
 @pytest.fixture(autouse=True)

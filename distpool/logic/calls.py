@@ -13,7 +13,8 @@ from typing import Protocol
 
 import msgspec
 
-from distpool.ids import FunctionId
+from distpool.ids import FunctionId, LeaseId
+from distpool.protocol.transfers import Key
 
 Outcome = tuple[int, bytes]
 """(OutcomeKind, payload)"""
@@ -48,6 +49,14 @@ class Claim(Protocol):
     """What one call needs of the store: `bytes` of memory while it runs. It is given up by being dropped."""
 
     bytes: int
+    foretold_to: LeaseId | None
+    """The lease whose node was asked to bring what the call needs."""
+    passed_over: int
+    """So many others were sent before it, as it waits for that lease."""
+
+    def needs(self) -> list[tuple[Key, int]]:
+        """(an object, its bytes), of all stores."""
+        ...
 
     def sent(self) -> None:
         """A worker gets the call."""
@@ -164,6 +173,35 @@ class CallQueue:
         """What is sent next; None: nothing waits."""
         spans = self._by_priority[0][1]
         return spans[0] if spans else None
+
+    def next_claims(self, limit: int) -> list[Claim | None]:
+        """What each of the calls that wait needs of the store, in the order in which they are to be sent: of at most
+        `limit`, all of one priority."""
+        found: list[Claim | None] = []
+        for span in self._by_priority[0][1]:
+            if len(found) >= limit:
+                break
+            claims = span.bundle.claims or {}
+            found += [claims.get(at) for at in range(span.start, min(span.stop, span.start + limit - len(found)))]
+        return found
+
+    def bring_forward(self, position: int) -> bool:
+        """Let one of the calls of the highest priority be the first, by its place among them. False, and nothing is
+        changed, when its bundle has yet to begin, which it does as one."""
+        spans = self._by_priority[0][1]
+        number = 0
+        while position >= len(spans[number]):
+            position -= len(spans[number])
+            number += 1
+        span = spans[number]
+        if len(span) > 1 and not span.bundle.begun:
+            return False
+        at = span.start + position
+        around = [Span(span.bundle, span.start, at), Span(span.bundle, at + 1, span.stop)]
+        before = [spans.popleft() for _ in range(number)]
+        spans.popleft()
+        spans.extendleft(reversed([Span(span.bundle, at, at + 1), *before, *filter(len, around)]))
+        return True
 
     def take(self, limit: int, bytes_limit: int) -> tuple[list[Span], list[Span]]:
         """Remove at most `limit` calls: those to send, and those that turn out to be cancelled (not counted).

@@ -14,6 +14,7 @@ from distpool.ids import LAUNCHER, FunctionId, GroupId, LeaseId
 from distpool.logic.balance import Balance, has_idle_worker
 from distpool.logic.calls import Bundle, CallQueue, Span
 from distpool.logic.credits import Credits
+from distpool.logic.foresight import foretell, put_its_own_first
 from distpool.logic.group_plan import GroupPlan, GroupState
 from distpool.logic.leases import Lease, LeaseState
 from distpool.logic.leaving import let_leave
@@ -260,6 +261,8 @@ class Group:
                 self._end(cancelled, OutcomeKind.CANCELLED, "", outbox)
             self._ask_back(self._recall, now, outbox)
         to_send = self._assign(now, outbox) if self.queue.waiting else _NOTHING
+        if self.nearness is not None:
+            foretell(to_send, self.leases, self.queue, self.nearness, outbox)
         if self.outstanding and not self.queue.waiting and has_idle_worker(self.leases.values()):
             self._ask_back(self._sharing, now, outbox)
         if self._some_leave:
@@ -320,6 +323,8 @@ class Group:
         for position in range(len(open_leases)):
             put_nearest_first(open_leases, position, self.queue.first(), self.nearness)
             lease = open_leases[position]
+            if self.nearness is not None:
+                put_its_own_first(lease, self.leases, self.queue, self.nearness)
             share = -(-self.queue.waiting // (len(open_leases) - position))
             bytes_room = self._settings.bytes_ahead_limit - lease.holding.bytes
             # What is stored is pinned for a call that was sent: of large ones none is sent ahead.

@@ -121,6 +121,11 @@ class Offers:
         if self._spread is not None and isinstance(channel, Place):
             self._spread.lost(channel.endpoint)
 
+    def close(self) -> None:
+        """Nobody gets anything more from here: what was looked at for others is let go of."""
+        self._readers.clear()
+        self.outbox.clear()
+
     def _asked(self, where: tuple[Channel, int], asked: AskObject, now: float) -> None:
         key = asked.store, asked.object
         origin = self._elsewhere(key)

@@ -32,6 +32,8 @@ Channel = Place | bytes
 
 AHEAD = 8
 """Pieces that are asked for and have not come: enough for a way of 10 ms at 800 MB/s."""
+_AT_ONCE = 4
+"""So many are asked for together, so that the other end has a turn for all of them and not for each."""
 ACTIVE = 4
 """Objects that come at the same time. The others wait."""
 _ROUNDS = 3
@@ -54,7 +56,7 @@ class Sink(Protocol):
 
 class Pull(msgspec.Struct):
     """One object on its way. `have`: so many bytes, from the first on, are here; `asked`: so many were asked for.
-    `rounds`: how often it was asked for without an answer."""
+    `rounds`: how often it was asked for without an answer. `is_awaited`: somebody waits for it."""
 
     number: int
     key: Key
@@ -62,6 +64,7 @@ class Pull(msgspec.Struct):
     sink: Sink
     source: Channel
     heard_at: float
+    is_awaited: bool
     size: int = -1
     has_room: bool = False
     have: int = 0
@@ -80,8 +83,16 @@ class Pulls:
         self._waiting: deque[Pull] = deque()
         self._active: dict[int, Pull] = {}
 
-    def bring(self, key: Key, home: Channel, sink: Sink, now: float) -> None:
-        self._waiting.append(Pull(next(self._numbers), key, home, sink, home, now))
+    def bring(self, key: Key, home: Channel, sink: Sink, now: float, *, is_awaited: bool = True) -> None:
+        """What nobody awaits yet begins only while nothing else is on its way that somebody does."""
+        self._waiting.append(Pull(next(self._numbers), key, home, sink, home, now, is_awaited))
+        self._begin_some(now)
+
+    def hurry(self, key: Key, now: float) -> None:
+        """Somebody waits for it now."""
+        for pull in [*self._active.values(), *self._waiting]:
+            if pull.key == key:
+                pull.is_awaited = True
         self._begin_some(now)
 
     def is_idle(self) -> bool:
@@ -144,11 +155,17 @@ class Pulls:
     # Steps ----------------------------------------------------------------------------------------------------------
 
     def _begin_some(self, now: float) -> None:
-        while self._waiting and len(self._active) < ACTIVE:
-            pull = self._waiting.popleft()
+        while len(self._active) < ACTIVE and (pull := self._next()) is not None:
+            self._waiting.remove(pull)
             pull.heard_at = now
             self._active[pull.number] = pull
             self._ask(pull, now)
+
+    def _next(self) -> Pull | None:
+        awaited = next((pull for pull in self._waiting if pull.is_awaited), None)
+        if awaited is not None or not self._waiting or any(pull.is_awaited for pull in self._active.values()):
+            return awaited
+        return self._waiting[0]
 
     def _ask(self, pull: Pull, now: float) -> None:
         pull.asked = pull.have
@@ -187,6 +204,8 @@ class Pulls:
 
     def _ask_pieces(self, pull: Pull) -> None:
         until = min(pull.size, pull.have + AHEAD * PIECE_BYTES)
+        if until < pull.size and until - pull.asked < _AT_ONCE * PIECE_BYTES:
+            return  # with the next ones
         while pull.asked < until:
             size = min(PIECE_BYTES, pull.size - pull.asked)
             self._put(pull, AskPiece(pull.number, pull.asked, size))

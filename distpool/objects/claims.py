@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from distpool.base_errors import ObjectLost
+from distpool.ids import LeaseId
 from distpool.logic.stock import HolderKind
 from distpool.objects.apart import pickle_apart
 from distpool.objects.home import Hold, Home
@@ -34,6 +35,8 @@ class Claim:
         self._pins: list[Hold | None] = []
         self.bytes = home.bytes_of(hold.id for hold in holds)
         """Of the store's memory, which they take while the call runs."""
+        self.foretold_to: LeaseId | None = None
+        self.passed_over = 0
 
     def needs(self) -> list[tuple[Key, int]]:
         """(an object, its bytes), of all stores."""

@@ -33,7 +33,7 @@ from distpool.protocol.messages import (
     WorkerReady,
     WorkerUnusable,
 )
-from distpool.protocol.objects import ForeignKept, ForgetObjects, ReleaseObjects, StoreUse, WantTransfers
+from distpool.protocol.objects import BringSoon, ForeignKept, ForgetObjects, ReleaseObjects, StoreUse, WantTransfers
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -362,6 +362,7 @@ LINK_MESSAGES = (
     | ToWorker
     | FromWorker
     | WantTransfers
+    | BringSoon
     | StoreUse
     | ReleaseObjects
     | ForgetObjects

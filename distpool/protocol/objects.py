@@ -11,6 +11,13 @@ class WantTransfers(Message, tag=110, frozen=True):
     """Node to driver: connect to where I can be asked for objects, as I want to ask you."""
 
 
+class BringSoon(Message, tag=116, frozen=True):
+    """Driver to node: calls that come need these, as (store, object, bytes). Bring them here, if there is room; nobody
+    waits for them yet."""
+
+    objects: list[tuple[StoreId, ObjectId, int]]
+
+
 class StoreUse(Message, tag=115, frozen=True):
     """Node to head: so many objects lie in its store, and take so much memory; said when that has changed, now and
     then."""

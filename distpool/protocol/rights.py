@@ -41,7 +41,7 @@ from distpool.protocol.messages import (
     ReturnLease,
     StopGroup,
 )
-from distpool.protocol.objects import ForeignKept, ForgetObjects, ReleaseObjects, StoreUse, WantTransfers
+from distpool.protocol.objects import BringSoon, ForeignKept, ForgetObjects, ReleaseObjects, StoreUse, WantTransfers
 
 # To a head ------------------------------------------------------------------------------------------------------------
 
@@ -77,6 +77,7 @@ CALLER_MAY_SAY = (
     | StopGroup
     | EndWorker
     | CodePiece
+    | BringSoon
     | ReleaseObjects
     | ForgetObjects
 )

@@ -97,6 +97,10 @@ class CallersRole:
         held = self._held.get(lease)
         return None if held is None else self._owners.get(held.group)
 
+    def knows(self, caller: Address) -> bool:
+        """It has greeted, and has not left."""
+        return self._membership.find(caller) is not None
+
     def decide(self, now: float) -> float | None:
         return None
 

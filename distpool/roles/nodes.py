@@ -51,6 +51,7 @@ from distpool.protocol.messages import (
     WorkerReady,
     WorkerUnusable,
 )
+from distpool.protocol.objects import BringSoon
 from distpool.roles.role import unexpected
 
 _NODE_LOST = -9
@@ -119,6 +120,9 @@ class NodesRole:
             held.sent += sum(piece.count for piece in message.slices)
         elif isinstance(message, TakeBack):
             held.asked += 1
+        elif isinstance(message, BringSoon):
+            self.outbox.put(held.node, message)
+            return
         self.outbox.put(held.node, ToWorker(lease, b"".join(encode(message))))
 
     def obey(self, message: Any) -> None:

@@ -19,7 +19,7 @@ from distpool.protocol.cluster import (
     PeerLost,
 )
 from distpool.protocol.messages import Message
-from distpool.protocol.objects import ForgetObjects, ReleaseObjects
+from distpool.protocol.objects import BringSoon, ForgetObjects, ReleaseObjects
 from distpool.protocol.rights import CALLER_MAY_SAY
 from distpool.roles.callers import CallersRole
 from distpool.runtime.caller_objects import CallerObjects
@@ -68,8 +68,9 @@ class CallerLinks:
 
     def receive(self, now: float) -> None:
         for address, message in self._links.receive(now):
-            if isinstance(message, ReleaseObjects | ForgetObjects):
-                self.objects.hear(address, message)
+            if isinstance(message, BringSoon | ReleaseObjects | ForgetObjects):
+                if self._role.knows(address):
+                    self.objects.hear(address, message, now)
                 continue
             try:
                 if isinstance(message, Greeting) and not is_own_life(address, message):

@@ -18,13 +18,16 @@ from distpool.objects.copies import Copy
 from distpool.objects.lending import Lending
 from distpool.objects.stores import home
 from distpool.protocol.messages import Message
-from distpool.protocol.objects import ForeignKept, ForgetObjects, ReleaseObjects, WantTransfers
+from distpool.protocol.objects import BringSoon, ForeignKept, ForgetObjects, ReleaseObjects, WantTransfers
 from distpool.protocol.store import BringObjects, KeepForeign, ObjectsBrought, ObjectsHeld, StoredResult
 from distpool.protocol.transfers import Key
 from distpool.runtime.channels import Channels
 from distpool.runtime.transfers import Transfers
 
 Tell = Callable[[Message], None]
+
+_SHARE_AHEAD = 0.5
+"""Of the store's memory: when more is in use, nothing comes before it is needed."""
 
 
 class Owned(msgspec.Struct):
@@ -50,6 +53,8 @@ class CallerObjects:
         self._owner_of = owner_of
         self._say = say
         self._owned: dict[str, Owned] = {}
+        self._coming: dict[Key, int] = {}
+        """Bytes of what comes and nobody needs yet."""
 
     # From workers ---------------------------------------------------------------------------------------------------
 
@@ -97,8 +102,13 @@ class CallerObjects:
                 arrived(copy)
             else:
                 copy.on_end.append(arrived)
-        if missing and not self.transfers.channels.is_known(route):
-            self._say(owner, WantTransfers())
+        if missing:
+            self._connect(owner)
+
+    def _connect(self, caller: str) -> None:
+        """See that it can be asked."""
+        if not self.transfers.channels.is_known(bytes.fromhex(caller)):
+            self._say(caller, WantTransfers())
 
     def _brought(self, lease: LeaseId, asked: BringObjects, copies: list[Copy]) -> ObjectsBrought:
         for copy in copies:
@@ -111,7 +121,10 @@ class CallerObjects:
 
     # From callers ---------------------------------------------------------------------------------------------------
 
-    def hear(self, caller: str, message: Any) -> None:
+    def hear(self, caller: str, message: Any, now: float) -> None:
+        if isinstance(message, BringSoon):
+            self._bring_soon(caller, message, now)
+            return
         owned = self._owned.get(caller)
         if owned is None:
             return
@@ -125,6 +138,30 @@ class CallerObjects:
                     del holds[:count]
                     if not holds:
                         owned.made.pop(object_id, None)
+
+    def _bring_soon(self, caller: str, asked: BringSoon, now: float) -> None:
+        """What does not come now is asked for again by whoever needs it, who is told why then."""
+        owned = self._of(caller)
+
+        def came(copy: Copy) -> None:
+            self._coming.pop(copy.key, None)
+            if copy.failure:
+                owned.copies.pop(copy.key, None)
+
+        for store_id, object_id, size in asked.objects:
+            key = store_id, object_id
+            if size < 0 or store_id == home().id or key in owned.copies or not self._has_room_for(size):
+                continue
+            self._coming[key] = size
+            owned.copies[key] = self.transfers.bring(key, bytes.fromhex(caller), came, now, is_awaited=False)
+        if self._coming:
+            self._connect(caller)
+
+    def _has_room_for(self, size: int) -> bool:
+        """Without taking what others may need before it."""
+        stats = home().stats()
+        coming = sum(self._coming.values())
+        return stats.used_bytes + coming + size <= stats.limit_bytes * _SHARE_AHEAD
 
     def forget(self, caller: str, now: float) -> None:
         """It has left, or is lost: nothing here is its own any more."""

@@ -21,6 +21,7 @@ from distpool.protocol.messages import Message
 from distpool.protocol.transfers import Hello, Place
 from distpool.runtime.links import REPEATS_SHOWN
 from distpool.transport.keys import Identity
+from distpool.transport.payloads import Frame, uncopied
 from distpool.transport.sockets import Connection, Incoming, Listener
 
 _log = logging.getLogger("distpool.security")
@@ -96,7 +97,9 @@ class Channels:
             self._routes.pop(channel, None)
 
     def send(self, channel: Channel, message: Message, payload: memoryview | None = None) -> None:
-        frames = [*encode(message), *([] if payload is None else [payload])]
+        frames: list[Frame] = [*encode(message)]
+        if payload is not None:
+            frames.append(uncopied(payload))
         if isinstance(channel, Place):
             self.connect(channel)
             self._connections[channel].send(frames)

@@ -8,6 +8,7 @@ One session per process, made with the first pool and ended with the last one.
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import threading
@@ -61,6 +62,10 @@ class Session:
         # On a node there may be groups of several callers.
         self._group_ids = count(1 if self.far is None else int.from_bytes(os.urandom(5), "little") << 20)
         util.Finalize(None, _terminate_at_exit, exitpriority=10)
+        if self.far is not None:
+            # Before the thread of pyzmq that keeps what is being sent, which ends before all that came before it.
+            import_module("zmq.utils.garbage")
+            atexit.register(_terminate_at_exit)
 
     def open(self, plan: GroupPlan, launch: LaunchPlan, own: Own, *, drains_at_exit: bool) -> bool:
         """Start a group of workers; False when the session has just ended.

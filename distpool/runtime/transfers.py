@@ -42,19 +42,23 @@ class Transfers:
         self.pulls = Pulls(settings.silence_limit_s)
         self.offers = Offers(lambda key: Offered(home(), key), channels.place_of, spread, elsewhere)
 
-    def bring(self, key: Key, source: Channel, then: Callable[[Copy], object], now: float) -> Copy:
+    def bring(
+        self, key: Key, source: Channel, then: Callable[[Copy], object], now: float, *, is_awaited: bool = True
+    ) -> Copy:
         """Have an object brought here; `then` is called when it is whole, or does not come. Whoever keeps the copy that
-        this returns keeps the object."""
+        this returns keeps the object. `is_awaited`: somebody waits for it; others come after those."""
         copy = copies.find(key)
         if copy is not None and copy.is_whole:
             then(copy)
             return copy
         if copy is not None:
             copy.on_end.append(then)
+            if is_awaited:
+                self.pulls.hurry(key, now)
             return copy
         copy = copies.make(home(), key)
         copy.on_end.append(then)
-        self.pulls.bring(key, source, copy, now)
+        self.pulls.bring(key, source, copy, now, is_awaited=is_awaited)
         return copy
 
     def lost(self, channel: Channel, now: float) -> None:
@@ -85,6 +89,7 @@ class Transfers:
 
     def close(self) -> None:
         self.channels.close()
+        self.offers.close()
 
 
 _ANSWERS = (ObjectSized, ObjectThere, ObjectGone, PieceTold)

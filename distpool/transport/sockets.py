@@ -24,6 +24,7 @@ from zmq.utils.monitor import recv_monitor_message
 from distpool.base_errors import DistpoolError
 from distpool.transport.admissions import Admissions
 from distpool.transport.keys import Identity
+from distpool.transport.payloads import Frame
 from distpool.transport.scouts import Finding, Scouts, quiet_s
 from distpool.transport.security import Doorman, Find, connect_securely, sender_of, serve_securely
 
@@ -91,7 +92,7 @@ class Listener:
             *([] if self.doorman is None else [self.doorman.fileno()]),
         ]
 
-    def send(self, route: bytes, frames: Sequence[bytes | memoryview]) -> bool:
+    def send(self, route: bytes, frames: Sequence[Frame]) -> bool:
         """False when the peer is not connected, or does not read: the frames are dropped."""
         try:
             self._socket.send_multipart([route, *frames], zmq.DONTWAIT)
@@ -242,7 +243,7 @@ class Connection:
             return math.inf
         return max(self._patient_until, self._scouts.next_at)
 
-    def send(self, frames: Sequence[bytes | memoryview]) -> bool:
+    def send(self, frames: Sequence[Frame]) -> bool:
         """False when there is no connection, or the peer does not read: the frames are dropped."""
         try:
             self._socket.send_multipart(frames, zmq.DONTWAIT)
@@ -371,5 +372,9 @@ def _have_heart_beats(made: zmq.Socket[Any]) -> None:
     made.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_LIMIT_MS)
 
 
+# Numbers, as an operation of enumerations takes longer than the question itself.
+_EVENTS, _READABLE = int(zmq.EVENTS), int(zmq.POLLIN)
+
+
 def _has_some(asked: zmq.Socket[Any]) -> bool:
-    return bool(int(asked.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+    return bool(int(asked.getsockopt(_EVENTS)) & _READABLE)

@@ -7,6 +7,11 @@ import pytest
 from tests.cluster.processes import Cluster, cluster, cluster_of_two
 
 
+@pytest.fixture(scope="session", autouse=True)
+def before_arrays_are_sent(pyzmq_thread) -> None:
+    """What these tests leave behind is counted from here on."""
+
+
 @pytest.fixture
 def processes(tmp_path) -> Iterator[Cluster]:
     """A cluster of no process yet."""

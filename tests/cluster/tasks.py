@@ -135,6 +135,15 @@ def add_total(array, x):
     return float(array.sum()) + x
 
 
+def total_after(path, array):
+    """Waits until there is a file."""
+    until = time.monotonic() + 60.0
+    while not os.path.exists(path):
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    return float(array.sum())
+
+
 def shape_of(key):
     return state[key].shape
 

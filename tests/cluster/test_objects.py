@@ -148,6 +148,22 @@ def test_the_death_of_a_worker_with_an_array_frees_what_it_kept():
         until_free(pool)
 
 
+def test_what_the_next_call_needs_comes_while_a_worker_is_busy_and_no_more(tmp_path):
+    path = tmp_path / "go on"
+    with Pool(1) as pool:
+        pool.apply(tasks.square, (1,))
+        before = told_bytes()
+        totals = pool.starmap_async(tasks.total_after, [(path, np.full(SIZE, x)) for x in (1.0, 2.0, 3.0, 4.0)], 1)
+        give_up_at = time.monotonic() + LIMIT_S
+        while told_bytes() - before < 2 * BYTES:
+            assert time.monotonic() < give_up_at
+            time.sleep(0.005)
+        assert told_bytes() - before < 2.1 * BYTES
+        path.touch()
+        assert totals.get(LIMIT_S) == [SIZE * 1.0, SIZE * 2.0, SIZE * 3.0, SIZE * 4.0]
+        assert told_bytes() - before < 4.1 * BYTES, "nothing came twice"
+
+
 def test_a_call_goes_to_where_what_it_needs_lies():
     with Pool(4) as pool:
         objects_on_nodes(pool)

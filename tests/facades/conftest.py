@@ -64,6 +64,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     if request.param == "here":
         yield request.param
         return
+    request.getfixturevalue("pyzmq_thread")
     with cluster_of_two(tmp_path_factory.mktemp("cluster"), cpus=8) as made, pytest.MonkeyPatch.context() as patch:
         use(made, patch)
         patch.setenv("DISTPOOL_LABELS", "0")  # what workers print is compared

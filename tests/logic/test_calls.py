@@ -53,6 +53,16 @@ class QueueAndHolding(RuleBasedStateMachine):
         self.queue, self.holding = CallQueue(), Holding()
         self.waiting, self.held, self.bundles = [], [], []
 
+    @precondition(lambda self: self.queue.first() is not None)
+    @rule(data=st.data())
+    def bring_forward(self, data):
+        highest = [call for call in self.waiting if priority_of(call) == priority_of(self.waiting[0])]
+        at = data.draw(st.integers(0, len(highest) - 1))
+        if self.queue.bring_forward(at):
+            self.waiting.insert(0, self.waiting.pop(at))
+        else:
+            assert not highest[at][0].begun
+
     def wait(self, calls, *, in_front=False):
         self.waiting = [*calls, *self.waiting] if in_front else [*self.waiting, *calls]
         self.waiting.sort(key=priority_of, reverse=True)

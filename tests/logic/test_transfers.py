@@ -12,6 +12,7 @@ from distpool.logic.pulls import ACTIVE, AHEAD, Pulls
 from distpool.logic.spread import FROM_HOME, Spread
 from distpool.protocol.transfers import (
     PIECE_BYTES,
+    AskObject,
     AskPiece,
     ObjectGone,
     ObjectSized,
@@ -265,6 +266,42 @@ def test_little_is_on_the_way_at_a_time():
     for message in asked:
         pulls.handle(HOME, ObjectSized(message.number, 1000 * PIECE_BYTES), None, 0.0)
     assert sum(message.size for _, message in pulls.outbox) == ACTIVE * AHEAD * PIECE_BYTES
+
+
+def test_pieces_are_asked_for_several_at_a_time():
+    pulls = Pulls(SILENCE_S)
+    pulls.bring((STORE, ObjectId(1)), HOME, Copy(), 0.0)
+    pulls.handle(HOME, ObjectSized(1, 2 * AHEAD * PIECE_BYTES), None, 0.0)
+    runs = []
+    for number in range(2 * AHEAD):
+        pulls.outbox.clear()
+        start = number * PIECE_BYTES
+        pulls.handle(HOME, PieceTold(1, start), Piece(start, PIECE_BYTES), 0.0)
+        runs.append(sum(isinstance(message, AskPiece) for _, message in pulls.outbox))
+    assert sum(runs) == AHEAD
+    assert min(run for run in runs if run) >= AHEAD // 2
+
+
+def test_what_nobody_awaits_comes_when_nothing_else_does_and_in_its_turn_when_somebody_does():
+    pulls = Pulls(SILENCE_S)
+
+    def begun():
+        asked = [message.object for _, message in pulls.outbox if isinstance(message, AskObject)]
+        pulls.outbox.clear()
+        return asked
+
+    early, awaited, soon, later = (ObjectId(number) for number in range(1, 5))
+    pulls.bring((STORE, early), HOME, Copy(), 0.0, is_awaited=False)
+    assert begun() == [early]
+    pulls.bring((STORE, awaited), HOME, Copy(), 0.0)
+    pulls.bring((STORE, soon), HOME, Copy(), 0.0, is_awaited=False)
+    pulls.bring((STORE, later), HOME, Copy(), 0.0, is_awaited=False)
+    assert begun() == [awaited]
+    pulls.hurry((STORE, later), 0.0)
+    assert begun() == [later]
+    for number in (2, 4):  # of the transfers
+        pulls.handle(HOME, ObjectSized(number, 0), None, 0.0)
+    assert begun() == [soon]
 
 
 def test_an_object_waits_for_room_and_its_failure_says_why_there_is_none():
