@@ -133,6 +133,8 @@ class Worked:
         self.callers._supplier.take_answers.return_value = []
         self.callers._supplier.has_answers.return_value = False
         self.listener = self.callers.listener
+        # What it asks for of objects is no frame of a link, and is not answered.
+        self.callers.objects.transfers.channels._listener.send = mock.Mock()
         self.node = NodeRole(NodeId("node"), 4, 0, ENDPOINT, "node")
         self.sizes = {}
         self.workers = {}
