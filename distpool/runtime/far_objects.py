@@ -113,8 +113,17 @@ class FarObjects:
             entry.uses -= 1
             if entry.uses:
                 return
+            if self._is_over:  # nobody is to be told
+                del self._entries[key]
+                return
         self._unused.append(key)
         self._wake()
+
+    def are_used(self) -> bool:
+        """There are refs here to what lies on a node."""
+        stores = {about.store for about in list(self._nodes.values())}
+        with self._lock:
+            return any(entry.uses and key[0] in stores for key, entry in self._entries.items())
 
     def bring(self, store_id: StoreId, objects: list[ObjectId]) -> tuple[list[tuple[ObjectId, int]], list[Copy]]:
         keys = [(store_id, object_id) for object_id in objects]
@@ -215,8 +224,14 @@ class FarObjects:
         return self.transfers.flush(now)
 
     def close(self) -> None:
-        """This program leaves the cluster."""
-        self._is_over = True
+        """This program leaves the cluster. What was brought here stays for as long as a ref to it does."""
+        with self._lock:
+            self._is_over = True
+            for key in list(self._entries):
+                entry = self._entries.get(key)
+                if entry is not None and not entry.uses:
+                    del self._entries[key]
+        self._kept.clear()
         with home().locked() as shelf:
             shelf.on_freed = _do_nothing
         self.transfers.close()
