@@ -72,6 +72,7 @@ class FarObjects:
         self.transfers = Transfers(channels, settings, self._spread, self._place_of)
         self._say = say
         self._nodes: dict[NodeId, NodeStore] = {}
+        self._lost: dict[StoreId, NodeId] = {}
         self._entries: dict[Key, Entry] = {}
         # What the workers elsewhere keep refs to.
         self._kept: dict[LeaseId, dict[Key, Any]] = {}
@@ -137,6 +138,10 @@ class FarObjects:
         if not self._is_over:
             self._post(begin)
             self._wait(lambda: bool(began) and all(copy.is_whole or copy.failure for copy in copies))
+        is_here = len(copies) == len(keys) and all(copy.is_whole for copy in copies)
+        if not is_here and store_id in self._lost:
+            node = self._lost[store_id]
+            raise ObjectLost(f"object {objects[0]} is gone: it lay on node {node!r}, which has left, or was lost")
         if len(copies) < len(keys):
             raise InvalidRef(out_of_reach(objects[0]))
         for copy in copies:
@@ -208,6 +213,7 @@ class FarObjects:
         about = self._nodes.pop(node, None)
         if about is None:
             return
+        self._lost[about.store] = node
         with self._lock:
             for key in [key for key in self._entries if key[0] == about.store]:
                 entry = self._entries[key]

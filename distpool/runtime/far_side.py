@@ -60,7 +60,9 @@ class FarSide:
         return replace(plan, is_far=True), replace(launch, start_method=FAR_METHODS[launch.start_method])
 
     def look_at_cpus(self, post: Callable[..., None], wait: Wait) -> None:
-        """Ask the head how many there are now. One that does not answer has told of them before."""
+        """Ask the head how many there are now. One that is silent, or does not answer, has told of them before."""
+        if time.monotonic() - self.head.heard_at > self._settings.silence_limit_s:
+            return
         self.nodes.status = None
         post(lambda: self.head.handle(CLIENT, AskStatus(), time.monotonic()))
         wait(lambda: self.nodes.status is not None, self._settings.connect_limit_s)
