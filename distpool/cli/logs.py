@@ -17,7 +17,7 @@ from distpool.ids import NodeId
 from distpool.logic.shown import shown
 from distpool.logic.sizes import size_text
 from distpool.protocol.inquiries import AskLog, LogTold
-from distpool.runtime.own_log import Place, log_folder, log_path, logs_in, part_of_log, parts_of
+from distpool.runtime.own_log import Place, is_kept, log_folder, log_path, logs_in, part_of_log, parts_of
 from distpool.transport.home import home_folder
 
 if TYPE_CHECKING:
@@ -49,10 +49,7 @@ def _logs(options: argparse.Namespace) -> None:
         return
     path = log_path(home, options.name)
     with ExitStack() as stack:
-        if path.exists():
-            where, read, every_s = str(path), _reader_here(path), _LOOK_EVERY_S
-        else:
-            where, read, every_s = *_reader_elsewhere(home, options, stack), _ASK_EVERY_S
+        where, read, every_s = _found(path, home, options, stack)
         lines, place = read(None)
         lines = lines[-options.lines :]
         if options.json:
@@ -64,6 +61,20 @@ def _logs(options: argparse.Namespace) -> None:
             _wait(every_s)
             lines, place = read(place)
             _show(lines)
+
+
+def _found(path: Path, home: Path, options: argparse.Namespace, stack: ExitStack) -> tuple[str, Read, float]:
+    """Where the log lies, how it is read, and how often. One here of a process that has ended, perhaps because it was
+    refused, does not hide that of a node elsewhere."""
+    here = str(path), _reader_here(path), _LOOK_EVERY_S
+    if is_kept(path):
+        return here
+    try:
+        return *_reader_elsewhere(home, options, stack), _ASK_EVERY_S
+    except DistpoolError:
+        if path.exists():
+            return here
+        raise
 
 
 def _wait(seconds: float) -> None:

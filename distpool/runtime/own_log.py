@@ -58,6 +58,18 @@ def parts_of(path: Path) -> list[Path]:
     return [part for part in paths if part.exists()]
 
 
+def is_kept(path: Path) -> bool:
+    """There is this log, and its process lives."""
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 class Place(NamedTuple):
     """A place in a log. `file`: the number of its file, which goes with it when it gets its next name."""
 

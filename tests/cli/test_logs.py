@@ -55,6 +55,12 @@ def test_the_logs_of_a_node_and_of_the_head_elsewhere_are_told_by_them(running, 
         assert here["lines"] == there["lines"][: len(here["lines"])]
         assert "has joined" in run("logs", name, **elsewhere).output
         assert len(run("logs", name, "-n", "1", **elsewhere).output.splitlines()) == 1
+    with keeping_log(tmp_path / "elsewhere", "first"), keeping_log(tmp_path / "elsewhere", "second"):
+        pass  # processes that have ended there, as their names were taken
+    assert run("logs", "first", **elsewhere).output == run("logs", "first", DISTPOOL_HOME=str(running.keys)).output
+    own = log_path(tmp_path / "elsewhere", "second")
+    assert json_of(run("logs", "second", "--json", **elsewhere))["path"] == str(own)
+    own.unlink()
     done = run("logs", "second", **elsewhere)
     assert (done.status, done.errors) == (1, "distpool logs: there is no node 'second'; there are: first\n")
 
