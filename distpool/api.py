@@ -38,7 +38,8 @@ def init(
     """Say where the pools of this program have their workers, and what these find there. Call it before the first one.
 
     `address`: of a head, as "tcp://host:7117" or "host"; "local": no cluster. By default the variable DISTPOOL_ADDRESS,
-    else the head of this user that runs on this machine, else no cluster. The head is asked at once.
+    else the head of this user that runs on this machine, else no cluster. The program joins it at once, and stays until
+    `shutdown` or its end: refs to what lies on nodes are good for as long, also without a pool.
 
     `working_dir`: a folder that nodes get a copy of, which is their workers' working directory and first in `sys.path`;
     by default that of the program's script; False: none, workers import by the program's paths. Without a cluster the
@@ -70,7 +71,7 @@ def init(
     initialization.remember(initialization.Initialization(address, working_dir, environment, requirements))
     if address is not None:
         try:
-            import_module("distpool.runtime.session").cluster_cpus()
+            import_module("distpool.runtime.session").join_cluster()
         except BaseException:
             initialization.forget()
             raise

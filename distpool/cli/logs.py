@@ -1,26 +1,35 @@
-"""`distpool logs`: what the head and the nodes of this machine have written down about themselves."""
+"""`distpool logs`: what the head and the nodes have written down about themselves, here and on other machines."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from distpool.base_errors import DistpoolError
 from distpool.cli.output import add_head, add_json, print_facts, table
 from distpool.cli.processes import at_least_one
+from distpool.ids import NodeId
+from distpool.logic.shown import shown
 from distpool.logic.sizes import size_text
-from distpool.runtime.own_log import log_folder, log_path, logs_in, parts_of
+from distpool.protocol.inquiries import AskLog, LogTold
+from distpool.runtime.own_log import Place, is_kept, log_folder, log_path, logs_in, part_of_log, parts_of
 from distpool.transport.home import home_folder
 
 if TYPE_CHECKING:
     from distpool.cli.output import Commands
 
 _LOOK_EVERY_S = 0.2
+_ASK_EVERY_S = 1.0
+_MOST_BYTES = 16 * 1024 * 1024
+_LONGEST_LINE = 4096
+
+Read = Callable[[Place | None], tuple[list[str], Place]]
+"""Lines of a log, with their ends: those that follow a place, or the last ones; and the place where they end."""
 
 
 def add_to(commands: Commands) -> None:
@@ -39,22 +48,73 @@ def _logs(options: argparse.Namespace) -> None:
         _list(home, options)
         return
     path = log_path(home, options.name)
-    if not path.exists():
-        raise DistpoolError(_where_else(home, options))
-    with open(path, encoding="utf-8", errors="replace") as file:
-        # What is older is read first; then the file itself, from which there is more to come.
-        lines = [*_older_lines(path, options.lines), *file][-options.lines :]
+    with ExitStack() as stack:
+        where, read, every_s = _found(path, home, options, stack)
+        lines, place = read(None)
+        lines = lines[-options.lines :]
         if options.json:
-            print_facts(
-                {"name": options.name, "path": str(path), "lines": [line.rstrip("\n") for line in lines]}, options, ""
-            )
+            facts = {"name": options.name, "path": where, "lines": [line.rstrip("\n") for line in lines]}
+            print_facts(facts, options, "")
             return
-        sys.stdout.writelines(lines)
-        sys.stdout.flush()
-        if options.follow:
-            for piece in followed(path, file):
-                sys.stdout.write(piece)
-                sys.stdout.flush()
+        _show(lines)
+        while options.follow:
+            _wait(every_s)
+            lines, place = read(place)
+            _show(lines)
+
+
+def _found(path: Path, home: Path, options: argparse.Namespace, stack: ExitStack) -> tuple[str, Read, float]:
+    """Where the log lies, how it is read, and how often. One here of a process that has ended, perhaps because it was
+    refused, does not hide that of a node elsewhere."""
+    here = str(path), _reader_here(path), _LOOK_EVERY_S
+    if is_kept(path):
+        return here
+    try:
+        return *_reader_elsewhere(home, options, stack), _ASK_EVERY_S
+    except DistpoolError:
+        if path.exists():
+            return here
+        raise
+
+
+def _wait(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def _show(lines: list[str]) -> None:
+    sys.stdout.writelines(lines)
+    sys.stdout.flush()
+
+
+def _reader_here(path: Path) -> Read:
+    def read(after: Place | None) -> tuple[list[str], Place]:
+        text, place = part_of_log(path, after, _MOST_BYTES)
+        return text.splitlines(keepends=True), place
+
+    return read
+
+
+def _reader_elsewhere(home: Path, options: argparse.Namespace, stack: ExitStack) -> tuple[str, Read]:
+    """The log of a node that is not here, or of the head, is told by itself; and where it lies."""
+    from distpool.cli.asking import Asking
+
+    missing = (
+        f"there is no log of {options.name!r} in {log_folder(home)} (there are: {', '.join(logs_in(home)) or 'none'})"
+    )
+    try:
+        asking = stack.enter_context(Asking(options.head))
+    except DistpoolError as error:
+        raise DistpoolError(f"{missing}, and no head to ask for it: {error}") from None
+
+    def ask(after: Place) -> LogTold:
+        return asking.answer(AskLog(NodeId(options.name), asking.next_number(), *after), LogTold)
+
+    def read(after: Place | None) -> tuple[list[str], Place]:
+        told = ask(after or Place(0, 0))
+        lines = [f"{shown(line, _LONGEST_LINE)}\n" for line in told.text.splitlines()]
+        return lines, Place(told.file, told.offset)
+
+    return shown(ask(Place(0, 0)).where), read
 
 
 def _list(home: Path, options: argparse.Namespace) -> None:
@@ -68,58 +128,3 @@ def _list(home: Path, options: argparse.Namespace) -> None:
     ]
     text = table([("log of", "size", "written", "path"), *rows])
     print_facts({"logs": facts}, options, text if rows else f"there are no logs in {log_folder(home)}")
-
-
-def _older_lines(path: Path, count: int) -> list[str]:
-    """Of the files before this one, up to so many."""
-    lines: list[str] = []
-    for part in parts_of(path)[1:]:
-        if len(lines) >= count:
-            break
-        lines = part.read_text("utf-8", errors="replace").splitlines(keepends=True) + lines
-    return lines
-
-
-def followed(path: Path, file: TextIO) -> Iterator[str]:
-    """What comes to the log of which `file` has been read to its end, also when the next file has been begun."""
-    yield from _until_replaced(path, file)
-    while True:
-        with open(path, encoding="utf-8", errors="replace") as following:
-            yield from _until_replaced(path, following)
-
-
-def _until_replaced(path: Path, file: TextIO) -> Iterator[str]:
-    """What comes to the file, until another one has its name."""
-    is_replaced = False
-    while True:
-        piece = file.read()
-        if piece:
-            yield piece
-        elif is_replaced:
-            return
-        else:
-            try:
-                is_replaced = os.stat(path).st_ino != os.fstat(file.fileno()).st_ino
-            except FileNotFoundError:
-                pass  # in this moment it is given its next name
-            if not is_replaced:
-                time.sleep(_LOOK_EVERY_S)
-
-
-def _where_else(home: Path, options: argparse.Namespace) -> str:
-    """A node of another machine has its log there, and the head knows where."""
-    from distpool.cli.status import asked_status
-
-    here = ", ".join(logs_in(home)) or "none"
-    missing = f"there is no log of {options.name!r} in {log_folder(home)} (there are: {here})"
-    try:
-        nodes = asked_status(options.head).nodes
-    except DistpoolError as error:
-        return f"{missing}, and no head to ask for a node of that name: {error}"
-    for node in nodes:
-        if node.node == options.name and node.log:
-            machine, _, path = node.log.partition(":")
-            return f"node {node.node!r} has its log on {machine} in {path}: run `distpool logs {node.node}` there"
-    return (
-        f"{missing}, and the head knows no node of that name; there are: {', '.join(n.node for n in nodes) or 'none'}"
-    )

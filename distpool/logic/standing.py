@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from distpool.ids import Address, NodeId
 from distpool.logic.membership import Member
-from distpool.protocol.cluster import CallerFacts, HeldFacts
+from distpool.protocol.inquiries import CallerFacts, HeldFacts
 
 Held = Counter[tuple[NodeId, int]]
 """How many leases there are, by the node and the life of their caller."""

@@ -104,7 +104,8 @@ def out_of_reach(object_id: ObjectId, home_pid: int | None = None) -> str:
     where = "another process" if home_pid is None else f"process {home_pid}"
     return (
         f"object {object_id} belongs to the store of {where}, which process {os.getpid()} cannot reach: "
-        "pass the ref as an argument to a pool of that process, or pass the value"
+        "pass the ref as an argument to a pool of that process, or pass the value; if it lies on a node, this process "
+        "has left its cluster, or the node has"
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from distpool.protocol.cluster import (
-    AskStatus,
     DrainNode,
     DrainTold,
     EndGroup,
@@ -23,13 +22,13 @@ from distpool.protocol.cluster import (
     RequestsDropped,
     RequestsWait,
     RevokeLease,
-    StatusTold,
     ToWorker,
     UseLease,
     WantToLeave,
     Welcome,
 )
 from distpool.protocol.code import CodePiece, GroupFailed, NeedCode
+from distpool.protocol.inquiries import AskLog, AskStacks, AskStatus, NodeTold, StatusTold
 from distpool.protocol.messages import (
     EndWorker,
     GrantLease,
@@ -45,13 +44,17 @@ from distpool.protocol.objects import BringSoon, ForeignKept, ForgetObjects, Rel
 
 # To a head ------------------------------------------------------------------------------------------------------------
 
-NODE_MAY_SAY = Greeting | LeaveCluster | RegisterNode | ReturnLease | StoreUse | WantToLeave
-DRIVER_MAY_SAY = Greeting | LeaveCluster | AskStatus | RequestLeases | EndGroup | ReturnLease | DrainNode
+NODE_MAY_SAY = Greeting | LeaveCluster | RegisterNode | ReturnLease | StoreUse | WantToLeave | NodeTold
+DRIVER_MAY_SAY = (
+    Greeting | LeaveCluster | AskStatus | AskLog | AskStacks | RequestLeases | EndGroup | ReturnLease | DrainNode
+)
 TOKEN_MAY_SAY = Enrol
 
 # By a head ------------------------------------------------------------------------------------------------------------
 
-NODE_MAY_HEAR = Welcome | Refused | HeadKeyChanges | LetIn | GrantLease | RevokeLease | DrainNode | Enrolled
+NODE_MAY_HEAR = (
+    Welcome | Refused | HeadKeyChanges | LetIn | GrantLease | RevokeLease | DrainNode | AskLog | AskStacks | Enrolled
+)
 DRIVER_MAY_HEAR = (
     Welcome
     | Refused
@@ -62,6 +65,7 @@ DRIVER_MAY_HEAR = (
     | RequestsDropped
     | RequestsWait
     | StatusTold
+    | NodeTold
     | DrainTold
     | Enrolled
 )

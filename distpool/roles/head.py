@@ -16,11 +16,11 @@ from distpool.ids import Address, GroupId, LeaseId, NodeId
 from distpool.logic.membership import Member, Membership
 from distpool.logic.outbox import Outbox
 from distpool.logic.placement import Placement
+from distpool.logic.questions import Questions
 from distpool.logic.recovery import Recovery, epoch_of, first_lease
 from distpool.logic.shown import shown
 from distpool.logic.standing import callers_told, held_told
 from distpool.protocol.cluster import (
-    AskStatus,
     DrainNode,
     DrainTold,
     EndGroup,
@@ -30,17 +30,16 @@ from distpool.protocol.cluster import (
     LeaveCluster,
     LetIn,
     NodeDrains,
-    NodeFacts,
     NodeGone,
     PeerLost,
     Refused,
     RequestsDropped,
     RequestsWait,
     RevokeLease,
-    StatusTold,
     WantToLeave,
     Welcome,
 )
+from distpool.protocol.inquiries import AskLog, AskStacks, AskStatus, NodeFacts, NodeTold, StatusTold
 from distpool.protocol.messages import GrantLease, RegisterNode, RequestLeases, ReturnLease
 from distpool.protocol.objects import StoreUse
 from distpool.protocol.records import Kept, LeaseKept, NodeForgotten, NodeKept, Record
@@ -91,6 +90,7 @@ class HeadRole:
         self._callers: dict[LeaseId, int] = {}
         self._let_in: LetIn | None = None
         self._coming: HeadKeyChanges | None = None
+        self._questions = Questions(self.outbox)
 
     def handle(self, sender: Address, message: Any, now: float) -> None:
         match message:
@@ -131,6 +131,10 @@ class HeadRole:
                 self._forget(sender, is_lost=isinstance(message, PeerLost))
             case AskStatus():
                 self.outbox.put(sender, self._status(sender, now))
+            case AskLog() | AskStacks():
+                self._questions.ask(sender, message, self._addresses)
+            case NodeTold():
+                self._questions.answer(sender, message)
             case _:
                 raise unexpected("head", sender, message)
 
@@ -247,6 +251,7 @@ class HeadRole:
             if link != sender:  # the process has made a new one, and will not use the old one again
                 self._membership.remove(link)
                 self._drop_requests(link)
+                self._questions.forget(link)
                 self._remove_node(link, is_lost=True)
         cpus = self.placement.cpus() + self._recovery.cpus()
         self.outbox.put(sender, Welcome(self._life, cpus, self._lease_epoch))
@@ -324,6 +329,7 @@ class HeadRole:
     def _forget(self, sender: Address, *, is_lost: bool) -> None:
         """It has left, or is lost: a node with the leases on it, a driver with those that it has."""
         self._drop_requests(sender)
+        self._questions.forget(sender)
         member = None if self._membership is None else self._membership.remove(sender)
         if member is not None:
             for lease in [lease for lease, caller in self._callers.items() if caller == member.life]:

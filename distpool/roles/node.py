@@ -27,6 +27,7 @@ from distpool.protocol.cluster import (
     WantToLeave,
     Welcome,
 )
+from distpool.protocol.inquiries import AskLog, AskStacks
 from distpool.protocol.messages import (
     EndWorker,
     GrantLease,
@@ -101,7 +102,7 @@ class NodeRole:
                 self._grants.pop(lease, None)
                 self.outbox.put(HEAD, ReturnLease(lease))
                 self.outbox.put(CLIENT, LeaseLost(lease, group, death))
-            case GroupGone() | LetIn():
+            case GroupGone() | LetIn() | AskLog() | AskStacks():
                 self.outbox.put(CLIENT, message)
             case EndGroup(group):
                 self._forget_asked(group)

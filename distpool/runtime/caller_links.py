@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from distpool.base_errors import ProtocolError
@@ -18,6 +19,7 @@ from distpool.protocol.cluster import (
     LeaveCluster,
     PeerLost,
 )
+from distpool.protocol.inquiries import AskLog, AskStacks
 from distpool.protocol.messages import Message
 from distpool.protocol.objects import BringSoon, ForgetObjects, ReleaseObjects
 from distpool.protocol.rights import CALLER_MAY_SAY
@@ -25,9 +27,11 @@ from distpool.roles.callers import CallersRole
 from distpool.runtime.caller_objects import CallerObjects
 from distpool.runtime.channels import Channels
 from distpool.runtime.hosting import own_versions
+from distpool.runtime.inquiries import Inquiries
 from distpool.runtime.links import ServerLinks, is_own_life, new_epoch
 from distpool.runtime.supplier import Supplier
 from distpool.store.create import own_memory
+from distpool.transport.home import home_folder
 from distpool.transport.keys import Allowed, Identity, Part
 from distpool.transport.sockets import Listener
 
@@ -49,20 +53,24 @@ class CallerLinks:
         limits = LinkLimits(beat_every_s=settings.beat_every_s)
         self._links = ServerLinks(self.listener, life, limits, settings, _may_say)
         self._supplier = Supplier(settings)
+        self._inquiries = Inquiries(Path(home_folder()), name)
         self.held_by: Callable[[LeaseId], int] = self._role.held_by
 
     def attach(self, watch: Callable[[int], None]) -> None:
-        for descriptor in (*self.listener.descriptors(), self._supplier.descriptor):
+        for descriptor in (*self.listener.descriptors(), self._supplier.descriptor, self._inquiries.descriptor):
             watch(descriptor)
         self.objects.transfers.channels.attach(watch)
 
     def has_some(self) -> bool:
-        if self._links.has_some() or self._supplier.has_answers():
+        if self._links.has_some() or self._supplier.has_answers() or self._inquiries.has_answers():
             return True
         return self.objects.transfers.channels.has_some()
 
     def handle(self, sender: Address, message: Any, now: float) -> None:
         """What the node, a worker or a lane says."""
+        if isinstance(message, AskLog | AskStacks):
+            self._inquiries.handle(HEAD, message)
+            return
         self._role.handle(sender, message, now)
         self._sort()
 
@@ -84,6 +92,8 @@ class CallerLinks:
                 self.objects.forget(address, now)
         for answer in self._supplier.take_answers():
             self._role.handle(SUPPLIER, answer, now)
+        for asker, told in self._inquiries.take_answers():
+            self.outbox.put(asker, told)
         self.objects.transfers.receive(now)
         self._sort()
 
@@ -97,6 +107,7 @@ class CallerLinks:
         self.listener.close()
         self.objects.transfers.close()
         self._supplier.close()
+        self._inquiries.close()
 
     def _owner_of(self, lease: LeaseId) -> str | None:
         owner = self._role.owner_of(lease)

@@ -72,6 +72,7 @@ class FarObjects:
         self.transfers = Transfers(channels, settings, self._spread, self._place_of)
         self._say = say
         self._nodes: dict[NodeId, NodeStore] = {}
+        self._lost: dict[StoreId, NodeId] = {}
         self._entries: dict[Key, Entry] = {}
         # What the workers elsewhere keep refs to.
         self._kept: dict[LeaseId, dict[Key, Any]] = {}
@@ -113,8 +114,17 @@ class FarObjects:
             entry.uses -= 1
             if entry.uses:
                 return
+            if self._is_over:  # nobody is to be told
+                del self._entries[key]
+                return
         self._unused.append(key)
         self._wake()
+
+    def are_used(self) -> bool:
+        """There are refs here to what lies on a node."""
+        stores = {about.store for about in list(self._nodes.values())}
+        with self._lock:
+            return any(entry.uses and key[0] in stores for key, entry in self._entries.items())
 
     def bring(self, store_id: StoreId, objects: list[ObjectId]) -> tuple[list[tuple[ObjectId, int]], list[Copy]]:
         keys = [(store_id, object_id) for object_id in objects]
@@ -128,6 +138,10 @@ class FarObjects:
         if not self._is_over:
             self._post(begin)
             self._wait(lambda: bool(began) and all(copy.is_whole or copy.failure for copy in copies))
+        is_here = len(copies) == len(keys) and all(copy.is_whole for copy in copies)
+        if not is_here and store_id in self._lost:
+            node = self._lost[store_id]
+            raise ObjectLost(f"object {objects[0]} is gone: it lay on node {node!r}, which has left, or was lost")
         if len(copies) < len(keys):
             raise InvalidRef(out_of_reach(objects[0]))
         for copy in copies:
@@ -203,6 +217,7 @@ class FarObjects:
         about = self._nodes.pop(node, None)
         if about is None:
             return
+        self._lost[about.store] = node
         with self._lock:
             for key in [key for key in self._entries if key[0] == about.store]:
                 entry = self._entries[key]
@@ -219,8 +234,14 @@ class FarObjects:
         return self.transfers.flush(now)
 
     def close(self) -> None:
-        """This program leaves the cluster."""
-        self._is_over = True
+        """This program leaves the cluster. What was brought here stays for as long as a ref to it does."""
+        with self._lock:
+            self._is_over = True
+            for key in list(self._entries):
+                entry = self._entries.get(key)
+                if entry is not None and not entry.uses:
+                    del self._entries[key]
+        self._kept.clear()
         with home().locked() as shelf:
             shelf.on_freed = _do_nothing
         self.transfers.close()

@@ -9,16 +9,18 @@ from __future__ import annotations
 import os
 import pickle
 import socket
+import time
 from collections.abc import Callable
 
 import msgspec
 
 from distpool.config import Settings
-from distpool.ids import GroupId
+from distpool.ids import CLIENT, GroupId
 from distpool.logic.calls import Claim
 from distpool.logic.group_plan import GroupPlan
 from distpool.objects.stores import connect
 from distpool.protocol.cluster import OpenGroup, Welcome
+from distpool.protocol.inquiries import AskStatus
 from distpool.runtime.arguments import pickle_initializer
 from distpool.runtime.elsewhere import Elsewhere
 from distpool.runtime.far_crew import FarCrew, Order
@@ -49,12 +51,24 @@ class FarSide:
         self.head: RemoteHead = join(address, name, identity, settings)
         self.nodes = NodeLinks(identity, self.head, settings, Labels(is_on=current().labels))
         self.cpus = next(message.cpus for _, message in self.head.outbox.messages if isinstance(message, Welcome))
+        """That the nodes have in all, as the head has told last."""
         self.elsewhere = Elsewhere(head=self.head, node=self.nodes)
 
     def plans(self, plan: GroupPlan, launch: LaunchPlan) -> tuple[GroupPlan, LaunchPlan]:
         """For workers on nodes."""
         replace = msgspec.structs.replace
         return replace(plan, is_far=True), replace(launch, start_method=FAR_METHODS[launch.start_method])
+
+    def look_at_cpus(self, post: Callable[..., None], wait: Wait) -> None:
+        """Ask the head how many there are now. One that is silent, or does not answer, has told of them before."""
+        if time.monotonic() - self.head.heard_at > self._settings.silence_limit_s:
+            return
+        self.nodes.status = None
+        post(lambda: self.head.handle(CLIENT, AskStatus(), time.monotonic()))
+        wait(lambda: self.nodes.status is not None, self._settings.connect_limit_s)
+        status = self.nodes.status
+        if status is not None:
+            self.cpus = sum(node.cpus for node in status.nodes if node.state != "draining")
 
     def open(self, group: GroupId, plan: LaunchPlan, wait: Wait, order: Order) -> FarCrew:
         """Have templates for a group started wherever it gets leases. Raises what pickling the initializer raises, and
@@ -85,19 +99,24 @@ class FarSide:
         return self._shipped_code().view_of_main()
 
     def _shipped_code(self) -> ProgramCode:
-        """Packed once, with the first group."""
+        """Packed with the first group that is open."""
         if self._code is None:
             self._code = ProgramCode(self._settings)
             self.nodes.package = self._code.package
         return self._code
+
+    def forget_code(self) -> None:
+        """No group is open: what has changed meanwhile, the next one has."""
+        code, self._code = self._code, None
+        if code is not None:
+            code.close()
 
     def close(self) -> None:
         """Leave the cluster."""
         connect(None)
         self.nodes.close()
         self.head.leave()
-        if self._code is not None:
-            self._code.close()
+        self.forget_code()
 
 
 def _pickled(plan: LaunchPlan, main: MainView) -> tuple[bytes | None, Claim | None]:

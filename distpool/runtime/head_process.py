@@ -14,7 +14,9 @@ from distpool.runtime.addresses import DEFAULT_PORT
 from distpool.runtime.contact import Contact
 from distpool.runtime.head_keys import HeadKeys
 from distpool.runtime.hosting import HeadHost
+from distpool.runtime.inquiries import Inquiries
 from distpool.runtime.ledger import Ledger
+from distpool.runtime.own_log import HEAD
 from distpool.runtime.serving import Serving
 from distpool.transport.keys import Identity, KeyFolder
 from distpool.transport.sockets import Listener
@@ -36,12 +38,13 @@ def serve_head(folder: KeyFolder, host: str, port: int | None, settings: Setting
         with (
             closing(Ledger(folder.path / "head.db")) as ledger,
             closing(_listen(folder, identity, host, ports)) as listener,
+            closing(Inquiries(folder.path, HEAD)) as inquiries,
         ):
-            head = HeadHost(listener, settings, time.monotonic(), HeadKeys(folder), ledger)
+            head = HeadHost(listener, settings, time.monotonic(), HeadKeys(folder), ledger, inquiries)
             address = _reachable(listener.endpoint, host)
             contact.tell(address)
             tell(address)
-            serving.run(head.turn, head.has_some, listener.descriptors())
+            serving.run(head.turn, head.has_some, head.descriptors())
     finally:
         contact.end()
 

@@ -53,11 +53,14 @@ class Helm:
         self,
         loop: Loop,
         settings: Settings,
+        is_needed: Callable[[], bool],
         on_crash: Callable[[BaseException], None],
         on_idle: Callable[[], None],
     ) -> None:
+        """`is_needed`: whether turns are to be run; when they are not any more, the holder calls `on_idle`."""
         self._loop = loop
         self._settings = settings
+        self._is_needed = is_needed
         self._on_crash = on_crash
         self._on_idle = on_idle
         # Held by whoever runs turns.
@@ -102,13 +105,14 @@ class Helm:
         return thread.native_id
 
     def join(self) -> None:
-        """With no group left, the background thread ends by itself: wait for that, unless another group is opened."""
+        """With nothing left to do, the background thread ends by itself: wait for that, unless there is something
+        again."""
         thread = self._thread
         self._resume.set()
         self._loop.wake()
         while thread is not None and thread is not threading.current_thread() and thread.is_alive():
             thread.join(0.01)
-            if self._loop.client.groups:
+            if self._is_needed():
                 return
 
     def _run(self) -> None:
@@ -119,7 +123,7 @@ class Helm:
             self._holder = threading.get_ident()
             try:
                 while not (self._wanted or self._opener_waits or self._stop):
-                    if not self._loop.client.groups:
+                    if not self._is_needed():
                         self._on_idle()
                         return
                     self._turn(None)

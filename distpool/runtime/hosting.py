@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from distpool.base_errors import DistpoolError
 from distpool.config import Settings
-from distpool.ids import CLIENT, NODE, Address, NodeId
+from distpool.ids import CLIENT, HEAD, NODE, Address, NodeId
 from distpool.logic.link import LinkLimits
 from distpool.logic.membership import Membership, Versions
 from distpool.logic.outbox import Outbox
@@ -27,6 +27,7 @@ from distpool.protocol.cluster import (
     RequestsDropped,
     RequestsWait,
 )
+from distpool.protocol.inquiries import AskLog, AskStacks
 from distpool.protocol.messages import PROTOCOL_VERSION, Message, RegisterNode
 from distpool.protocol.rights import DRIVER_MAY_HEAR, DRIVER_MAY_SAY, NODE_MAY_HEAR, NODE_MAY_SAY, TOKEN_MAY_SAY
 from distpool.roles.head import HeadRole
@@ -38,6 +39,7 @@ from distpool.transport.sockets import Connection, Listener
 
 if TYPE_CHECKING:
     from distpool.runtime.head_keys import HeadKeys
+    from distpool.runtime.inquiries import Inquiries
     from distpool.runtime.ledger import Ledger  # with a database, which a head needs and no other process
 
 _LEAVE_LIMIT_S = 1.0
@@ -174,14 +176,16 @@ class HeadHost:
         now: float,
         keys: HeadKeys | None = None,
         ledger: Ledger | None = None,
+        inquiries: Inquiries | None = None,
     ) -> None:
         """`keys`: needed for all but Unix sockets. `ledger`: what the head before has left; without one nothing is
-        kept."""
+        kept. `inquiries`: without them nothing about the head's own process is told."""
         self._listener = listener
         self._settings = settings
         self._keys = keys
         life = new_epoch()
         self._ledger = ledger
+        self._inquiries = inquiries
         kept = None if ledger is None else ledger.begin(life)
         self.role = HeadRole(Membership(own_versions()), life, now, settings, kept)
         limits = LinkLimits(beat_every_s=settings.beat_every_s)
@@ -191,6 +195,10 @@ class HeadHost:
     def has_some(self) -> bool:
         """Something has come meanwhile, of which the descriptors need not tell."""
         return self._links.has_some()
+
+    def descriptors(self) -> list[int]:
+        """A turn is due when one of them is ready."""
+        return [*self._listener.descriptors(), *([] if self._inquiries is None else [self._inquiries.descriptor])]
 
     def dropped(self) -> Counter[str]:
         """Frames that were not heard, by the reason."""
@@ -207,6 +215,8 @@ class HeadHost:
                 self.role.handle(address, PeerLost(), now)
             elif isinstance(message, RegisterNode) and (reason := self._misfit(address, message)):
                 self._links.send(address, Refused(reason))
+            elif isinstance(message, AskLog | AskStacks) and message.node == HEAD and self._inquiries is not None:
+                self._inquiries.handle(address, message)
             else:
                 self.role.handle(address, message, now)
         wake_at = self.role.decide(now)
@@ -216,6 +226,8 @@ class HeadHost:
             self._ledger.keep(self.role.records)
         self.role.records.clear()
         messages = self.role.outbox.messages
+        if self._inquiries is not None:
+            messages.extend(self._inquiries.take_answers())
         while messages:
             to, answer = messages.popleft()
             self._links.send(str(to), answer)

@@ -99,7 +99,10 @@ def probe(address: str, limit_s: float) -> str:
 def ask(head: RemoteHead, question: Message, kind: type[Answer], settings: Settings) -> Answer:
     """The head's answer of this kind. Raises HeadUnreachable when there is none within the limit."""
     head.handle(CLIENT, question, time.monotonic())
-    return _await(head, kind, time.monotonic() + settings.connect_limit_s, settings)
+    answer = _await(head, kind, time.monotonic() + settings.connect_limit_s, settings)
+    messages = head.outbox.messages
+    messages.remove(next(said for said in messages if said[1] is answer))  # so that the next one is another
+    return answer
 
 
 def _await(head: RemoteHead, kind: type[Answer], until: float, settings: Settings) -> Answer:

@@ -26,6 +26,7 @@ from distpool.protocol.code import (
     CodePiece,
     NeedCode,
 )
+from distpool.protocol.inquiries import StatusTold
 from distpool.protocol.messages import GroupGone, LeaseLost, LeaseStarted, Message, StopGroup
 from distpool.protocol.objects import ForeignKept, WantTransfers
 from distpool.protocol.rights import CALLER_MAY_HEAR
@@ -57,6 +58,8 @@ class NodeLinks:
         self.crews: dict[GroupId, FarCrew] = {}
         self.package: Package | None = None
         """The code of this program, which nodes ask for piece by piece."""
+        self.status: StatusTold | None = None
+        """What the head has said last when it was asked."""
         self._role = NodesRole()
         self._identity = identity
         self._head = head
@@ -103,6 +106,9 @@ class NodeLinks:
 
     def handle(self, sender: Address, message: Any, now: float) -> None:
         """What the head says."""
+        if isinstance(message, StatusTold):
+            self.status = message
+            return
         self._role.handle(HEAD, message, now)
         if self._role.refusal:
             _log.warning("the head refuses this program, which gets no new workers: %s", self._role.refusal)

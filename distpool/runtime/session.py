@@ -3,7 +3,8 @@
     facade ── pickles arguments ──► Workers.submit ── mailbox ──► loop ──► lanes ──► worker
     facade ◄── sink.deliver ◄── completions ◄──────────────────── loop ◄── ring  ◄── worker
 
-One session per process, made with the first pool and ended with the last one.
+One session per process, made with the first pool and ended with the last one. One that uses a cluster stays while a ref
+is held to what lies on a node; after `distpool.init`, from there until `shutdown` or the end of the process.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from distpool.ids import GroupId
 from distpool.logic.group_plan import GroupPlan
 from distpool.objects.stores import made_home
 from distpool.protocol.messages import OutcomeKind
+from distpool.runtime import initialization
 from distpool.runtime.addresses import head_address
 from distpool.runtime.elsewhere import ALL_HERE
 from distpool.runtime.handles import WorkerHandle
@@ -55,17 +57,44 @@ class Session:
         self.loop = Loop(settings, os.cpu_count() or 1, self._wait_for_handle, elsewhere)
         if self.far is not None:
             self.far.serve(self.loop.post, self.loop.wake, lambda is_done: self._wait_for_handle(is_done, None))
-        self.helm = Helm(self.loop, settings, self._crash, self.end)
+        # To stay without a pool: `init` was called.
+        self._stays = self.far is not None and initialization.current() is not None
+        self._has_failed = False
+        self.helm = Helm(self.loop, settings, self.is_needed, self._crash, self.end)
         self.functions = count(1)
         # A flag, set in the child of a fork: to ask the kernel for the pid at each call takes half a microsecond.
         self.is_foreign = False
         # On a node there may be groups of several callers.
         self._group_ids = count(1 if self.far is None else int.from_bytes(os.urandom(5), "little") << 20)
-        util.Finalize(None, _terminate_at_exit, exitpriority=10)
+        util.Finalize(None, end_session, exitpriority=10)
         if self.far is not None:
             # Before the thread of pyzmq that keeps what is being sent, which ends before all that came before it.
             import_module("zmq.utils.garbage")
-            atexit.register(_terminate_at_exit)
+            atexit.register(end_session)
+
+    def is_needed(self) -> bool:
+        """There is a group; or this process is to stay in its cluster, or has refs to what lies on nodes."""
+        if self.loop.client.groups:
+            return True
+        if self.far is None or self.loop.is_closed or self._has_failed:
+            return False
+        return self._stays or self.far.nodes.objects.are_used()
+
+    def cluster_cpus(self, *, look: bool) -> int | None:
+        """How many the nodes have in all; `look`: now, as they may have changed since this session began."""
+        if self.far is not None and look:
+            self.far.look_at_cpus(self.loop.post, self._wait_for_handle)
+        return None if self.far is None else self.far.cpus
+
+    def stay(self) -> None:
+        """Without a group, too, hear what is said to this process."""
+        self.helm.exclusively(self._run_if_needed)
+
+    def _run_if_needed(self) -> None:
+        if self.is_needed():
+            self.helm.start()
+        else:
+            self.end()
 
     def open(self, plan: GroupPlan, launch: LaunchPlan, own: Own, *, drains_at_exit: bool) -> bool:
         """Start a group of workers; False when the session has just ended.
@@ -82,6 +111,8 @@ class Session:
         crew: Crew | FarCrew
         try:
             if self.far is not None:
+                if not loop.client.groups:
+                    self.far.forget_code()
                 plan, launch = self.far.plans(plan, launch)
                 crew = self.far.open(group_id, launch, self._wait_for_handle, partial(loop.post, self.far.nodes.obey))
             else:
@@ -94,10 +125,7 @@ class Session:
             if not plan.on_demand:
                 loop.turn(0.0)
         finally:
-            if loop.client.groups:
-                self.helm.start()
-            else:
-                self.end()
+            self._run_if_needed()
         main = view_of_main(launch.start_method) if self.far is None else self.far.view_of_main()
         own(Workers(self, group, crew, main, drains_at_exit=drains_at_exit))
         return True
@@ -108,12 +136,12 @@ class Session:
         return self.helm.wait(is_done, timeout_s, passively)
 
     def join(self) -> None:
-        """If the last group is gone, wait for the end of the background thread."""
-        if not self.loop.client.groups:
+        """If nothing is left to do, wait for the end of the background thread."""
+        if not self.is_needed():
             self.helm.join()
 
     def end(self) -> None:
-        """By the holder of the helm: no group is left, so the session ends. Said twice, it changes nothing."""
+        """By the holder of the helm, with no group left. Said twice, it changes nothing."""
         with _changes:
             _forget(self)
         if self.loop.is_closed:
@@ -135,6 +163,7 @@ class Session:
             self.wait(is_done, remaining_s, wait_briefly)
 
     def _crash(self, error: BaseException) -> None:
+        self._has_failed = True
         for group in self.loop.client.groups.values():
             group.terminate(self.loop.client.outbox, OutcomeKind.BROKEN, f"the runtime failed: {error!r}")
         self.loop.completions.extend(self.loop.client.outbox.completions)
@@ -158,9 +187,7 @@ def open_workers(plan: GroupPlan, launch: LaunchPlan, own: Own, *, drains_at_exi
     while True:
         # Held for a moment only, and never while anything is waited for: callbacks open groups too.
         with _changes:
-            if not _current:
-                _current.append(Session())
-            session = _current[0]
+            session = _session()
         if session.open(plan, launch, own, drains_at_exit=drains_at_exit):
             # While the workers start: it takes as long, and a program that ends can no longer import it.
             import_module("distpool.errors")
@@ -172,10 +199,23 @@ def cluster_cpus() -> int | None:
     if head_address() is None:
         return None
     with _changes:
-        if not _current:
-            _current.append(Session())
-        far = _current[0].far
-    return None if far is None else far.cpus
+        is_new = not _current
+        session = _session()
+    return session.cluster_cpus(look=not is_new)
+
+
+def join_cluster() -> None:
+    """Have this process take part in its cluster from now on, though it has no pool. Raises DistpoolError."""
+    with _changes:
+        session = _session()
+    session.stay()
+
+
+def _session() -> Session:
+    """That of this process, which begins with the first question for it. Raises DistpoolError."""
+    if not _current:
+        _current.append(Session())
+    return _current[0]
 
 
 def end_session() -> None:

@@ -12,6 +12,7 @@ import re
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -21,6 +22,7 @@ _LINK = re.compile(rf"/memfd:{FILE}(?P<cluster>[0-9a-f]*):(?P<role>.*) \(deleted
 _BIT = 1 << (SIGNAL - 1)
 _ANSWER_LIMIT_S = 2.0
 _LOOK_EVERY_S = 0.002
+_AT_ONCE = 16
 
 
 class Askable(NamedTuple):
@@ -36,7 +38,19 @@ class Askable(NamedTuple):
 def askable_processes() -> list[Askable]:
     """Those of this user on this machine."""
     pids = sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-    return [found for pid in pids if pid != os.getpid() and (found := _askable(pid)) is not None]
+    return [found for pid in pids if (found := _askable(pid)) is not None]
+
+
+def those_below(roots: set[int], there: list[Askable]) -> list[Askable]:
+    """Of those that are there: these processes, and their workers."""
+    return [process for process in there if process.pid in roots or roots.intersection(ancestors_of(process.pid))]
+
+
+def stacks_of(processes: list[Askable]) -> list[str]:
+    """What the threads of each are doing; or in brackets why that is not known."""
+    # At the same time, as one that is stopped is waited for.
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        return list(threads.map(_stack_of, processes))
 
 
 def ancestors_of(pid: int) -> Iterator[int]:
@@ -49,8 +63,7 @@ def ancestors_of(pid: int) -> Iterator[int]:
         yield pid
 
 
-def stack_of(process: Askable) -> str:
-    """What its threads are doing; or in brackets why that is not known."""
+def _stack_of(process: Askable) -> str:
     try:
         descriptor = os.pidfd_open(process.pid)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""What users may set: an argument goes before the environment (`DISTPOOL_<NAME>`), that before the file
+"""What users may set, where no argument of a call says it: the environment (`DISTPOOL_<NAME>`) goes before the file
 `distpool.toml`, and that before the default.
 
 The file is that of the working directory, or the one that DISTPOOL_CONFIG names. It is asked for whenever something
@@ -8,7 +8,6 @@ begins that a setting is for, so a process that sets nothing pays for one look a
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import msgspec
 
@@ -35,28 +34,13 @@ class Chosen(msgspec.Struct, frozen=True):
 
 
 _NOTHING = Chosen()
-_arguments: dict[str, Any] = {}
 
 
 def current() -> Chosen:
     """Raises InvalidSetting for a setting that is unknown or makes no sense."""
     file = os.environ.get(FILE_VARIABLE, FILE)
-    if not _arguments and not any(name.startswith(PREFIX) for name in os.environ) and not os.path.exists(file):
+    if not any(name.startswith(PREFIX) for name in os.environ) and not os.path.exists(file):
         return _NOTHING
     from distpool.settings.sources import read  # most programs set nothing
 
-    return read(_arguments, file)
-
-
-def set_by_argument(**chosen: Any) -> None:
-    """What a call of this process has said goes before everything else from now on; None takes it back.
-
-    Raises InvalidSetting, with nothing changed.
-    """
-    from distpool.settings.sources import read
-
-    together = {name: value for name, value in {**_arguments, **chosen}.items() if value is not None}
-    if together:
-        read(together, os.environ.get(FILE_VARIABLE, FILE))
-    _arguments.clear()
-    _arguments.update(together)
+    return read(file)

@@ -1,4 +1,4 @@
-"""Where settings come from: arguments, the environment and a file, put together and checked."""
+"""Where settings come from: the environment and a file, put together and checked."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class _Given(NamedTuple):
     source: str
 
 
-def read(arguments: dict[str, Any], file: str) -> Chosen:
+def read(file: str) -> Chosen:
     """`file`: its path; empty for none. Raises InvalidSetting."""
     path = _existing(file)
-    given = {**_in_file(path), **_in_environment(), **_in_arguments(arguments)}
+    given = {**_in_file(path), **_in_environment()}
     values = {name: _value(name, found) for name, found in given.items()}
     constants = {TABLE[name].constant: value for name, value in values.items() if TABLE[name].constant}
     chosen: dict[str, Any] = {
@@ -89,13 +89,6 @@ def _in_environment() -> dict[str, _Given]:
         _known(variable, _AS_VARIABLES, "the environment"): _Given(value, f"the environment variable {variable}")
         for variable, value in os.environ.items()
         if variable.startswith(PREFIX) and variable != FILE_VARIABLE and not _OF_SERVICES.fullmatch(variable)
-    }
-
-
-def _in_arguments(arguments: dict[str, Any]) -> dict[str, _Given]:
-    return {
-        _known(name, _AS_THEY_ARE, "the call"): _Given(value, f"the argument {name}")
-        for name, value in arguments.items()
     }
 
 

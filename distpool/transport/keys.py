@@ -201,8 +201,9 @@ class KeyFolder:
             identity = read_identity(path)
         except FileNotFoundError:
             raise UnusableKey(
-                f"there is no {path}: `distpool keys new` makes the keys of a new cluster; to join one, copy its "
-                f"{part.value}.key there with mode 0600"
+                f"there is no {path}: `distpool keys new` makes the keys of a new cluster; to join one, take a token "
+                f"(`distpool keys token --part {part.value}` on its head's machine), or copy its {part.value}.key "
+                "there (mode 0600)"
             ) from None
         if identity.part is not part:
             raise UnusableKey(f"{path} is the key of a {identity.part.value}, where that of a {part.value} is needed")

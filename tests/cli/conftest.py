@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -27,6 +28,22 @@ def running(tmp_path_factory) -> Iterator[Cluster]:
         made.start_node("first", "--cpus", "2")
         made.until(lambda: "has joined" in made.said("first"))
         yield made
+
+
+@pytest.fixture
+def processes(tmp_path) -> Iterator[Cluster]:
+    """A cluster of no process yet, which a test may break."""
+    (tmp_path / "cluster").mkdir()
+    with cluster(tmp_path / "cluster") as made:
+        yield made
+
+
+def with_drivers_key(made: Cluster, folder: Path) -> dict[str, str]:
+    """The environment of another machine, whose folder has a driver's key only."""
+    folder.mkdir(mode=0o700)
+    (folder / "driver.key").write_bytes((made.keys / "driver.key").read_bytes())
+    (folder / "driver.key").chmod(0o600)
+    return {"DISTPOOL_HOME": str(folder), "DISTPOOL_ADDRESS": made.address}
 
 
 @pytest.fixture

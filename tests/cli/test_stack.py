@@ -11,7 +11,7 @@ import pytest
 
 import distpool
 from distpool.runtime.stack_answers import SIGNAL
-from tests.cli.conftest import json_of
+from tests.cli.conftest import json_of, with_drivers_key
 from tests.cluster.conftest import use
 from tests.runtime.programs import until
 
@@ -49,6 +49,23 @@ def test_a_node_is_shown_with_its_workers_and_no_other_and_they_go_on(running, r
             assert told.count("in sit_in_a_call") == 1
             assert told.count("in count_in_a_loop") == 1
             assert all(process["stack"].count("Current thread") == 1 for process in shown)
+
+
+def test_a_node_elsewhere_answers_for_itself_and_its_workers(running, run, monkeypatch, tmp_path):
+    use(running, monkeypatch)
+    elsewhere = with_drivers_key(running, tmp_path / "elsewhere")
+    with distpool.Pool(1) as pool:
+        pool.apply_async(count_in_a_loop, [str(tmp_path / "pid")])
+        assert until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+        shown = json_of(run("stack", "first", "--json", **elsewhere))["processes"]
+        stacks = {process["role"]: process["stack"] for process in shown}
+        assert sorted(stacks) == ["node first", "worker"]
+        assert "in serve" in stacks["node first"]
+        assert "in count_in_a_loop" in stacks["worker"]
+        assert "== worker, process " in run("stack", "first", **elsewhere).output
+    assert "in serve_head" in run("stack", "head", **elsewhere).output
+    done = run("stack", "nobody", **elsewhere)
+    assert (done.status, done.errors) == (1, "distpool stack: there is no node 'nobody'; there are: first\n")
 
 
 def test_one_process_a_head_and_all_of_a_users(running, run):

@@ -4,8 +4,11 @@ import pytest
 
 import distpool
 from distpool.errors import HeadUnreachable
+from distpool.runtime import session
+from tests.cluster import tasks
 from tests.cluster.processes import Cluster
 from tests.cluster.projects import Project
+from tests.runtime.programs import LIMIT_S
 
 # Workers of nodes have DISTPOOL_ADDRESS=local; others have what their program has.
 PROGRAM = {
@@ -42,6 +45,62 @@ def test_a_program_uses_the_head_that_its_user_runs_unless_it_says_local(process
     head.wait()
     assert (processes.keys / "head.contact").exists(), "the next head finds its port there"
     assert program.run("main.py", DISTPOOL_ADDRESS="") == ["  False"]
+
+
+STAYING = {
+    "main.py": """
+        import sys, threading
+        import distpool
+
+        def made():
+            return distpool.put([1, 2, 3])
+
+        if __name__ == "__main__":
+            distpool.init()
+            with distpool.Pool(1) as pool:
+                ref = pool.apply(made)
+            print(distpool.get(ref), flush=True)
+            sys.stdin.readline()
+            if len(sys.argv) > 1:
+                raise SystemExit(sys.argv[1])
+    """
+}
+
+
+@pytest.mark.parametrize(("arguments", "status", "errors"), [((), 0, ""), (("it ends",), 1, "it ends\n")])
+def test_a_program_that_has_called_init_stays_without_a_pool_and_leaves_when_it_ends(
+    arguments, status, errors, shared, tmp_path
+):
+    program = Project(shared, tmp_path / "project", STAYING)
+    with program.started("main.py", *arguments) as process:
+        assert process.stdout.readline() == "[1, 2, 3]\n"
+        assert shared.status()["drivers"] == 1
+        assert all(not node["leases"] for node in shared.status()["nodes"])
+        assert process.communicate("\n", timeout=LIMIT_S) == ("", errors)
+        assert process.returncode == status
+    assert shared.status()["drivers"] == 0, "it has said that it leaves, and was heard before it ended"
+
+
+def test_after_init_pools_follow_each_other_in_one_session_and_are_as_large_as_the_cluster_is_then(shared, monkeypatch):
+    monkeypatch.setenv("DISTPOOL_HOME", str(shared.keys))
+    distpool.init(shared.address)
+    try:
+        (kept,) = session._current
+        with distpool.Pool() as pool:
+            assert pool._processes == 4
+            ref = pool.apply(tasks.put_array, (10, 2.0))
+        third = shared.start_node("third", "--cpus", "3")
+        shared.until(lambda: "third" in shared.nodes())
+        assert distpool.get(ref).sum() == 20
+        with distpool.Pool() as pool:
+            assert pool._processes == 7
+            assert pool.apply(tasks.total, (ref,)) == 20
+        assert session._current == [kept]
+    finally:
+        distpool.shutdown()
+    assert not session._current
+    third.terminate()
+    shared.until(lambda: shared.nodes() == {"first", "second"})
 
 
 def test_a_head_that_cannot_be_reached_is_an_error_at_once(shared, monkeypatch):

@@ -44,6 +44,20 @@ def is_tracker(process):
     return "resource_tracker" in " ".join(process.cmdline())
 
 
+def test_what_lay_on_a_node_that_is_lost_is_lost_and_named_and_the_rest_stays_without_a_pool(nodes):
+    with Pool(4) as pool:
+        node_of(pool, nodes)
+        there = {}
+        while len(there) < 2:
+            there.update(pool.map(tasks.put_here, [10] * 8, chunksize=1))
+    nodes["first"].kill()
+    nodes["first"].wait()
+    with pytest.raises(distpool.ObjectLost, match=r"is gone: it lay on node 'first', which has left, or was lost"):
+        distpool.get(there[nodes["first"].pid])
+    assert distpool.get(there[nodes["second"].pid]).sum() == 10
+    distpool.shutdown()  # while there is a head that can hear it
+
+
 def test_a_node_that_is_killed_costs_the_calls_that_it_had_begun_and_its_workers_go(nodes, tmp_path):
     path = str(tmp_path / "begun")
     with Pool(4) as pool:

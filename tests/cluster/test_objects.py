@@ -87,12 +87,27 @@ def test_what_a_worker_has_put_is_got_here_and_by_workers_of_the_other_node():
         until_free(pool)
 
 
-def test_what_a_ref_was_got_of_is_there_when_the_pool_is_not():
+def test_a_ref_to_what_lies_on_a_node_outlives_its_pool_and_keeps_the_program_in_the_cluster(two_nodes):
     with Pool(2) as pool:
         ref, other = pool.apply(tasks.put_array, (SIZE, 2.0)), pool.apply(tasks.put_array, (SIZE, 2.0))
         assert distpool.get(ref)[0] == 2.0
+    (kept,) = session._current
+    assert (distpool.get(ref)[1], distpool.get(other)[1]) == (2.0, 2.0)
+    with Pool(2) as pool:
+        assert pool.apply(tasks.total, (other,)) == 2.0 * SIZE
+        assert session._current == [kept]
+    del ref, other, kept
+    two_nodes.until(lambda: not session._current)
+    two_nodes.until(lambda: two_nodes.status()["drivers"] == 0)
+
+
+def test_with_shutdown_refs_to_what_lies_on_nodes_end_and_what_was_got_stays():
+    with Pool(2) as pool:
+        ref, other = pool.apply(tasks.put_array, (SIZE, 2.0)), pool.apply(tasks.put_array, (SIZE, 2.0))
+        assert distpool.get(ref)[0] == 2.0
+    distpool.shutdown()
     assert distpool.get(ref)[1] == 2.0
-    with pytest.raises((distpool.ObjectLost, distpool.InvalidRef)):
+    with pytest.raises(distpool.InvalidRef, match=r"cannot reach: .*, this process has left its cluster"):
         distpool.get(other)
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from distpool.errors import ProtocolError
 from distpool.protocol import codec
-from distpool.protocol.cluster import Greeting, LinkHeader, NodeFacts, StatusTold
+from distpool.protocol.cluster import Greeting, LinkHeader
+from distpool.protocol.inquiries import NodeFacts, NodeTold, ProcessStack, StacksTold, StatusTold
 from distpool.protocol.messages import (
     FunctionBlob,
     LargeOutcome,
@@ -29,6 +30,7 @@ WHOLE = {
         codec.encode(Greeting("gpu-1", 2**50, 1, "3.11", "0.1.0")),
         codec.encode(RegisterNode("gpu-1", 64, 2**38)),
         codec.encode(StatusTold([NodeFacts("gpu-1", 64, 3, 2**38, 1.5)] * 3, 1, 2.5)),
+        codec.encode(NodeTold(1, StacksTold([ProcessStack(1, "worker", "in serve")] * 3))),
     ],
     codec.decode_lane: [
         codec.encode(RunCalls([Slice(1, 0, 2, False, [b"a", b"b"])], [FunctionBlob(1, b"f", False)])),

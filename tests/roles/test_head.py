@@ -6,13 +6,10 @@ from distpool.ids import GroupId, LeaseId, NodeId
 from distpool.logic.membership import Membership, Versions
 from distpool.logic.recovery import first_lease
 from distpool.protocol.cluster import (
-    AskStatus,
-    CallerFacts,
     DrainNode,
     DrainTold,
     EndGroup,
     Greeting,
-    HeldFacts,
     LeaseGranted,
     LeaveCluster,
     NodeDrains,
@@ -22,9 +19,19 @@ from distpool.protocol.cluster import (
     RequestsDropped,
     RequestsWait,
     RevokeLease,
-    StatusTold,
     WantToLeave,
     Welcome,
+)
+from distpool.protocol.inquiries import (
+    AskLog,
+    AskStacks,
+    AskStatus,
+    CallerFacts,
+    HeldFacts,
+    NodeTold,
+    NotTold,
+    StacksTold,
+    StatusTold,
 )
 from distpool.protocol.messages import GrantLease, RegisterNode, RequestLeases, ReturnLease
 from distpool.protocol.records import Kept, LeaseForgotten, LeaseKept, NodeForgotten, NodeKept
@@ -192,6 +199,22 @@ def test_a_node_has_a_name_that_can_be_printed(head, name):
     head.handle("a", RegisterNode(NodeId(name), 2), 11.0)
     assert told(head) == [("a", Refused("a node's name has 1 to 128 characters, all of which can be printed"))]
     assert nodes(head) == {}
+
+
+def test_what_is_asked_of_a_node_goes_there_and_its_answer_back(head):
+    offer(head, "a", 1, "first")
+    join(head, "c", 3)
+    head.handle("c", AskStacks(NodeId("first"), 7), 12.0)
+    head.handle("c", AskLog(NodeId("second"), 8), 12.0)
+    ((to, asked), refused) = told(head)
+    assert (to, asked) == ("a", AskStacks(NodeId("first"), asked.number))
+    assert refused == ("c", NodeTold(8, NotTold("there is no node 'second'; there are: first")))
+    head.handle("a", NodeTold(asked.number, StacksTold([])), 12.0)
+    assert told(head) == [("c", NodeTold(7, StacksTold([])))]
+    head.handle("c", AskStacks(NodeId("first"), 9), 12.0)
+    told(head)
+    head.handle("a", PeerLost(), 12.0)
+    assert ("c", NodeTold(9, NotTold("node 'first' left, or was lost, before it answered"))) in told(head)
 
 
 def test_the_status_tells_ages_and_how_many_drivers_there_are(head):

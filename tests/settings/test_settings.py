@@ -17,12 +17,10 @@ from distpool.settings.table import TABLE
 
 @pytest.fixture(autouse=True)
 def nothing_set(tmp_path, monkeypatch):
-    """A working directory of its own, no variable, no argument."""
+    """A working directory of its own, and no variable."""
     for name in [name for name in os.environ if name.startswith("DISTPOOL_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    yield
-    settings.set_by_argument(**dict.fromkeys(TABLE))
 
 
 def test_a_process_that_sets_nothing_reads_nothing_and_has_the_defaults():
@@ -34,27 +32,20 @@ def test_a_process_that_sets_nothing_reads_nothing_and_has_the_defaults():
     assert settings.current().constants is SETTINGS
 
 
-def test_an_argument_goes_before_the_environment_that_before_the_file_and_that_before_the_default(
-    tmp_path, monkeypatch
-):
+def test_the_environment_goes_before_the_file_and_that_before_the_default(tmp_path, monkeypatch):
     chosen = [settings.current()]
     (tmp_path / "distpool.toml").write_text('address = "in-file"\nbeat = 0.25\nsilence_limit = "4s"\n')
     chosen.append(settings.current())
     monkeypatch.setenv("DISTPOOL_ADDRESS", "in-environment")
     chosen.append(settings.current())
-    settings.set_by_argument(address="in-call")
-    chosen.append(settings.current())
-    assert [found.address for found in chosen] == [None, "in-file", "in-environment", "in-call"]
+    assert [found.address for found in chosen] == [None, "in-file", "in-environment"]
     assert [found.sources.get("address") for found in chosen] == [
         None,
         f"address in {tmp_path}/distpool.toml",
         "the environment variable DISTPOOL_ADDRESS",
-        "the argument address",
     ]
     assert (chosen[-1].constants.beat_every_s, chosen[-1].constants.silence_limit_s) == (0.25, 4.0)
     assert chosen[-1].constants.head_gone_limit_s == SETTINGS.head_gone_limit_s
-    settings.set_by_argument(address=None)
-    assert settings.current().address == "in-environment"
     monkeypatch.setenv("DISTPOOL_ADDRESS", "")
     assert settings.current().address is None, "what is set to nothing hides what the file says"
 
@@ -151,15 +142,6 @@ def test_what_kubernetes_tells_of_a_service_called_distpool_is_no_setting(monkey
         for ending in endings.split():
             monkeypatch.setenv(f"{name}_{ending}", "tcp://10.0.0.1:7117")
     assert settings.current().sources == {}
-
-
-def test_an_argument_that_makes_no_sense_changes_nothing():
-    settings.set_by_argument(address="here")
-    with pytest.raises(InvalidSetting, match=r"^working_dirs in the call is no setting"):
-        settings.set_by_argument(address="there", working_dirs="x")
-    with pytest.raises(InvalidSetting, match=r"^the argument beat is 'x'; it must be"):
-        settings.set_by_argument(beat="x")
-    assert settings.current().address == "here"
 
 
 def test_the_page_about_the_settings_lists_them_all():

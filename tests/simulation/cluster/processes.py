@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -64,6 +65,7 @@ def pretended_sockets(world: ClusterWorld) -> Iterator[None]:
                 {
                     "Listener": listener,
                     "Supplier": PretendSupplier,
+                    "Inquiries": NoInquiries,
                     "new_epoch": new_epoch,
                     "own_versions": lambda: VERSIONS,
                 },
@@ -85,6 +87,21 @@ class PretendSupplier:
     def handle(self, message: Message) -> None:
         if not isinstance(message, DropSupplies):
             raise Violation("supplies", f"nobody needs {message}")
+
+    def has_answers(self) -> bool:
+        return False
+
+    def take_answers(self) -> list[Message]:
+        return []
+
+
+class NoInquiries:
+    """Nobody asks what a process does."""
+
+    descriptor = -1
+
+    def __init__(self, home: Path, name: str) -> None:
+        pass
 
     def has_answers(self) -> bool:
         return False
