@@ -25,7 +25,7 @@ from distpool.context import Process, active_children, default_context
 
 if _TYPE_CHECKING:
     from distpool.api import configure_store, get, init, is_initialized, put, release, shutdown, store_stats, wait
-    from distpool.errors import NodeLost, PoolBroken, PoolTerminated, WorkerDied
+    from distpool.errors import NodeLost, PoolBroken, PoolTerminated, ResourcesUnavailable, WorkerDied
     from distpool.objects.refs import ObjectRef
     from distpool.objects.stats import StoreStats
 
@@ -93,6 +93,7 @@ _HOMES = {
     "NodeLost": "distpool.errors",
     "PoolBroken": "distpool.errors",
     "PoolTerminated": "distpool.errors",
+    "ResourcesUnavailable": "distpool.errors",
     "WorkerDied": "distpool.errors",
 }
 
@@ -138,6 +139,7 @@ __all__ = [
     "RLock",
     "RawArray",
     "RawValue",
+    "ResourcesUnavailable",
     "Semaphore",
     "SimpleQueue",
     "StoreFull",

@@ -9,7 +9,7 @@ import msgspec
 
 from distpool.cli.output import add_head, add_json, print_facts, table
 from distpool.logic.sizes import size_text
-from distpool.protocol.cluster import AskStatus, StatusTold
+from distpool.protocol.standing import AskStatus, StatusTold
 from distpool.settings import current
 from distpool.transport.keys import KeyFolder, Part
 

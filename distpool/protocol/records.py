@@ -5,17 +5,21 @@ from __future__ import annotations
 import msgspec
 
 from distpool.ids import LeaseId, NodeId
+from distpool.protocol.devices import Device
 
 
 class NodeKept(msgspec.Struct, array_like=True, frozen=True):
     """There is this node. `life`: of its process. `drain_s`: it is being drained, within this limit; below 0: it is
-    not."""
+    not. `devices`, `custom`, `labels`: see `Offer`."""
 
     node: NodeId
     life: int
     cpus: int
     memory_bytes: int
     drain_s: float = -1.0
+    devices: tuple[Device, ...] = ()
+    custom: tuple[tuple[str, int], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 class NodeForgotten(msgspec.Struct, array_like=True, frozen=True):

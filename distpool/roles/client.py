@@ -13,6 +13,7 @@ from distpool.logic.group import Group
 from distpool.logic.group_plan import GroupPlan, GroupState
 from distpool.logic.leases import Lease
 from distpool.logic.outbox import Outbox
+from distpool.logic.shown import shown_lines
 from distpool.protocol.cluster import (
     HeadSilent,
     LeaseDrains,
@@ -37,6 +38,7 @@ from distpool.protocol.messages import (
     WorkerReady,
     WorkerUnusable,
 )
+from distpool.protocol.placing import RequestsRefused
 from distpool.roles.role import unexpected
 
 _FEW_CALLS = 3
@@ -98,6 +100,9 @@ class ClientRole:
             case RequestsDropped(group_id, count):
                 if group_id in self.groups:
                     self.groups[group_id].requests.dropped(count)
+            case RequestsRefused(group_id, count, text):
+                if group_id in self.groups:
+                    self._refused(self.groups[group_id], count, text)
             case Rejoined(granted):
                 for group_id, group in self.groups.items():
                     group.requests.ask_again(granted.get(group_id, 0), self.outbox)
@@ -148,6 +153,12 @@ class ClientRole:
         """How many calls the worker of this lease holds."""
         group = self._group_of.get(lease)
         return group.leases[lease].holding.calls if group is not None else 0
+
+    def _refused(self, group: Group, count: int, text: str) -> None:
+        """No node can ever have what its workers need."""
+        group.requests.dropped(count)
+        if group.state in (GroupState.OPEN, GroupState.CLOSING):
+            group.break_down(shown_lines(text), self.outbox, OutcomeKind.UNPLACED)
 
     def _tell_of_wait(self, group: Group, why: str) -> None:
         """Once for each pool: what it is short of may come and go."""

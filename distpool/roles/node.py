@@ -38,6 +38,8 @@ from distpool.protocol.messages import (
     StartWorker,
     WorkerExited,
 )
+from distpool.protocol.placing import LeaseWaits
+from distpool.protocol.resources import NODE_WORKER, Claim, Offer, Shape
 from distpool.roles.role import unexpected
 
 _GRANT_LIMIT_S = 5.0
@@ -55,24 +57,35 @@ class GrantState(Enum):
 
 
 class Grant(msgspec.Struct):
-    """The lease of a caller elsewhere."""
+    """The lease of a caller elsewhere. `shape`, `devices`: what the head has granted. `waits`: for others."""
 
     state: GrantState
     group: GroupId
     caller: int
     since: float
+    shape: Shape = NODE_WORKER
+    devices: tuple[int, ...] = ()
+    waits: bool = False
 
 
 class NodeRole:
     """Starts workers for granted leases."""
 
-    def __init__(
-        self, node: NodeId, cpus: int, memory_bytes: int = 0, endpoint: str = "", public: str = "", log: str = ""
-    ) -> None:
+    def __init__(self, node: NodeId, offer: Offer, endpoint: str = "", public: str = "", log: str = "") -> None:
         self.outbox = Outbox()
         self.refusal = ""
         """Why the head does not want this node."""
-        self._registration = RegisterNode(node, cpus, memory_bytes, endpoint, public, log=log)
+        self._registration = RegisterNode(
+            node,
+            offer.cpus,
+            offer.memory_bytes,
+            endpoint,
+            public,
+            log=log,
+            devices=offer.devices,
+            custom=offer.custom,
+            labels=offer.labels,
+        )
         self.is_over = False
         """It was to leave, and nothing is left that it would have to wait for."""
         self._lease_epoch = 0
@@ -84,15 +97,18 @@ class NodeRole:
 
     def handle(self, sender: Address, message: Any, now: float) -> None:
         match message:
-            case GrantLease(lease, group, 0):
-                self._start(lease, group)
+            case GrantLease(lease, group, 0, shape, devices):
+                self._start(lease, group, shape, devices)
             case DrainNode(_, limit_s):
                 self._is_drained = True
                 self._set_limit(limit_s, now)
-            case GrantLease(lease, group, caller):
-                self._meet(lease, Grant(GrantState.GRANTED, group, caller, now))
+            case GrantLease(lease, group, caller, shape, devices):
+                self._meet(lease, Grant(GrantState.GRANTED, group, caller, now, shape, devices))
             case UseLease(lease, group, caller):
                 self._meet(lease, Grant(GrantState.ASKED, group, caller, now))
+            case LeaseWaits(lease, waits):
+                if lease in self._grants:
+                    self._grants[lease].waits = waits
             case RevokeLease(lease):
                 self._revoke(lease)
             case WorkerExited(lease, group, death):
@@ -145,8 +161,8 @@ class NodeRole:
         new = now + limit_s if limit_s > 0 else math.inf
         self._leave_by = new if self._leave_by is None else min(new, self._leave_by)
 
-    def _start(self, lease: LeaseId, group: GroupId) -> None:
-        self.outbox.put(LAUNCHER, StartWorker(lease, group))
+    def _start(self, lease: LeaseId, group: GroupId, shape: Shape, devices: tuple[int, ...]) -> None:
+        self.outbox.put(LAUNCHER, StartWorker(lease, group, shape, devices))
         self.outbox.put(CLIENT, LeaseStarted(lease, group))
 
     def _meet(self, lease: LeaseId, new: Grant) -> None:
@@ -158,8 +174,9 @@ class NodeRole:
         if old is new or old.state is GrantState.STARTED:
             return
         if old.state is not new.state and (old.group, old.caller) == (new.group, new.caller):
-            old.state = GrantState.STARTED
-            self._start(lease, new.group)
+            granted = new if new.state is GrantState.GRANTED else old
+            old.state, old.shape, old.devices = GrantState.STARTED, granted.shape, granted.devices
+            self._start(lease, new.group, old.shape, old.devices)
 
     def _revoke(self, lease: LeaseId) -> None:
         grant = self._grants.get(lease)
@@ -186,7 +203,9 @@ class NodeRole:
             del self._grants[lease]
             if grant.state is GrantState.ASKED:
                 self.outbox.put(CLIENT, LeaseUnused(lease, grant.group))
-        leases = [(lease, grant.caller) for lease, grant in self._grants.items()]
+        leases = [
+            Claim(lease, grant.caller, grant.shape, grant.devices, grant.waits) for lease, grant in self._grants.items()
+        ]
         self.outbox.put(HEAD, msgspec.structs.replace(self._registration, leases=leases))
         if self._leave_by is not None:
             limit_s = self._leave_by - now if self._leave_by < math.inf else 0.0

@@ -36,6 +36,7 @@ from distpool.protocol.messages import (
     WorkerExited,
     WorkerLogged,
 )
+from distpool.protocol.resources import Offer
 from distpool.roles.client import ClientRole
 from distpool.roles.head import HeadRole
 from distpool.roles.node import NodeRole
@@ -62,10 +63,15 @@ class Loop:
     """Hosts the client, node and head roles of this process, and the hands that do their I/O."""
 
     def __init__(
-        self, settings: Settings, cpus: int, wait: Wait, elsewhere: Elsewhere = ALL_HERE, node: NodeRole | None = None
+        self,
+        settings: Settings,
+        offer: Offer,
+        wait: Wait,
+        elsewhere: Elsewhere = ALL_HERE,
+        node: NodeRole | None = None,
     ) -> None:
         self.client: Any = elsewhere.client or ClientRole(settings)
-        self.node: Any = elsewhere.node or node or NodeRole(NodeId("local"), cpus)
+        self.node: Any = elsewhere.node or node or NodeRole(NodeId("local"), offer)
         self.head: Any = elsewhere.head or HeadRole()
         self._elsewhere = elsewhere
         self._stand_ins = [role for role in elsewhere if role is not None]

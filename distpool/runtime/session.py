@@ -31,6 +31,7 @@ from distpool.runtime.helm import Helm
 from distpool.runtime.launcher import Crew, LaunchPlan
 from distpool.runtime.loop import Loop
 from distpool.runtime.main_view import view_of_main
+from distpool.runtime.offers import offer
 from distpool.runtime.workers import OPEN_WORKERS, Workers, wait_briefly
 from distpool.settings import current
 
@@ -51,7 +52,7 @@ class Session:
         if address is not None:
             self.far = import_module("distpool.runtime.far_side").FarSide(address, settings)
         elsewhere = ALL_HERE if self.far is None else self.far.elsewhere
-        self.loop = Loop(settings, os.cpu_count() or 1, self._wait_for_handle, elsewhere)
+        self.loop = Loop(settings, offer(os.cpu_count() or 1), self._wait_for_handle, elsewhere)
         if self.far is not None:
             self.far.serve(self.loop.post, self.loop.wake, lambda is_done: self._wait_for_handle(is_done, None))
         self.helm = Helm(self.loop, settings, self._crash, self.end)
