@@ -28,6 +28,8 @@ if _TYPE_CHECKING:
     from distpool.errors import NodeLost, PoolBroken, PoolTerminated, ResourcesUnavailable, WorkerDied
     from distpool.objects.refs import ObjectRef
     from distpool.objects.stats import StoreStats
+    from distpool.placing import NodeAffinity
+    from distpool.resources import available_resources, cluster_resources, nodes
 
 # Bound methods of the default context, as in the standard library.
 Array = default_context.Array
@@ -78,12 +80,16 @@ _SUBMODULES = frozenset(
     }
 )
 _HOMES = {
+    "NodeAffinity": "distpool.placing",
     "ObjectRef": "distpool.objects.refs",
     "StoreStats": "distpool.objects.stats",
+    "available_resources": "distpool.resources",
+    "cluster_resources": "distpool.resources",
     "configure_store": "distpool.api",
     "get": "distpool.api",
     "init": "distpool.api",
     "is_initialized": "distpool.api",
+    "nodes": "distpool.resources",
     "put": "distpool.api",
     "release": "distpool.api",
     "shutdown": "distpool.api",
@@ -126,6 +132,7 @@ __all__ = [
     "JoinableQueue",
     "Lock",
     "Manager",
+    "NodeAffinity",
     "NodeLost",
     "ObjectLost",
     "ObjectRef",
@@ -149,6 +156,8 @@ __all__ = [
     "WorkerDied",
     "active_children",
     "allow_connection_pickling",
+    "available_resources",
+    "cluster_resources",
     "configure_store",
     "cpu_count",
     "current_process",
@@ -161,6 +170,7 @@ __all__ = [
     "init",
     "is_initialized",
     "log_to_stderr",
+    "nodes",
     "parent_process",
     "put",
     "reducer",

@@ -208,6 +208,10 @@ class Group:
         """It ended because no call could run any more, and not because somebody ended it."""
         return self._end_kind in (OutcomeKind.BROKEN, OutcomeKind.UNPLACED)
 
+    def is_unplaced(self) -> bool:
+        """And that reason is that no node can ever have what its workers need."""
+        return self._end_kind is OutcomeKind.UNPLACED
+
     # What it is asked for -------------------------------------------------------------------------------------------
 
     def close(self) -> None:

@@ -102,6 +102,8 @@ class Room:
 
     def _has_devices(self, claim: Claim) -> bool:
         """Those are as many as its shape says, and free."""
+        if not is_sound(claim.shape):
+            return False
         share = min(claim.shape.gpus, UNIT)
         wanted = -(-claim.shape.gpus // UNIT)
         if len(claim.devices) != wanted or len(set(claim.devices)) != wanted:
@@ -155,6 +157,12 @@ class Room:
         self.free_memory_bytes += sign * shape.memory_bytes
         for name, amount in shape.custom:
             self.free_custom[name] = self.free_custom.get(name, 0) + sign * amount
+
+
+def is_sound(shape: Shape) -> bool:
+    """No amount is below 0, and GPUs are a share or whole ones; what others send need not be."""
+    amounts = [shape.cpus, shape.gpus, shape.memory_bytes, shape.gpu_memory_bytes, *(part for _, part in shape.custom)]
+    return min(amounts) >= 0 and (shape.gpus <= UNIT or shape.gpus % UNIT == 0)
 
 
 def amount_text(amount: int) -> str:

@@ -30,7 +30,7 @@ def _why(placement: Placement, shape: Shape) -> str:
             return f"needs node {shape.node}, which is {state}"
         return f"needs a node with {', '.join(f'{key}={value}' for key, value in shape.labels)}; none that is there has"
     for needed, in_words, free in _quantities(shape):
-        best = max(meant, key=lambda room: (free(room), room.name))
+        best = max(meant, key=lambda room: (free(room), room.could_ever(shape), room.name))
         if free(best) < needed:
             if len(meant) == len(rooms) and needed == shape.cpus <= UNIT and free(best) <= 0:
                 cpus = placement.cpus()

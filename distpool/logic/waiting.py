@@ -73,6 +73,9 @@ class Waiting:
         """Oldest first."""
         return iter(sorted((one for line in self._lines.values() for one in line), key=lambda one: one.number))
 
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
     def add(self, request: Request) -> None:
         self._number += 1
         request.number = self._number

@@ -164,9 +164,10 @@ class ClientRole:
         """Once for each pool: what it is short of may come and go."""
         if group.requests.pending and not group.requests.was_told:
             group.requests.was_told = True
+            where = "; see `distpool status --pending`" if group.plan.is_far else ""
             self.outbox.note(
                 f"the pool asked for {group.plan.size} workers and has {len(group.leases)}: {why}. It goes on with what"
-                " it has, and gets more when there are; see `distpool status`"
+                f" it has, and gets more when there are{where}"
             )
 
     def _of(self, lease: Address) -> Group:

@@ -104,14 +104,12 @@ class HeadRole:
             case PeerLost() | LeaveCluster():
                 self._forget(sender, is_lost=isinstance(message, PeerLost))
             case AskStatus():
-                self.outbox.put(sender, self._status(sender, now))
+                self.outbox.put(sender, self.status(sender, now))
             case _:
                 raise unexpected("head", sender, message)
 
     def decide(self, now: float) -> float | None:
         self.leasing.grant_what_fits(now)
-        if self._membership is None:
-            return None
         if self._recovery.away and now >= self._recovery.away_until:
             self.records += self._recovery.forget_away()
         due = [self._recovery.away_until] if self._recovery.away else []
@@ -233,7 +231,7 @@ class HeadRole:
     def node_names(self) -> set[NodeId]:
         return set(self._nodes.links)
 
-    def _status(self, asker: Address, now: float) -> StatusTold:
+    def status(self, asker: Address, now: float) -> StatusTold:
         nodes = []
         for address, node in self._nodes.by_link.items():
             member = self._find(address)

@@ -13,7 +13,7 @@ from distpool.logic.membership import Member, Membership
 from distpool.logic.outbox import Outbox
 from distpool.logic.placement import Placed, Placement
 from distpool.logic.recovery import Recovery, first_lease, offer_of
-from distpool.logic.resources import Room, shape_text
+from distpool.logic.resources import Room, is_sound, shape_text
 from distpool.logic.shortage import never_text, why_it_waits
 from distpool.logic.shown import shown
 from distpool.logic.waiting import Request, Waiting
@@ -62,6 +62,9 @@ class Leasing:
         group, wanted, shape = message.group, message.count, message.shape
         if wanted <= 0:
             return
+        if not is_sound(shape):
+            self._outbox.put(sender, RequestsRefused(group, wanted, "what was asked for makes no sense to this head"))
+            return
         if self._is_hopeless(shape):
             offers = [(node.node, offer_of(node)) for node in self._nodes.by_link.values()]
             offers += [(away.node, offer_of(away)) for away in self.recovery.away.values()]
@@ -78,6 +81,8 @@ class Leasing:
         return not any(Room(away.node, offer_of(away)).could_ever(shape) for away in self.recovery.away.values())
 
     def grant_what_fits(self, now: float) -> None:
+        if not self.waiting:  # as nearly always, and this is asked in each turn
+            return
         for request, lease, placed in self.waiting.grants(self._lease_ids, now):
             self._grant(request, lease, placed)
 
@@ -102,7 +107,9 @@ class Leasing:
 
     def tell_who_waits(self, now: float) -> list[float]:
         """Why, once; and when others are to be told."""
-        due = []
+        due: list[float] = []
+        if not self.waiting:
+            return due
         for request in self.waiting:
             if request.tell_at is not None and now >= request.tell_at:
                 request.tell_at = None

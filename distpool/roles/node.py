@@ -27,6 +27,7 @@ from distpool.protocol.cluster import (
     WantToLeave,
     Welcome,
 )
+from distpool.protocol.devices import Device
 from distpool.protocol.messages import (
     EndWorker,
     GrantLease,
@@ -143,6 +144,12 @@ class NodeRole:
                 else:
                     wake_at = due if wake_at is None else min(due, wake_at)
         return wake_at
+
+    def has_devices(self, devices: tuple[Device, ...]) -> None:
+        """They were looked for now that somebody wants some."""
+        if devices != self._registration.devices:
+            self._registration = msgspec.structs.replace(self._registration, devices=devices)
+            self.outbox.put(HEAD, self._registration)
 
     def is_used(self) -> bool:
         """Somebody elsewhere has a worker here, or is about to."""

@@ -316,7 +316,7 @@ class Loop:
             self._hand_over(now)
         while True:
             self._wake_at = earlier(self.client.decide(now), self.node.decide(now))
-            self.head.decide(now)
+            self._wake_at = earlier(self._wake_at, self.head.decide(now))
             if not self._hand_over(now):
                 break
         for stand_in in self._stand_ins:

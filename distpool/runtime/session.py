@@ -20,10 +20,11 @@ from multiprocessing import util
 from typing import TYPE_CHECKING, Any
 
 from distpool.config import SETTINGS
-from distpool.ids import GroupId
+from distpool.ids import CLIENT, GroupId
 from distpool.logic.group_plan import GroupPlan
 from distpool.objects.stores import made_home
 from distpool.protocol.messages import OutcomeKind
+from distpool.protocol.standing import StatusTold
 from distpool.runtime.addresses import head_address
 from distpool.runtime.elsewhere import ALL_HERE
 from distpool.runtime.handles import WorkerHandle
@@ -31,7 +32,7 @@ from distpool.runtime.helm import Helm
 from distpool.runtime.launcher import Crew, LaunchPlan
 from distpool.runtime.loop import Loop
 from distpool.runtime.main_view import view_of_main
-from distpool.runtime.offers import offer
+from distpool.runtime.offers import first_devices, offer
 from distpool.runtime.workers import OPEN_WORKERS, Workers, wait_briefly
 from distpool.settings import current
 
@@ -68,7 +69,26 @@ class Session:
 
         Under `fork` the template is forked from this thread, while no thread of ours exists.
         """
+        if self.far is None and plan.shape.gpus:
+            self.look_for_devices()
         return self.helm.exclusively(partial(self._open, plan, launch, own, drains_at_exit))
+
+    def look_for_devices(self) -> None:
+        """In local mode, where they are not looked for before somebody wants some."""
+        devices = first_devices()
+        self.helm.exclusively(partial(self.loop.node.has_devices, devices))
+
+    def standing(self) -> StatusTold:
+        """In local mode: what this machine has, and what of it is free. A session without a pool ends then."""
+        self.look_for_devices()
+        return self.helm.exclusively(self._standing)
+
+    def _standing(self) -> StatusTold:
+        self.loop.turn(0.0)
+        told: StatusTold = self.loop.head.status(CLIENT, time.monotonic())
+        if not self.loop.client.groups:
+            self.end()
+        return told
 
     def _open(self, plan: GroupPlan, launch: LaunchPlan, own: Own, drains_at_exit: bool) -> bool:
         loop = self.loop
@@ -172,6 +192,18 @@ def cluster_cpus() -> int | None:
             _current.append(Session())
         far = _current[0].far
     return None if far is None else far.cpus
+
+
+def cluster_standing() -> tuple[StatusTold, bool]:
+    """What there is and what of it is free; and whether that is a cluster's. Raises DistpoolError without its head."""
+    address = head_address()
+    if address is not None:
+        return import_module("distpool.runtime.asking").asked_status(address), True
+    with _changes:
+        if not _current:
+            _current.append(Session())
+        session = _current[0]
+    return session.standing(), False
 
 
 def end_session() -> None:

@@ -11,7 +11,7 @@ from tests.simulation.transcript import Violation
 
 RUNS = 500
 BLOCK = 50
-LOOKED_AT = 80
+LOOKED_AT = 82
 
 
 @pytest.mark.parametrize("first", range(0, RUNS, BLOCK))
