@@ -28,6 +28,7 @@ if _TYPE_CHECKING:
     from distpool.errors import NodeLost, PoolBroken, PoolTerminated, ResourcesUnavailable, WorkerDied
     from distpool.objects.refs import ObjectRef
     from distpool.objects.stats import StoreStats
+    from distpool.placement_groups import PlacementGroup, placement_group, remove_placement_group
     from distpool.placing import NodeAffinity
     from distpool.resources import available_resources, cluster_resources, nodes
 
@@ -90,6 +91,8 @@ _HOMES = {
     "init": "distpool.api",
     "is_initialized": "distpool.api",
     "nodes": "distpool.resources",
+    "placement_group": "distpool.placement_groups",
+    "remove_placement_group": "distpool.placement_groups",
     "put": "distpool.api",
     "release": "distpool.api",
     "shutdown": "distpool.api",
@@ -97,6 +100,7 @@ _HOMES = {
     "wait": "distpool.api",
     "Executor": "distpool.futures.process",
     "NodeLost": "distpool.errors",
+    "PlacementGroup": "distpool.placement_groups",
     "PoolBroken": "distpool.errors",
     "PoolTerminated": "distpool.errors",
     "ResourcesUnavailable": "distpool.errors",
@@ -137,6 +141,7 @@ __all__ = [
     "ObjectLost",
     "ObjectRef",
     "Pipe",
+    "PlacementGroup",
     "Pool",
     "PoolBroken",
     "PoolTerminated",
@@ -172,9 +177,11 @@ __all__ = [
     "log_to_stderr",
     "nodes",
     "parent_process",
+    "placement_group",
     "put",
     "reducer",
     "release",
+    "remove_placement_group",
     "set_executable",
     "set_forkserver_preload",
     "set_start_method",

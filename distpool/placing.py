@@ -46,26 +46,28 @@ def shape_of(*, default_cpus: int = UNIT, whose: str = "shape_of", **options: An
     `num_cpus`: how many, of at most four decimals. `num_gpus`: a share below 1 of one GPU, or whole ones. `memory`,
     `memory_per_gpu`: bytes, or a text such as "2GiB"; how much a node, and each of the GPUs, must have free for it.
     `resources`: others by name, as {"tpu": 2}. `labels`: that the node must have, as {"zone": "eu"}.
-    `scheduling_strategy`: "PACK" (where others are already), "SPREAD", or a `NodeAffinity`.
+    `scheduling_strategy`: "PACK" (where others are already), "SPREAD", or a `NodeAffinity`. `placement_group`,
+    `bundle`: in this group, and in the bundle of this number, or any.
 
     `default_cpus`: in ten-thousandths. `whose`: who is named in errors. Raises TypeError and ValueError that list what
     is valid.
     """
     check_names(options, SHAPE_OPTIONS, whose)
     shape = Shape(cpus=default_cpus)
-    for name, value in options.items():
-        if value is not None:
-            shape = SHAPE_OPTIONS[name](shape, value)
+    for name, change in SHAPE_OPTIONS.items():  # in this order: a bundle is one of a group
+        if options.get(name) is not None:
+            shape = change(shape, options[name])
     if shape.gpu_memory_bytes and not shape.gpus:
         raise ValueError("memory_per_gpu is given without num_gpus: say how many GPUs, or which share of one")
     return shape
 
 
 def worker_needs(whose: str, options: dict[str, Any]) -> WorkerNeeds:
-    """Of a pool's worker, which without options takes one CPU of a node, and none of the program's own machine. Workers
-    are spread, unless they are to be packed. Raises TypeError and ValueError as `shape_of` does."""
+    """Of a pool's worker, which without options takes one CPU of a node, and none of the program's own machine or of
+    a placement group. Workers are spread, unless they are to be packed. Raises TypeError and ValueError as `shape_of`
+    does."""
     shape = shape_of(default_cpus=0, whose=whose, **{"scheduling_strategy": "SPREAD", **options})
-    return WorkerNeeds(shape, options.get("num_cpus") is None)
+    return WorkerNeeds(shape, options.get("num_cpus") is None and shape.place is None)
 
 
 def workers_that_fit(needs: WorkerNeeds) -> int:
@@ -75,6 +77,8 @@ def workers_that_fit(needs: WorkerNeeds) -> int:
         return cpu_count_for_pools()
     from distpool.runtime.session import cluster_standing  # the runtime comes with the first pool
 
+    if shape.place is not None:
+        raise ValueError("with placement_group, say how many workers there are to be: how many fit is not known here")
     status, is_far = cluster_standing()
     takes_nothing = not (shape.cpus or shape.gpus or shape.memory_bytes or shape.custom)
     if (is_far and cpu_when_far) or takes_nothing:
@@ -148,6 +152,24 @@ def _scheduling_strategy(shape: Shape, value: object) -> Shape:
     return msgspec.structs.replace(shape, strategy=_STRATEGIES[value])
 
 
+def _placement_group(shape: Shape, value: Any) -> Shape:
+    from distpool.placement_groups import PlacementGroup  # whoever has one has imported it
+
+    if not isinstance(value, PlacementGroup):
+        raise TypeError(f"placement_group is {value!r}; it must be what distpool.placement_group returned")
+    return msgspec.structs.replace(shape, place=(value.id, -1))
+
+
+def _bundle(shape: Shape, value: object) -> Shape:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"bundle is {value!r}, a {type(value).__name__}; it must be the number of a bundle, from 0 on")
+    if shape.place is None:
+        raise ValueError("bundle is given without placement_group: say of which group")
+    if value < 0:
+        raise ValueError(f"bundle is {value}; it must be the number of a bundle, from 0 on")
+    return msgspec.structs.replace(shape, place=(shape.place[0], value))
+
+
 SHAPE_OPTIONS: dict[str, Callable[[Shape, Any], Shape]] = {
     "num_cpus": _num_cpus,
     "num_gpus": _num_gpus,
@@ -156,5 +178,7 @@ SHAPE_OPTIONS: dict[str, Callable[[Shape, Any], Shape]] = {
     "resources": _resources,
     "labels": _labels,
     "scheduling_strategy": _scheduling_strategy,
+    "placement_group": _placement_group,
+    "bundle": _bundle,
 }
 """By their names: how each changes a shape."""

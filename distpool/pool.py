@@ -35,10 +35,10 @@ class Pool(PoolCalls, standard.Pool):  # type: ignore[misc]
     class may be an argument. `processes`: how many, by default one for each CPU. `initializer(*initargs)` runs first in
     each worker; a worker is replaced after `maxtasksperchild` calls (chunks count as one).
 
-    `num_cpus`, `num_gpus`, `memory`, `memory_per_gpu`, `resources`, `labels`, `scheduling_strategy`: what each worker
-    is to have, and where it is to be (see `placing.shape_of`); then there are by default as many workers as fit. Those
-    that find no room wait for it. Where no node can ever have it, ResourcesUnavailable is raised; by the calls, where a
-    cluster is used.
+    `num_cpus`, `num_gpus`, `memory`, `memory_per_gpu`, `resources`, `labels`, `scheduling_strategy`, `placement_group`,
+    `bundle`: what each worker is to have, and where it is to be (see `placing.shape_of`); then there are by default as
+    many workers as fit. Those that find no room wait for it. Where no node can ever have it, ResourcesUnavailable is
+    raised; by the calls, where a cluster is used.
     """
 
     _state = INIT

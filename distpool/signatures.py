@@ -14,6 +14,8 @@ SHAPE_OPTION_NAMES = (
     "resources",
     "labels",
     "scheduling_strategy",
+    "placement_group",
+    "bundle",
 )
 """What a worker may be asked to have; see `placing.shape_of`."""
 

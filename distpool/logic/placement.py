@@ -15,7 +15,8 @@ import msgspec
 from distpool.ids import LeaseId, NodeId
 from distpool.logic.ranking import Changes, Ranking
 from distpool.logic.resources import Room
-from distpool.protocol.resources import Claim, Offer, Shape
+from distpool.protocol.devices import Device
+from distpool.protocol.resources import UNIT, Claim, Offer, Shape
 
 _RANKINGS_LIMIT = 256
 
@@ -30,6 +31,32 @@ class Placed(NamedTuple):
     devices: tuple[int, ...]
 
 
+class BundleRoom:
+    """A bundle of a placement group as a room of its own. Positions of devices are the node's outside."""
+
+    def __init__(self, node: NodeId, shape: Shape, devices: tuple[Device, ...], positions: tuple[int, ...]) -> None:
+        self.node = node
+        self._positions = positions
+        offer = Offer(0, shape.memory_bytes, devices, shape.custom)
+        self.room = Room(node, offer, shape.cpus)
+        if 0 < shape.gpus < UNIT:
+            self.room.hold_back(UNIT - shape.gpus)
+
+    def take(self, lease: LeaseId, shape: Shape) -> tuple[int, ...] | None:
+        devices = self.room.take(lease, _inside(shape))
+        return None if devices is None else tuple(self._positions[at] for at in devices)
+
+    def claim(self, claim: Claim) -> Claim:
+        """As it is inside. Devices that are not the bundle's have no position, and nobody has them there."""
+        devices = tuple(self._positions.index(at) if at in self._positions else -1 for at in claim.devices)
+        return msgspec.structs.replace(claim, shape=_inside(claim.shape), devices=devices)
+
+
+def _inside(shape: Shape) -> Shape:
+    """Where it is is decided by the bundle alone."""
+    return msgspec.structs.replace(shape, place=None, labels=(), node="")
+
+
 class Placement:
     """The nodes, and where each lease is."""
 
@@ -40,7 +67,10 @@ class Placement:
         self._leases: dict[LeaseId, NodeId] = {}
         # Leases that are not, or not any more, and whose workers the node has yet to end: each takes what it had until
         # then.
-        self._ending: dict[NodeId, set[LeaseId]] = {}
+        self._ending: dict[NodeId, dict[LeaseId, Room]] = {}
+        self._bundles: dict[tuple[int, int], BundleRoom] = {}
+        # Leases that are in a bundle, and in which.
+        self._inside: dict[LeaseId, tuple[int, int]] = {}
         self._rankings: dict[Shape, Ranking] = {}
 
     # Nodes ----------------------------------------------------------------------------------------------------------
@@ -66,6 +96,8 @@ class Placement:
         lost = [lease for lease, where in self._leases.items() if where == node]
         for lease in lost:
             del self._leases[lease]
+            self._inside.pop(lease, None)
+        self._bundles = {place: bundle for place, bundle in self._bundles.items() if bundle.node != node}
         return lost
 
     def drain(self, node: NodeId) -> None:
@@ -98,11 +130,12 @@ class Placement:
         return self._leases
 
     def leases_on(self, node: NodeId) -> int:
-        room = self.rooms.get(node)
-        return 0 if room is None else len(room.held) - len(self._ending.get(node, ()))
+        return sum(where == node for where in self._leases.values())
 
     def place(self, lease: LeaseId, shape: Shape, may_take: MayTake | None = None) -> Placed | None:
-        """Choose a node, and remember it. None: no node has room for it now."""
+        """Choose a node, and remember it. None: no node has room for it now, or its bundle has not."""
+        if shape.place is not None:
+            return self._place_inside(lease, shape, *shape.place)
         if shape.node:
             placed = self._place_on(self._open.get(NodeId(shape.node)), lease, shape, may_take)
             if placed is not None or not shape.is_soft:
@@ -133,6 +166,18 @@ class Placement:
         self.changes.note(node)
         return Placed(node, devices)
 
+    def _place_inside(self, lease: LeaseId, shape: Shape, group: int, number: int) -> Placed | None:
+        for place, bundle in self._bundles.items():
+            if place[0] != group or number not in (-1, place[1]):
+                continue
+            devices = bundle.take(lease, shape)
+            if devices is not None:
+                self._leases[lease] = bundle.node
+                self._inside[lease] = place
+                self.changes.note(bundle.node)
+                return Placed(bundle.node, devices)
+        return None
+
     def _ranking(self, shape: Shape) -> Ranking:
         ranking = self._rankings.pop(shape, None)
         if ranking is None:
@@ -144,41 +189,88 @@ class Placement:
 
     def can_restore(self, claim: Claim, node: NodeId) -> bool:
         """It is there, and nobody else has it."""
-        return node in self.rooms and self.rooms[node].can_restore(claim)
+        room, claim, _ = self._where(claim, node)
+        return room.can_restore(claim)
 
     def restore(self, claim: Claim, node: NodeId) -> None:
         """A lease that the node has already. Said twice, it changes nothing."""
-        if claim.lease not in self._leases:
-            self._leases[claim.lease] = node
-            self.rooms[node].restore(claim)
-            self.changes.note(node)
+        if claim.lease in self._leases:
+            return
+        room, inner, place = self._where(claim, node)
+        self._leases[claim.lease] = node
+        if place is not None:
+            self._inside[claim.lease] = place
+        room.restore(inner)
+        self.changes.note(node)
+
+    def _where(self, claim: Claim, node: NodeId) -> tuple[Room, Claim, tuple[int, int] | None]:
+        """The room that a claim is about, and the claim as it is there: a bundle of the node, or the node."""
+        if claim.shape.place is not None:
+            group, number = claim.shape.place
+            for place, bundle in self._bundles.items():
+                if bundle.node == node and place[0] == group and number in (-1, place[1]):
+                    inner = bundle.claim(claim)
+                    if bundle.room.can_restore(inner):
+                        return bundle.room, inner, place
+        return self.rooms[node], msgspec.structs.replace(claim, shape=_inside(claim.shape)), None
+
+    def place_of(self, lease: LeaseId) -> tuple[int, int] | None:
+        """The bundle that it is in."""
+        return self._inside.get(lease)
 
     def free(self, lease: LeaseId) -> None:
         """The lease is over. Said twice, it changes nothing."""
         node = self._leases.pop(lease, None)
-        if node is not None and self.rooms[node].give_back(lease):
+        if node is not None:
+            self._room_of(lease, node).give_back(lease)
+            self._inside.pop(lease, None)
             self.changes.note(node)
+
+    def _room_of(self, lease: LeaseId, node: NodeId) -> Room:
+        place = self._inside.get(lease)
+        return self.rooms[node] if place is None else self._bundles[place].room
 
     def wait(self, lease: LeaseId, *, waits: bool) -> None:
         """Its worker waits for others, and its CPUs are free meanwhile."""
         node = self._leases.get(lease)
-        if node is not None and self.rooms[node].wait(lease, waits=waits):
+        if node is not None and self._room_of(lease, node).wait(lease, waits=waits):
             self.changes.note(node)
 
     def await_end(self, claim: Claim, node: NodeId) -> None:
         """The node is told to end what it has by this lease, which is none: until then that takes what it had."""
-        ending = self._ending.setdefault(node, set())
+        ending = self._ending.setdefault(node, {})
         if claim.lease not in ending:
-            ending.add(claim.lease)
-            self.rooms[node].restore(claim)
+            room, inner, _ = self._where(claim, node)
+            ending[claim.lease] = room
+            room.restore(inner)
             self.changes.note(node)
 
     def has_ended(self, lease: LeaseId, node: NodeId) -> bool:
         """Whether that was awaited; it is not any more."""
-        ending = self._ending.get(node, set())
-        if lease not in ending:
+        room = self._ending.get(node, {}).pop(lease, None)
+        if room is None:
             return False
-        ending.remove(lease)
-        self.rooms[node].give_back(lease)
+        room.give_back(lease)
         self.changes.note(node)
         return True
+
+    # Bundles --------------------------------------------------------------------------------------------------------
+
+    def add_bundle(self, place: tuple[int, int], node: NodeId, shape: Shape, positions: tuple[int, ...]) -> None:
+        """Room that was taken there is one of its own from now on."""
+        offered = self.rooms[node].offer.devices
+        self._bundles[place] = BundleRoom(node, shape, tuple(offered[at] for at in positions), positions)
+        self.changes.note(node)
+
+    def remove_bundle(self, place: tuple[int, int]) -> bool:
+        """If nothing is in it: whether it is gone."""
+        bundle = self._bundles.get(place)
+        if bundle is not None and bundle.room.held:
+            return False
+        self._bundles.pop(place, None)
+        return True
+
+    def give_back(self, lease: LeaseId, node: NodeId) -> None:
+        """What a bundle had."""
+        if node in self.rooms and self.rooms[node].give_back(lease):
+            self.changes.note(node)

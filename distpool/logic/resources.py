@@ -13,6 +13,7 @@ from distpool.logic.sizes import size_text
 from distpool.protocol.resources import UNIT, Claim, Offer, Shape, Strategy
 
 _NOTHING: tuple[int, ...] = ()
+_NOBODY = LeaseId(0)
 
 
 class Taken(msgspec.Struct):
@@ -26,10 +27,11 @@ class Taken(msgspec.Struct):
 class Room:
     """The sums of one node. `cpus` are in ten-thousandths, as all amounts."""
 
-    def __init__(self, name: str, offer: Offer) -> None:
+    def __init__(self, name: str, offer: Offer, cpus: int | None = None) -> None:
+        """`cpus`: in ten-thousandths; None for those that are offered."""
         self.name = name
         self.offer = offer
-        self.total_cpus = self.free_cpus = max(1, offer.cpus) * UNIT
+        self.total_cpus = self.free_cpus = max(1, offer.cpus) * UNIT if cpus is None else cpus
         self.free_memory_bytes = offer.memory_bytes
         self.free_custom = dict(offer.custom)
         self.devices = DeviceTable(offer.devices)
@@ -71,7 +73,8 @@ class Room:
         """The lowest of several nodes that fit gets the lease."""
         if shape.strategy == Strategy.SPREAD or not (shape.cpus or shape.gpus or shape.memory_bytes or shape.custom):
             # What takes nothing that runs out would all be packed on one node.
-            return ((self.total_cpus - self.free_cpus) / self.total_cpus, len(self.held) / self.total_cpus)
+            cpus = max(1, self.total_cpus)
+            return ((self.total_cpus - self.free_cpus) / cpus, len(self.held) / cpus)
         if shape.gpus:
             return (self.devices.free_amount(), self.free_cpus)
         # What needs no GPU leaves the nodes that have some to others.
@@ -88,6 +91,11 @@ class Room:
             return None
         self._count(lease, Taken(shape, devices))
         return devices
+
+    def hold_back(self, share: int) -> None:
+        """So much of the only device is somebody else's."""
+        self.devices.allocate(_NOBODY, share)
+        self._used[0] += share
 
     def can_restore(self, claim: Claim) -> bool:
         """What it claims is there, and nobody else has it."""

@@ -8,6 +8,7 @@ from distpool.ids import NodeId
 from distpool.logic.placement import Placement
 from distpool.logic.resources import Room, amount_text, counted, shape_text
 from distpool.logic.sizes import size_text
+from distpool.protocol.placing import BundleStrategy
 from distpool.protocol.resources import UNIT, Offer, Shape
 
 _NODES_SHOWN = 20
@@ -116,3 +117,25 @@ def _custom_of(name: str) -> Callable[[str, Offer], str]:
 
 def _label_of(key: str) -> Callable[[str, Offer], str]:
     return lambda _, offer: dict(offer.labels).get(key, "-")
+
+
+def why_places_wait(placement: Placement, shapes: Sequence[Shape], strategy: int) -> str:
+    """Those bundles have no place yet, or not any more."""
+    for shape in shapes:
+        if not any(room.seems_to_fit(shape) for room in placement.open_rooms()):
+            return f"a bundle {_why(placement, shape)}"
+    return f"the {len(shapes)} bundles that are missing do not fit together now as {BundleStrategy(strategy).name} asks"
+
+
+def never_places_text(shapes: Sequence[Shape], strategy: int, offers: Sequence[tuple[str, Offer]]) -> str:
+    """The nodes that are known can never have these bundles together."""
+    together = Shape(
+        max(shape.cpus for shape in shapes),
+        max(shape.gpus for shape in shapes),
+        max(shape.memory_bytes for shape in shapes),
+        custom=tuple(sorted({name: amount for shape in shapes for name, amount in shape.custom}.items())),
+    )
+    bundles = "; ".join(map(shape_text, shapes))
+    heading = f"the nodes can never have these bundles together, {BundleStrategy(strategy).name}: {bundles}"
+    table = never_text(together, offers).split("\n")[1:]
+    return "\n".join([heading, *table])

@@ -205,7 +205,7 @@ class Waiting:
             self._has_news = True
 
     def _is_impatient(self, request: Request, now: float) -> bool:
-        if not request.passed:
+        if not request.passed or request.shape.place is not None:
             return False
         return request.passed >= self._patience.passes or now - request.passed_since >= self._patience.wait_s
 

@@ -34,7 +34,7 @@ from distpool.protocol.messages import (
     WorkerUnusable,
 )
 from distpool.protocol.objects import ForeignKept, ForgetObjects, ReleaseObjects, StoreUse, WantTransfers
-from distpool.protocol.placing import LeaseWaits, RequestsRefused
+from distpool.protocol.placing import ClosePlaces, LeaseWaits, OpenPlaces, PlacesTold, RequestsRefused
 from distpool.protocol.standing import AskStatus, StatusTold
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -307,6 +307,9 @@ LINK_MESSAGES = (
     | RequestsRefused
     | RevokeLease
     | LeaseWaits
+    | OpenPlaces
+    | PlacesTold
+    | ClosePlaces
     | LeaseUnused
     | WantToLeave
     | DrainNode
@@ -330,7 +333,18 @@ FROM_WORKER = WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogge
 
 NODE_MAY_SAY = Greeting | LeaveCluster | RegisterNode | ReturnLease | StoreUse | WantToLeave
 """To a head."""
-DRIVER_MAY_SAY = Greeting | LeaveCluster | AskStatus | RequestLeases | EndGroup | ReturnLease | LeaseWaits | DrainNode
+DRIVER_MAY_SAY = (
+    Greeting
+    | LeaveCluster
+    | AskStatus
+    | RequestLeases
+    | EndGroup
+    | ReturnLease
+    | LeaseWaits
+    | OpenPlaces
+    | ClosePlaces
+    | DrainNode
+)
 """To a head."""
 TOKEN_MAY_SAY = Enrol
 """To a head."""

@@ -6,6 +6,7 @@ import msgspec
 
 from distpool.ids import LeaseId, NodeId
 from distpool.protocol.devices import Device
+from distpool.protocol.resources import Shape
 
 
 class NodeKept(msgspec.Struct, array_like=True, frozen=True):
@@ -43,7 +44,31 @@ class LeaseForgotten(msgspec.Struct, array_like=True, frozen=True):
     lease: LeaseId
 
 
-Record = NodeKept | NodeForgotten | LeaseKept | LeaseForgotten
+class BundleKept(msgspec.Struct, array_like=True, frozen=True):
+    """A bundle takes room under this lease. `node`: empty while it is nowhere."""
+
+    shape: Shape
+    lease: LeaseId
+    node: NodeId
+    devices: tuple[int, ...]
+
+
+class PlacesKept(msgspec.Struct, array_like=True, frozen=True):
+    """There is this placement group, of the process with this life."""
+
+    group: int
+    life: int
+    strategy: int
+    bundles: list[BundleKept]
+
+
+class PlacesForgotten(msgspec.Struct, array_like=True, frozen=True):
+    """The placement group has ended."""
+
+    group: int
+
+
+Record = NodeKept | NodeForgotten | LeaseKept | LeaseForgotten | PlacesKept | PlacesForgotten
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -52,3 +77,4 @@ class Kept(msgspec.Struct, frozen=True):
     lease_epoch: int
     nodes: list[NodeKept] = []
     leases: list[LeaseKept] = []
+    places: list[PlacesKept] = []

@@ -13,6 +13,7 @@ from distpool.logic.group import Group
 from distpool.logic.group_plan import GroupPlan, GroupState
 from distpool.logic.leases import Lease
 from distpool.logic.outbox import Outbox
+from distpool.logic.places import OwnPlaces
 from distpool.logic.shown import shown_lines
 from distpool.protocol.cluster import (
     HeadSilent,
@@ -38,7 +39,7 @@ from distpool.protocol.messages import (
     WorkerReady,
     WorkerUnusable,
 )
-from distpool.protocol.placing import RequestsRefused
+from distpool.protocol.placing import PlacesTold, RequestsRefused
 from distpool.roles.role import unexpected
 
 _FEW_CALLS = 3
@@ -52,6 +53,7 @@ class ClientRole:
     def __init__(self, settings: Settings) -> None:
         self.outbox = Outbox()
         self.groups: dict[GroupId, Group] = {}
+        self.places: dict[int, OwnPlaces] = {}
         self.functions: dict[FunctionId, FunctionBlob] = {}
         self._settings = settings
         self._group_of: dict[LeaseId, Group] = {}
@@ -63,6 +65,21 @@ class ClientRole:
         group = self.groups[group_id] = Group(group_id, plan, self._settings, self.functions)
         group.requests.head_is(self._head_gone)
         return group
+
+    def open_places(self, places: OwnPlaces) -> None:
+        """A placement group."""
+        self.places[places.opening.group] = places
+        places.open(self.outbox)
+
+    def close_places(self, number: int) -> None:
+        """Said twice, it changes nothing."""
+        places = self.places.pop(number, None)
+        if places is not None:
+            places.close(self.outbox)
+
+    def is_used(self) -> bool:
+        """There are groups, of workers or of places."""
+        return bool(self.groups or self.places)
 
     def submit(self, group: Group, bundles: Iterable[Bundle]) -> None:
         group.submit(bundles, self.outbox)
@@ -103,7 +120,14 @@ class ClientRole:
             case RequestsRefused(group_id, count, text):
                 if group_id in self.groups:
                     self._refused(self.groups[group_id], count, text)
+            case PlacesTold(number):
+                if number in self.places:
+                    self.places[number].hear(message, self.outbox)
+                    if message.is_refused:
+                        del self.places[number]
             case Rejoined(granted):
+                for places in self.places.values():
+                    places.open(self.outbox)
                 for group_id, group in self.groups.items():
                     group.requests.ask_again(granted.get(group_id, 0), self.outbox)
             case GroupFailed(group_id, text):

@@ -35,7 +35,7 @@ from distpool.protocol.cluster import (
 )
 from distpool.protocol.messages import RegisterNode, RequestLeases, ReturnLease
 from distpool.protocol.objects import StoreUse
-from distpool.protocol.placing import LeaseWaits
+from distpool.protocol.placing import ClosePlaces, LeaseWaits, OpenPlaces
 from distpool.protocol.records import Kept, NodeForgotten, Record
 from distpool.protocol.standing import AskStatus, StatusTold
 from distpool.roles.leasing import Leasing, Nodes
@@ -81,6 +81,10 @@ class HeadRole:
                 self.leasing.returned(sender, lease)
             case LeaseWaits():
                 self.leasing.waits(sender, message)
+            case OpenPlaces():
+                self.leasing.open_places(sender, message)
+            case ClosePlaces(number):
+                self.leasing.close_places(sender, number)
             case EndGroup(group):
                 self.leasing.end_group(sender, group, now)
             case RegisterNode():
@@ -110,10 +114,9 @@ class HeadRole:
 
     def decide(self, now: float) -> float | None:
         self.leasing.grant_what_fits(now)
-        if self._recovery.away and now >= self._recovery.away_until:
-            self.records += self._recovery.forget_away()
-        due = [self._recovery.away_until] if self._recovery.away else []
-        return min([*due, *self.leasing.tell_who_waits(now)], default=None)
+        due = self.leasing.tell_who_waits(now)
+        recovers_until = self.leasing.recovers_until(now)
+        return min(due if recovers_until is None else [*due, recovers_until], default=None)
 
     @property
     def placement(self) -> Placement:

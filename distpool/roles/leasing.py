@@ -8,20 +8,21 @@ from itertools import count
 import msgspec
 
 from distpool.config import Settings
-from distpool.ids import Address, GroupId, LeaseId, NodeId
+from distpool.ids import CLIENT, Address, GroupId, LeaseId, NodeId
+from distpool.logic.bundles import REMOVED, PlacementGroups
 from distpool.logic.membership import Member, Membership
 from distpool.logic.outbox import Outbox
 from distpool.logic.placement import Placed, Placement
 from distpool.logic.recovery import Recovery, first_lease, offer_of
 from distpool.logic.resources import Room, is_sound, shape_text
-from distpool.logic.shortage import never_text, why_it_waits
+from distpool.logic.shortage import never_places_text, never_text, why_it_waits, why_places_wait
 from distpool.logic.shown import shown
 from distpool.logic.waiting import Request, Waiting
 from distpool.protocol.cluster import LeaseGranted, NodeGone, RequestsDropped, RequestsWait, RevokeLease
 from distpool.protocol.messages import GrantLease, RegisterNode, RequestLeases
-from distpool.protocol.placing import LeaseWaits, PendingFacts, RequestsRefused
+from distpool.protocol.placing import BundleStrategy, LeaseWaits, OpenPlaces, PendingFacts, PlacesTold, RequestsRefused
 from distpool.protocol.records import Kept, LeaseKept, Record
-from distpool.protocol.resources import Shape
+from distpool.protocol.resources import Offer, Shape
 
 
 class Nodes(msgspec.Struct):
@@ -47,6 +48,8 @@ class Leasing:
         self.placement = Placement()
         self.waiting = Waiting(self.placement)
         self.recovery = Recovery(kept, now + settings.head_gone_limit_s)
+        self.groups = PlacementGroups(self.placement, kept.places)
+        self._is_recovering = bool(kept.nodes or kept.places)
         self.callers: dict[LeaseId, int] = {}
         """By their lives, which outlast their links."""
         self._outbox = outbox
@@ -65,11 +68,13 @@ class Leasing:
         if not is_sound(shape):
             self._outbox.put(sender, RequestsRefused(group, wanted, "what was asked for makes no sense to this head"))
             return
-        if self._is_hopeless(shape):
-            offers = [(node.node, offer_of(node)) for node in self._nodes.by_link.values()]
-            offers += [(away.node, offer_of(away)) for away in self.recovery.away.values()]
-            offers.sort(key=lambda offered: offered[0])
-            self._outbox.put(sender, RequestsRefused(group, wanted, never_text(shape, offers)))
+        if shape.place is not None:
+            refusal = self.groups.refusal(shape, shape.place)
+            if refusal:
+                self._outbox.put(sender, RequestsRefused(group, wanted, refusal))
+                return
+        elif self._is_hopeless(shape):
+            self._outbox.put(sender, RequestsRefused(group, wanted, never_text(shape, self._offers())))
             return
         tell_at = now + self._settings.tell_of_wait_after_s
         self.waiting.add(Request(sender, self._life_of(sender), group, shape, wanted, now, tell_at))
@@ -80,7 +85,17 @@ class Leasing:
             return False
         return not any(Room(away.node, offer_of(away)).could_ever(shape) for away in self.recovery.away.values())
 
+    def _offers(self) -> list[tuple[str, Offer]]:
+        """Of the nodes that are known, by name."""
+        offers = [(node.node, offer_of(node)) for node in self._nodes.by_link.values()]
+        offers += [(away.node, offer_of(away)) for away in self.recovery.away.values()]
+        return sorted(offers, key=lambda offered: offered[0])
+
     def grant_what_fits(self, now: float) -> None:
+        """Placement groups first: they need much at once."""
+        if self.groups:
+            self._records += self.groups.place_waiting()
+            self._tell_of_groups()
         if not self.waiting:  # as nearly always, and this is asked in each turn
             return
         for request, lease, placed in self.waiting.grants(self._lease_ids, now):
@@ -119,6 +134,8 @@ class Leasing:
         return due
 
     def _why(self, request: Request) -> str:
+        if request.shape.place is not None:
+            return self.groups.why_it_waits(request.shape.place)
         return why_it_waits(self.placement, request.shape, self.waiting.held_for(request))
 
     def pending(self, members: dict[Address, Member], now: float) -> list[PendingFacts]:
@@ -134,6 +151,56 @@ class Leasing:
             told.append(PendingFacts(name, wanted, shown(shape_text(shape)), waits_s, shown(self._why(requests[0]))))
         return told
 
+    # Placement groups -----------------------------------------------------------------------------------------------
+
+    def open_places(self, sender: Address, message: OpenPlaces) -> None:
+        group, shapes, strategy = message.group, message.bundles, message.strategy
+        if not shapes or not all(map(is_sound, shapes)) or strategy not in set(BundleStrategy):
+            text = "the bundles that were asked for make no sense to this head"
+            self._outbox.put(sender, PlacesTold(group, [], text, True))
+            return
+        offers = self._offers()
+        if offers and not self.groups.could_ever(offers, shapes, strategy):
+            self._outbox.put(sender, PlacesTold(group, [], never_places_text(shapes, strategy, offers), True))
+            return
+        self.groups.open(group, self._life_of(sender), strategy, shapes, self._lease_ids)
+
+    def close_places(self, sender: Address, group: int) -> None:
+        found = self.groups.find(group)
+        if found is not None and found.life == self._life_of(sender):
+            self._end_places(group)
+
+    def _end_places(self, group: int) -> None:
+        """With all leases that are in it, or should have been."""
+        for lease in list(self.placement.leases()):
+            place = self.placement.place_of(lease)
+            if place is not None and place[0] == group:
+                self.revoke(lease)
+        for request in list(self.waiting):
+            if request.shape.place is not None and request.shape.place[0] == group:
+                dropped = self.waiting.drop(request.caller, request.group)
+                self._outbox.put(request.caller, RequestsRefused(request.group, dropped, REMOVED))
+        self._records += self.groups.remove(group)
+
+    def _tell_of_groups(self) -> None:
+        for group in self.groups.to_be_told():
+            nodes = [bundle.node for bundle in group.bundles] if group.is_ready() else []
+            missing = [bundle.shape for bundle in group.bundles if not bundle.node]
+            why = "" if nodes else why_places_wait(self.placement, missing, group.strategy)
+            for caller in [CLIENT] if self._membership is None else self._membership.links_of(group.life):
+                self._outbox.put(caller, PlacesTold(group.id, nodes, why))
+
+    def recovers_until(self, now: float) -> float | None:
+        """Until when nodes and callers of before may come back. Then they will not, nor are their groups kept."""
+        until = self.recovery.away_until
+        if not self._is_recovering or now < until:
+            return until if self._is_recovering else None
+        self._is_recovering = False
+        self._records += self.recovery.forget_away()
+        members = {} if self._membership is None else self._membership.members()
+        self._records += self.groups.forget_away(member.life for member in members.values())
+        return None
+
     # Had and given back ---------------------------------------------------------------------------------------------
 
     def returned(self, sender: Address, lease: LeaseId) -> None:
@@ -148,8 +215,10 @@ class Leasing:
         if node is not None and self._nodes.links[node] == sender:
             if self.callers.pop(lease, None) is not None:
                 self._records += self.recovery.end(lease)
+            place = self.placement.place_of(lease)
             self.placement.free(lease)
             self.waiting.over(lease)
+            self._records += self.groups.lease_ended(place)
 
     def waits(self, sender: Address, message: LeaseWaits) -> None:
         """By its caller. Its node is told too: it says so again to the next head."""
@@ -170,8 +239,11 @@ class Leasing:
 
     def revoke_all_of(self, life: int) -> None:
         """Its process is gone."""
+        for group in [group.id for group in self.groups if group.life == life]:
+            self._end_places(group)
         for lease in [lease for lease, caller in self.callers.items() if caller == life]:
-            self.revoke(lease)
+            if self.placement.place_of(lease) is None:
+                self.revoke(lease)
 
     def callers_on(self, node: NodeId) -> set[int]:
         """The lives of those who have leases there."""
@@ -188,6 +260,7 @@ class Leasing:
         """A node has come, or come back: of the leases that it claims, those that are its own. It is to end others."""
         node = message.node
         found = []
+        self.groups.node_came(node)
         for claim in message.leases:
             lease = claim.lease
             where = self.placement.node_of(lease)
@@ -213,6 +286,7 @@ class Leasing:
                 callers.add(life)
                 recovery = self.recovery
                 self._records += recovery.lose(lease, node, life) if may_come_back else recovery.end(lease)
+        self._records += self.groups.lose_node(node)
         if self._membership is not None:
             for life in callers:
                 for caller in self._membership.links_of(life):

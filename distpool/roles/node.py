@@ -94,11 +94,14 @@ class NodeRole:
         self._leave_by: float | None = None
         self._is_drained = False
         self._grants: dict[LeaseId, Grant] = {}
+        # Of callers in this process.
+        self._own: dict[LeaseId, GroupId] = {}
         self.outbox.put(HEAD, self._registration)
 
     def handle(self, sender: Address, message: Any, now: float) -> None:
         match message:
             case GrantLease(lease, group, 0, shape, devices):
+                self._own[lease] = group
                 self._start(lease, group, shape, devices)
             case DrainNode(_, limit_s):
                 self._is_drained = True
@@ -114,9 +117,13 @@ class NodeRole:
                 self._revoke(lease)
             case WorkerExited(lease, group, death):
                 self._grants.pop(lease, None)
+                self._own.pop(lease, None)
                 self.outbox.put(HEAD, ReturnLease(lease))
                 self.outbox.put(CLIENT, LeaseLost(lease, group, death))
-            case GroupGone() | LetIn():
+            case GroupGone(group):
+                self._own = {lease: whose for lease, whose in self._own.items() if whose != group}
+                self.outbox.put(CLIENT, message)
+            case LetIn():
                 self.outbox.put(CLIENT, message)
             case EndGroup(group):
                 self._forget_asked(group)
@@ -187,7 +194,9 @@ class NodeRole:
 
     def _revoke(self, lease: LeaseId) -> None:
         grant = self._grants.get(lease)
-        if grant is None:
+        if lease in self._own:
+            self.outbox.put(LAUNCHER, EndWorker(lease, self._own[lease], 0.0))
+        elif grant is None:
             self.outbox.put(HEAD, ReturnLease(lease))
         elif grant.state is GrantState.STARTED:
             self.outbox.put(LAUNCHER, EndWorker(lease, grant.group, 0.0))

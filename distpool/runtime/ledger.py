@@ -1,4 +1,4 @@
-"""What a head keeps on disk, so that the next one goes on where it was: nodes, and leases by the nodes they are on.
+"""What a head keeps on disk, so that the next one goes on where it was: nodes, leases by their nodes, and groups.
 
 HeadRole ── records ──► Ledger ── one transaction for a turn ──► head.db (SQLite, mode 0600)
 
@@ -19,13 +19,23 @@ from pathlib import Path
 import msgspec
 
 from distpool.base_errors import DistpoolError
-from distpool.protocol.records import Kept, LeaseForgotten, LeaseKept, NodeForgotten, NodeKept, Record
+from distpool.protocol.records import (
+    Kept,
+    LeaseForgotten,
+    LeaseKept,
+    NodeForgotten,
+    NodeKept,
+    PlacesForgotten,
+    PlacesKept,
+    Record,
+)
 
 _FORMAT = 2
 _TABLES = """
 CREATE TABLE IF NOT EXISTS nodes (node TEXT PRIMARY KEY, life INTEGER, cpus INTEGER, memory INTEGER, drain_s REAL,
   more BLOB);
 CREATE TABLE IF NOT EXISTS leases (lease INTEGER PRIMARY KEY, node TEXT, caller INTEGER, is_lost INTEGER);
+CREATE TABLE IF NOT EXISTS places (number INTEGER PRIMARY KEY, about BLOB);
 CREATE TABLE IF NOT EXISTS epochs (epoch INTEGER PRIMARY KEY);
 """
 _NODES = "SELECT node, life, cpus, memory, drain_s, more FROM nodes ORDER BY rowid"
@@ -97,7 +107,11 @@ class Ledger:
         leases = msgspec.convert(
             [(*lease, bool(is_lost)) for *lease, is_lost in database.execute(_LEASES)], list[LeaseKept]
         )
-        self._kept = Kept(0, nodes, leases)
+        places = [
+            msgspec.msgpack.decode(about, type=PlacesKept)
+            for (about,) in database.execute("SELECT about FROM places ORDER BY rowid")
+        ]
+        self._kept = Kept(0, nodes, leases, places)
         row = database.execute("SELECT max(epoch) FROM epochs").fetchone()
         self._epoch = msgspec.convert(row[0], int | None)
 
@@ -159,5 +173,9 @@ def _statement(record: Record) -> tuple[str, tuple[object, ...]]:
             return "DELETE FROM nodes WHERE node = ?", (node,)
         case LeaseKept():
             return "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?)", msgspec.structs.astuple(record)
+        case PlacesKept(group):
+            return "INSERT OR REPLACE INTO places VALUES (?, ?)", (group, msgspec.msgpack.encode(record))
+        case PlacesForgotten(group):
+            return "DELETE FROM places WHERE number = ?", (group,)
         case LeaseForgotten(lease):
             return "DELETE FROM leases WHERE lease = ?", (lease,)

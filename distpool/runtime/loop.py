@@ -63,15 +63,11 @@ class Loop:
     """Hosts the client, node and head roles of this process, and the hands that do their I/O."""
 
     def __init__(
-        self,
-        settings: Settings,
-        offer: Offer,
-        wait: Wait,
-        elsewhere: Elsewhere = ALL_HERE,
-        node: NodeRole | None = None,
+        self, settings: Settings, own: Offer, wait: Wait, elsewhere: Elsewhere = ALL_HERE, node: NodeRole | None = None
     ) -> None:
+        """`own`: what this machine has, for a node role of this process that is not given."""
         self.client: Any = elsewhere.client or ClientRole(settings)
-        self.node: Any = elsewhere.node or node or NodeRole(NodeId("local"), offer)
+        self.node: Any = elsewhere.node or node or NodeRole(NodeId("local"), own)
         self.head: Any = elsewhere.head or HeadRole()
         self._elsewhere = elsewhere
         self._stand_ins = [role for role in elsewhere if role is not None]
@@ -325,6 +321,9 @@ class Loop:
         if completions:
             self.completions.extend(completions)
             completions.clear()
+        news = self.client.outbox.news
+        while news:
+            self.completions.append(Notice(news.popleft()))
         notes = self.client.outbox.notes
         while notes:
             self.completions.append(Notice(log_note, notes.popleft()))
