@@ -113,6 +113,8 @@ class HeadRole:
                 raise unexpected("head", sender, message)
 
     def decide(self, now: float) -> float | None:
+        if self.leasing.is_idle():
+            return None
         self.leasing.grant_what_fits(now)
         due = self.leasing.tell_who_waits(now)
         recovers_until = self.leasing.recovers_until(now)
@@ -180,7 +182,7 @@ class HeadRole:
             return
         self._nodes.by_link[sender] = message
         self._nodes.links[message.node] = sender
-        self.placement.add_node(message.node, offer_of(message))
+        self.leasing.add_node(message.node, offer_of(message))
         member = self._find(sender)
         if member is not None:
             self._take_up(sender, message, member.life)

@@ -10,11 +10,12 @@ import msgspec
 from distpool.config import Settings
 from distpool.ids import CLIENT, Address, GroupId, LeaseId, NodeId
 from distpool.logic.bundles import REMOVED, PlacementGroups
+from distpool.logic.known_nodes import KnownNodes
 from distpool.logic.membership import Member, Membership
 from distpool.logic.outbox import Outbox
 from distpool.logic.placement import Placed, Placement
-from distpool.logic.recovery import Recovery, first_lease, offer_of
-from distpool.logic.resources import Room, is_sound, shape_text
+from distpool.logic.recovery import Recovery, first_lease
+from distpool.logic.resources import is_sound, shape_text
 from distpool.logic.shortage import never_places_text, never_text, why_it_waits, why_places_wait
 from distpool.logic.shown import shown
 from distpool.logic.waiting import Request, Waiting
@@ -52,6 +53,7 @@ class Leasing:
         self._is_recovering = bool(kept.nodes or kept.places)
         self.callers: dict[LeaseId, int] = {}
         """By their lives, which outlast their links."""
+        self._known = KnownNodes(self.recovery.away)
         self._outbox = outbox
         self._records = records
         self._nodes = nodes
@@ -73,31 +75,21 @@ class Leasing:
             if refusal:
                 self._outbox.put(sender, RequestsRefused(group, wanted, refusal))
                 return
-        elif self._is_hopeless(shape):
-            self._outbox.put(sender, RequestsRefused(group, wanted, never_text(shape, self._offers())))
+        elif not (self.placement.could_ever(shape) or self._known.could_ever(shape)):
+            self._outbox.put(sender, RequestsRefused(group, wanted, never_text(shape, self._known.offers())))
             return
         tell_at = now + self._settings.tell_of_wait_after_s
         self.waiting.add(Request(sender, self._life_of(sender), group, shape, wanted, now, tell_at))
 
-    def _is_hopeless(self, shape: Shape) -> bool:
-        """There are nodes, and neither they nor those that are about to come back have it."""
-        if not self.placement.rooms or self.placement.could_ever(shape):
-            return False
-        return not any(Room(away.node, offer_of(away)).could_ever(shape) for away in self.recovery.away.values())
-
-    def _offers(self) -> list[tuple[str, Offer]]:
-        """Of the nodes that are known, by name."""
-        offers = [(node.node, offer_of(node)) for node in self._nodes.by_link.values()]
-        offers += [(away.node, offer_of(away)) for away in self.recovery.away.values()]
-        return sorted(offers, key=lambda offered: offered[0])
+    def is_idle(self) -> bool:
+        """Nobody waits for anything, as nearly always; and this is asked in each turn."""
+        return not (self.waiting or self.groups or self._is_recovering)
 
     def grant_what_fits(self, now: float) -> None:
         """Placement groups first: they need much at once."""
         if self.groups:
             self._records += self.groups.place_waiting()
             self._tell_of_groups()
-        if not self.waiting:  # as nearly always, and this is asked in each turn
-            return
         for request, lease, placed in self.waiting.grants(self._lease_ids, now):
             self._grant(request, lease, placed)
 
@@ -123,8 +115,6 @@ class Leasing:
     def tell_who_waits(self, now: float) -> list[float]:
         """Why, once; and when others are to be told."""
         due: list[float] = []
-        if not self.waiting:
-            return due
         for request in self.waiting:
             if request.tell_at is not None and now >= request.tell_at:
                 request.tell_at = None
@@ -159,7 +149,7 @@ class Leasing:
             text = "the bundles that were asked for make no sense to this head"
             self._outbox.put(sender, PlacesTold(group, [], text, True))
             return
-        offers = self._offers()
+        offers = self._known.offers()
         if offers and not self.groups.could_ever(offers, shapes, strategy):
             self._outbox.put(sender, PlacesTold(group, [], never_places_text(shapes, strategy, offers), True))
             return
@@ -255,6 +245,10 @@ class Leasing:
         return Counter((node, life) for node, life in places if node is not None)
 
     # Nodes that come and go -----------------------------------------------------------------------------------------
+
+    def add_node(self, node: NodeId, offer: Offer) -> None:
+        self.placement.add_node(node, offer)
+        self._known.add(node, offer)
 
     def take_up(self, sender: Address, message: RegisterNode) -> list[LeaseId]:
         """A node has come, or come back: of the leases that it claims, those that are its own. It is to end others."""

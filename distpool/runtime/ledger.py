@@ -55,7 +55,7 @@ class Ledger:
         self._epoch: int | None = None
         try:
             self._database: sqlite3.Connection | None = self._open()
-        except (sqlite3.Error, msgspec.DecodeError, OSError, _Unusable) as error:
+        except (sqlite3.Error, msgspec.DecodeError, TypeError, OSError, _Unusable) as error:
             try:
                 aside = self._move_aside()
                 self._database = self._open()

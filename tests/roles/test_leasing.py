@@ -93,6 +93,18 @@ def test_a_node_that_is_away_may_come_back_with_what_is_asked_for(head):
     assert [line.split()[:2] for line in refused.text.splitlines()[3:]] == [["node", "first"], ["node", "second"]]
 
 
+def test_a_node_that_was_lost_may_come_back_with_what_is_asked_for(head):
+    offer(head, "a", 1, "first", devices=DEVICES)
+    offer(head, "b", 2, "second")
+    join(head, "c", 3)
+    ((lease, _),) = granted(ask(head, "c", 1, GPU))
+    head.handle("a", PeerLost(), 13.0)
+    told(head)
+    assert ask(head, "c", 1, GPU, 13.0) == [], "a pool that has lost its worker waits for another"
+    assert len(granted([*offer(head, "again", 1, "first", devices=DEVICES), *ask(head, "c", 0, GPU)])) == 1
+    assert lease not in head.leasing.callers
+
+
 @pytest.mark.parametrize("shape", [Shape(cpus=-1), Shape(gpus=15_000), Shape(custom=(("tpu", -1),))])
 def test_a_shape_that_makes_no_sense_is_refused(head, shape):
     offer(head, "a", 1, "first", devices=DEVICES)
