@@ -13,7 +13,7 @@ from distpool.protocol.code import (
     NeedCode,
     Surroundings,
 )
-from distpool.protocol.inquiries import AskLog, AskStacks, AskStatus, NodeTold, StatusTold
+from distpool.protocol.inquiries import AskLog, AskStacks, NodeTold
 from distpool.protocol.messages import (
     CallsDone,
     EndWorker,
@@ -35,6 +35,8 @@ from distpool.protocol.messages import (
     WorkerUnusable,
 )
 from distpool.protocol.objects import BringSoon, ForeignKept, ForgetObjects, ReleaseObjects, StoreUse, WantTransfers
+from distpool.protocol.placing import ClosePlaces, LeaseWaits, OpenPlaces, PlacesTold, RequestsRefused
+from distpool.protocol.standing import AskStatus, StatusTold
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -306,7 +308,12 @@ LINK_MESSAGES = (
     | EndGroup
     | RequestsDropped
     | RequestsWait
+    | RequestsRefused
     | RevokeLease
+    | LeaseWaits
+    | OpenPlaces
+    | PlacesTold
+    | ClosePlaces
     | LeaseUnused
     | WantToLeave
     | DrainNode

@@ -17,58 +17,6 @@ STACKS_CHARACTERS = 1024 * 1024
 """The most that is told of all processes of a node."""
 
 
-class AskStatus(Message, tag=64, frozen=True):
-    """Driver to head: who is there?"""
-
-
-class NodeFacts(msgspec.Struct, frozen=True):
-    """What a head knows of a node. `joined_s`: how long ago it joined, in seconds. `state`: "up", "draining", or
-    "away": there before this head was started, and not come back yet. `log`: where its log lies. `objects`,
-    `store_bytes`: in its store, and the memory that they take."""
-
-    node: NodeId
-    cpus: int
-    leases: int
-    memory_bytes: int
-    joined_s: float
-    state: str = "up"
-    log: str = ""
-    objects: int = 0
-    store_bytes: int = 0
-
-
-class CallerFacts(msgspec.Struct, frozen=True):
-    """What a head knows of a driver. `waiting`: how many leases it has asked for and not got. `joined_s`: how long ago
-    it joined, in seconds."""
-
-    name: str
-    leases: int
-    waiting: int
-    joined_s: float
-
-
-class HeldFacts(msgspec.Struct, frozen=True):
-    """How many leases a driver has on a node. `caller`: its name; empty while it has not come back to a new head."""
-
-    node: NodeId
-    caller: str
-    leases: int
-
-
-class StatusTold(Message, tag=65, frozen=True):
-    """Head to driver: the nodes, oldest first, how many drivers there are, and for how many seconds this head lives.
-    `callers`: the drivers but the one that asks. `held`: who has how many leases where."""
-
-    nodes: list[NodeFacts]
-    drivers: int
-    up_s: float
-    callers: list[CallerFacts] = msgspec.field(default_factory=list)
-    held: list[HeldFacts] = msgspec.field(default_factory=list)
-
-
-# What is asked of one process -----------------------------------------------------------------------------------------
-
-
 class AskLog(Message, tag=180, frozen=True):
     """Driver to head, head to node: what does your own log say? `node`: or "head". `number`: of the question, by which
     its answer is known. `file`, `offset`: of a place in the log that was told, after which to go on; without it the

@@ -28,7 +28,7 @@ from distpool.protocol.cluster import (
     Welcome,
 )
 from distpool.protocol.code import CodePiece, GroupFailed, NeedCode
-from distpool.protocol.inquiries import AskLog, AskStacks, AskStatus, NodeTold, StatusTold
+from distpool.protocol.inquiries import AskLog, AskStacks, NodeTold
 from distpool.protocol.messages import (
     EndWorker,
     GrantLease,
@@ -41,12 +41,25 @@ from distpool.protocol.messages import (
     StopGroup,
 )
 from distpool.protocol.objects import BringSoon, ForeignKept, ForgetObjects, ReleaseObjects, StoreUse, WantTransfers
+from distpool.protocol.placing import ClosePlaces, LeaseWaits, OpenPlaces, PlacesTold, RequestsRefused
+from distpool.protocol.standing import AskStatus, StatusTold
 
 # To a head ------------------------------------------------------------------------------------------------------------
 
 NODE_MAY_SAY = Greeting | LeaveCluster | RegisterNode | ReturnLease | StoreUse | WantToLeave | NodeTold
 DRIVER_MAY_SAY = (
-    Greeting | LeaveCluster | AskStatus | AskLog | AskStacks | RequestLeases | EndGroup | ReturnLease | DrainNode
+    Greeting
+    | LeaveCluster
+    | AskStatus
+    | AskLog
+    | AskStacks
+    | RequestLeases
+    | EndGroup
+    | ReturnLease
+    | LeaseWaits
+    | OpenPlaces
+    | ClosePlaces
+    | DrainNode
 )
 TOKEN_MAY_SAY = Enrol
 
@@ -64,6 +77,8 @@ DRIVER_MAY_HEAR = (
     | NodeDrains
     | RequestsDropped
     | RequestsWait
+    | RequestsRefused
+    | PlacesTold
     | StatusTold
     | NodeTold
     | DrainTold

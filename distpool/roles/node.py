@@ -27,6 +27,7 @@ from distpool.protocol.cluster import (
     WantToLeave,
     Welcome,
 )
+from distpool.protocol.devices import Device
 from distpool.protocol.inquiries import AskLog, AskStacks
 from distpool.protocol.messages import (
     EndWorker,
@@ -39,6 +40,8 @@ from distpool.protocol.messages import (
     StartWorker,
     WorkerExited,
 )
+from distpool.protocol.placing import LeaseWaits
+from distpool.protocol.resources import NODE_WORKER, Claim, Offer, Shape
 from distpool.roles.role import unexpected
 
 _GRANT_LIMIT_S = 5.0
@@ -56,24 +59,35 @@ class GrantState(Enum):
 
 
 class Grant(msgspec.Struct):
-    """The lease of a caller elsewhere."""
+    """The lease of a caller elsewhere. `shape`, `devices`: what the head has granted. `waits`: for others."""
 
     state: GrantState
     group: GroupId
     caller: int
     since: float
+    shape: Shape = NODE_WORKER
+    devices: tuple[int, ...] = ()
+    waits: bool = False
 
 
 class NodeRole:
     """Starts workers for granted leases."""
 
-    def __init__(
-        self, node: NodeId, cpus: int, memory_bytes: int = 0, endpoint: str = "", public: str = "", log: str = ""
-    ) -> None:
+    def __init__(self, node: NodeId, offer: Offer, endpoint: str = "", public: str = "", log: str = "") -> None:
         self.outbox = Outbox()
         self.refusal = ""
         """Why the head does not want this node."""
-        self._registration = RegisterNode(node, cpus, memory_bytes, endpoint, public, log=log)
+        self._registration = RegisterNode(
+            node,
+            offer.cpus,
+            offer.memory_bytes,
+            endpoint,
+            public,
+            log=log,
+            devices=offer.devices,
+            custom=offer.custom,
+            labels=offer.labels,
+        )
         self.is_over = False
         """It was to leave, and nothing is left that it would have to wait for."""
         self._lease_epoch = 0
@@ -83,26 +97,36 @@ class NodeRole:
         # What the head has placed here; and what was asked for before, by those who have: not all need speak the truth.
         self._grants: dict[LeaseId, Grant] = {}
         self._asked: dict[tuple[LeaseId, int], Grant] = {}
+        # Of callers in this process.
+        self._own: dict[LeaseId, GroupId] = {}
         self.outbox.put(HEAD, self._registration)
 
     def handle(self, sender: Address, message: Any, now: float) -> None:
         match message:
-            case GrantLease(lease, group, 0) if not self._registration.endpoint:
-                self._start(lease, group)
+            case GrantLease(lease, group, 0, shape, devices) if not self._registration.endpoint:
+                self._own[lease] = group
+                self._start(lease, group, shape, devices)
             case DrainNode(_, limit_s):
                 self._is_drained = True
                 self._set_limit(limit_s, now)
-            case GrantLease(lease, group, caller):
-                self._meet(lease, Grant(GrantState.GRANTED, group, caller, now))
+            case GrantLease(lease, group, caller, shape, devices):
+                self._meet(lease, Grant(GrantState.GRANTED, group, caller, now, shape, devices))
             case UseLease(lease, group, caller):
                 self._meet(lease, Grant(GrantState.ASKED, group, caller, now))
+            case LeaseWaits(lease, waits):
+                if lease in self._grants:
+                    self._grants[lease].waits = waits
             case RevokeLease(lease):
                 self._revoke(lease)
             case WorkerExited(lease, group, death):
                 self._grants.pop(lease, None)
+                self._own.pop(lease, None)
                 self.outbox.put(HEAD, ReturnLease(lease))
                 self.outbox.put(CLIENT, LeaseLost(lease, group, death))
-            case GroupGone() | LetIn() | AskLog() | AskStacks():
+            case GroupGone(group):
+                self._own = {lease: whose for lease, whose in self._own.items() if whose != group}
+                self.outbox.put(CLIENT, message)
+            case LetIn() | AskLog() | AskStacks():
                 self.outbox.put(CLIENT, message)
             case EndGroup(group):
                 self._forget_asked(group)
@@ -129,6 +153,12 @@ class NodeRole:
                 wake_at = due if wake_at is None else min(due, wake_at)
         return wake_at
 
+    def has_devices(self, devices: tuple[Device, ...]) -> None:
+        """They were looked for now that somebody wants some."""
+        if devices != self._registration.devices:
+            self._registration = msgspec.structs.replace(self._registration, devices=devices)
+            self.outbox.put(HEAD, self._registration)
+
     def is_used(self) -> bool:
         """Somebody elsewhere has a worker here, or is about to."""
         return bool(self._asked) or any(grant.state is not GrantState.GRANTED for grant in self._grants.values())
@@ -146,8 +176,8 @@ class NodeRole:
         new = now + limit_s if limit_s > 0 else math.inf
         self._leave_by = new if self._leave_by is None else min(new, self._leave_by)
 
-    def _start(self, lease: LeaseId, group: GroupId) -> None:
-        self.outbox.put(LAUNCHER, StartWorker(lease, group))
+    def _start(self, lease: LeaseId, group: GroupId, shape: Shape, devices: tuple[int, ...]) -> None:
+        self.outbox.put(LAUNCHER, StartWorker(lease, group, shape, devices))
         self.outbox.put(CLIENT, LeaseStarted(lease, group))
 
     def _meet(self, lease: LeaseId, new: Grant) -> None:
@@ -168,7 +198,7 @@ class NodeRole:
         self._asked.pop((lease, new.caller), None)
         if granted.group == asked.group and granted.state is GrantState.GRANTED:
             granted.state = GrantState.STARTED
-            self._start(lease, granted.group)
+            self._start(lease, granted.group, granted.shape, granted.devices)
 
     def _refuse(self, key: tuple[LeaseId, int]) -> None:
         """What was asked for is none."""
@@ -176,6 +206,9 @@ class NodeRole:
 
     def _revoke(self, lease: LeaseId) -> None:
         grant = self._grants.get(lease)
+        if lease in self._own:
+            self.outbox.put(LAUNCHER, EndWorker(lease, self._own[lease], 0.0))
+            return
         if grant is not None and grant.state is GrantState.STARTED:
             self.outbox.put(LAUNCHER, EndWorker(lease, grant.group, 0.0))
             return
@@ -196,7 +229,9 @@ class NodeRole:
             del self._grants[lease]
         for key in list(self._asked):
             self._refuse(key)
-        leases = [(lease, grant.caller) for lease, grant in self._grants.items()]
+        leases = [
+            Claim(lease, grant.caller, grant.shape, grant.devices, grant.waits) for lease, grant in self._grants.items()
+        ]
         self.outbox.put(HEAD, msgspec.structs.replace(self._registration, leases=leases))
         if self._leave_by is not None:
             limit_s = self._leave_by - now if self._leave_by < math.inf else 0.0

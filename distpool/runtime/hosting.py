@@ -29,6 +29,7 @@ from distpool.protocol.cluster import (
 )
 from distpool.protocol.inquiries import AskLog, AskStacks
 from distpool.protocol.messages import PROTOCOL_VERSION, Message, RegisterNode
+from distpool.protocol.placing import PlacesTold, RequestsRefused
 from distpool.protocol.rights import DRIVER_MAY_HEAR, DRIVER_MAY_SAY, NODE_MAY_HEAR, NODE_MAY_SAY, TOKEN_MAY_SAY
 from distpool.roles.head import HeadRole
 from distpool.runtime.addresses import is_endpoint
@@ -47,6 +48,7 @@ _LEAVE_LIMIT_S = 1.0
 _log = logging.getLogger("distpool.security")
 _head_log = logging.getLogger("distpool.head")
 
+_FOR_CLIENT = RequestsDropped | RequestsWait | RequestsRefused | PlacesTold
 _MAY_SAY = {Part.NODE: NODE_MAY_SAY, Part.DRIVER: DRIVER_MAY_SAY}
 _MAY_HEAR = {Part.NODE: NODE_MAY_HEAR, Part.DRIVER: DRIVER_MAY_HEAR}
 _ANEW_AFTER_S = 1.0
@@ -121,7 +123,7 @@ class RemoteHead:
                 self._note_head(expect_head, message.public)
                 self.connection.expect(message.public)
             else:
-                self.outbox.put(CLIENT if isinstance(message, RequestsDropped | RequestsWait) else NODE, message)
+                self.outbox.put(CLIENT if isinstance(message, _FOR_CLIENT) else NODE, message)
         if self._identity is not None and self._link.is_heard() and self.connection.server != self._identity.head:
             self._note_head(accept_head, self.connection.server)
             self.connection.forget_others()

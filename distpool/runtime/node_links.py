@@ -26,10 +26,10 @@ from distpool.protocol.code import (
     CodePiece,
     NeedCode,
 )
-from distpool.protocol.inquiries import StatusTold
 from distpool.protocol.messages import GroupGone, LeaseLost, LeaseStarted, Message, StopGroup
 from distpool.protocol.objects import ForeignKept, WantTransfers
 from distpool.protocol.rights import CALLER_MAY_HEAR
+from distpool.protocol.standing import StatusTold
 from distpool.protocol.transfers import Place
 from distpool.roles.nodes import NodesRole
 from distpool.runtime.addresses import is_endpoint

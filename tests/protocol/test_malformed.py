@@ -9,7 +9,7 @@ import pytest
 from distpool.errors import ProtocolError
 from distpool.protocol import codec
 from distpool.protocol.cluster import Greeting, LinkHeader
-from distpool.protocol.inquiries import NodeFacts, NodeTold, ProcessStack, StacksTold, StatusTold
+from distpool.protocol.inquiries import NodeTold, ProcessStack, StacksTold
 from distpool.protocol.messages import (
     FunctionBlob,
     LargeOutcome,
@@ -18,6 +18,7 @@ from distpool.protocol.messages import (
     Slice,
     StopTemplate,
 )
+from distpool.protocol.standing import NodeFacts, StatusTold
 from distpool.protocol.store import (
     HoldObjects,
 )

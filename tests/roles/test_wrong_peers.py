@@ -47,6 +47,7 @@ from distpool.protocol.messages import (
     WorkerExited,
     WorkerReady,
 )
+from distpool.protocol.resources import Claim, Offer
 from distpool.protocol.rights import CALLER_MAY_SAY, DRIVER_MAY_SAY, NODE_MAY_SAY
 from distpool.roles.client import ClientRole
 from distpool.roles.node import NodeRole
@@ -135,7 +136,7 @@ class Worked:
         self.listener = self.callers.listener
         # What it asks for of objects is no frame of a link, and is not answered.
         self.callers.objects.transfers.channels._listener.send = mock.Mock()
-        self.node = NodeRole(NodeId("node"), 4, 0, ENDPOINT, "node")
+        self.node = NodeRole(NodeId("node"), Offer(4), ENDPOINT, "node")
         self.sizes = {}
         self.workers = {}
         self.calls = []
@@ -270,7 +271,7 @@ def test_a_wrong_driver_or_node_ends_no_head_and_takes_no_lease_or_node_of_other
             case 1:
                 name = rng.choice(["node", "wrong node", "other"])
                 wrong_node.say(
-                    encode(RegisterNode(name, 2, 0, ENDPOINT, "wrong node", [(lease, GOOD), (lease, WRONG)]))
+                    encode(RegisterNode(name, 2, 0, ENDPOINT, "wrong node", [Claim(lease, GOOD), Claim(lease, WRONG)]))
                 )
             case _:
                 peer.say(frames_of(messages.next()))
@@ -282,7 +283,7 @@ def test_a_wrong_driver_or_node_ends_no_head_and_takes_no_lease_or_node_of_other
                 each.greet()
     head.turn(now + 0.1)
     assert head.role.placement.node_of(lease) == "node"
-    assert head.role._callers[lease] == GOOD
+    assert head.role.leasing.callers[lease] == GOOD
     told = [message for peer in (good, node) for message in peer.heard()[0]]
     assert not [message for message in told if isinstance(message, NodeGone | Refused)]
     assert RevokeLease(lease) not in told

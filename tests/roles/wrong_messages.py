@@ -71,6 +71,12 @@ class WrongMessages:
                 return rng.choice(FRAMES)
             case inspect.BoolType():
                 return rng.random() < 0.5
+            case inspect.VarTupleType(item_type=item):
+                return tuple(self._value(item) for _ in range(rng.choice([0, 0, 1, 3])))
+            case inspect.DictType(key_type=key, value_type=value):
+                return {self._value(key): self._value(value) for _ in range(rng.choice([0, 0, 1, 3]))}
+            case inspect.NoneType():
+                return None
             case inspect.ListType(item_type=item):
                 return [self._value(item) for _ in range(rng.choice([0, 0, 1, 3]))]
             case inspect.TupleType(item_types=items):

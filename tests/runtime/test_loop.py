@@ -10,6 +10,7 @@ from distpool.ids import INLINE_FUNCTION, GroupId, LeaseId
 from distpool.logic.calls import Bundle
 from distpool.logic.group_plan import GroupPlan, GroupState
 from distpool.protocol.messages import CallMode, Death, FunctionBlob, OutcomeKind, StartWorker, WorkerExited
+from distpool.protocol.resources import Offer
 from distpool.runtime.launcher import LaunchPlan
 from distpool.runtime.loop import Loop
 from distpool.serialization.pickling import standard_dumps
@@ -34,7 +35,7 @@ class Told:
 
 @pytest.fixture
 def loop():
-    loop = Loop(SETTINGS, 1, lambda is_done, timeout_s: None)
+    loop = Loop(SETTINGS, Offer(1), lambda is_done, timeout_s: None)
     yield loop
     if not loop.is_closed:
         loop.close()

@@ -15,6 +15,7 @@ from operator import itemgetter
 
 from distpool.config import Settings
 from distpool.ids import GroupId, LeaseId
+from distpool.protocol.devices import Device
 from distpool.transport.keys import Allowed, Part
 from tests.simulation.base_world import BaseWorld
 from tests.simulation.cluster.ledger import ClusterLedger
@@ -42,6 +43,8 @@ class ClusterWorld(BaseWorld):
         """Those whose keys are let in, by their keys."""
         self.processes: dict[str, Process] = {}
         self.templates: list[PretendTemplate] = []
+        self.devices: tuple[Device, ...] = ()
+        """Of each node."""
         self.steps = 0
         self._places: dict[LeaseId, tuple[NodeProcess, GroupId]] = {}
         self._agenda: list[tuple[float, int, Action]] = []
