@@ -35,6 +35,7 @@ class Room:
         self.free_memory_bytes = offer.memory_bytes
         self.free_custom = dict(offer.custom)
         self.devices = DeviceTable(offer.devices)
+        self.free_gpus = self.devices.total()
         self.held: dict[LeaseId, Taken] = {}
         self._labels = frozenset(offer.labels)
         self._custom = dict(offer.custom)
@@ -57,7 +58,7 @@ class Room:
         """By sums; only the devices themselves tell whether enough of one is free."""
         if shape.cpus > self.free_cpus or shape.memory_bytes > self.free_memory_bytes:
             return False
-        if shape.gpus and shape.gpus > self.devices.free_amount():
+        if shape.gpus > self.free_gpus:
             return False
         if shape.custom and any(amount > self.free_custom.get(name, 0) for name, amount in shape.custom):
             return False
@@ -76,7 +77,7 @@ class Room:
             cpus = max(1, self.total_cpus)
             return ((self.total_cpus - self.free_cpus) / cpus, len(self.held) / cpus)
         if shape.gpus:
-            return (self.devices.free_amount(), self.free_cpus)
+            return (self.free_gpus, self.free_cpus)
         # What needs no GPU leaves the nodes that have some to others.
         return (bool(self._used), self.free_cpus, self.free_memory_bytes)
 
@@ -96,6 +97,7 @@ class Room:
         """So much of the only device is somebody else's."""
         self.devices.allocate(_NOBODY, share)
         self._used[0] += share
+        self.free_gpus -= share
 
     def can_restore(self, claim: Claim) -> bool:
         """What it claims is there, and nobody else has it."""
@@ -162,6 +164,7 @@ class Room:
 
     def _add(self, shape: Shape, sign: int) -> None:
         self.free_cpus += sign * shape.cpus
+        self.free_gpus += sign * shape.gpus
         self.free_memory_bytes += sign * shape.memory_bytes
         for name, amount in shape.custom:
             self.free_custom[name] = self.free_custom.get(name, 0) + sign * amount

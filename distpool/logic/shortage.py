@@ -47,7 +47,7 @@ def _quantities(shape: Shape) -> list[_Quantity]:
     """What it needs of that which runs out, how that is said, and how much of it a node has free."""
     quantities: list[_Quantity] = []
     if shape.gpus:
-        quantities.append((shape.gpus, lambda n: counted(n, "GPU"), lambda room: room.devices.free_amount()))
+        quantities.append((shape.gpus, lambda n: counted(n, "GPU"), lambda room: room.free_gpus))
     for name, amount in shape.custom:
         quantities.append((amount, _saying(name), _free_custom(name)))
     if shape.memory_bytes:

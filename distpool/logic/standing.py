@@ -48,7 +48,7 @@ def node_told(room: Room, leases: int, joined_s: float) -> NodeFacts:
         custom=dict(offer.custom),
         labels=dict(offer.labels),
         free_cpus=max(0, room.free_cpus),
-        free_gpus=room.devices.free_amount(),
+        free_gpus=room.free_gpus,
         free_memory_bytes=max(0, room.free_memory_bytes),
         free_custom=dict(room.free_custom),
     )

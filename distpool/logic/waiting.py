@@ -241,7 +241,7 @@ def _compete(one: Shape, other: Shape) -> bool:
 
 
 def _missing(room: Room, shape: Shape) -> float:
-    gpus = max(0, shape.gpus - room.devices.free_amount()) / UNIT
+    gpus = max(0, shape.gpus - room.free_gpus) / UNIT
     cpus = max(0, shape.cpus - room.free_cpus) / room.total_cpus
     memory = max(0, shape.memory_bytes - room.free_memory_bytes) / max(1, room.offer.memory_bytes)
     custom = sum(max(0, amount - room.free_custom.get(name, 0)) / UNIT for name, amount in shape.custom)

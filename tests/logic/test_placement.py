@@ -165,7 +165,7 @@ class NodesAndLeases(RuleBasedStateMachine):
             room = self.placement.rooms[node]
             shares = self.free_shares(node)
             assert min(shares.values(), default=0) >= 0
-            assert room.devices.free_amount() == sum(shares.values())
+            assert room.devices.free_amount() == room.free_gpus == sum(shares.values())
             assert room.free_cpus == self.free_cpus(node)
             assert room.free_memory_bytes == self.free_memory(node) >= 0
             assert room.free_custom.get("tpu", 0) == self.free_custom(node) >= 0
