@@ -29,6 +29,7 @@ class Chosen(msgspec.Struct, frozen=True):
     store_size: str | int | None = None
     spill_folder: str | None = None
     labels: bool = True
+    devices: str | list[Any] | None = None
     constants: Settings = SETTINGS
     sources: dict[str, str] = {}
     file: str = ""
