@@ -28,6 +28,7 @@ if _TYPE_CHECKING:
     from distpool.errors import NodeLost, PoolBroken, PoolTerminated, WorkerDied
     from distpool.objects.refs import ObjectRef
     from distpool.objects.stats import StoreStats
+    from distpool.runtime.worker_devices import get_gpu_ids
 
 # Bound methods of the default context, as in the standard library.
 Array = default_context.Array
@@ -82,6 +83,7 @@ _HOMES = {
     "StoreStats": "distpool.objects.stats",
     "configure_store": "distpool.api",
     "get": "distpool.api",
+    "get_gpu_ids": "distpool.runtime.worker_devices",
     "init": "distpool.api",
     "is_initialized": "distpool.api",
     "put": "distpool.api",
@@ -154,6 +156,7 @@ __all__ = [
     "get",
     "get_all_start_methods",
     "get_context",
+    "get_gpu_ids",
     "get_logger",
     "get_start_method",
     "init",

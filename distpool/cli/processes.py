@@ -74,6 +74,8 @@ def _node(options: argparse.Namespace) -> None:
         return
     from distpool.runtime.addresses import ADDRESS_VARIABLE, LOCAL
     from distpool.runtime.contact import find_head
+    from distpool.runtime.gpus import own_devices
+    from distpool.runtime.gpus.locks import claimed
     from distpool.runtime.joining import join
     from distpool.runtime.machine import prepare_node
     from distpool.runtime.node_process import NodeHost
@@ -97,9 +99,11 @@ def _node(options: argparse.Namespace) -> None:
 
     answer_for_stacks(f"node {options.name}", mark_of(str(folder.path)))
     with keeping_log(folder.path, options.name):
+        # Before the head hears of this node: both may take seconds.
+        equipment = claimed(own_devices(), folder.path, options.name)
         head = join(address, f"node {options.name}", identity, settings)
         log = log_place(folder.path, options.name)
-        host = NodeHost(head, identity, options.name, options.cpus, settings, options.port, log)
+        host = NodeHost(head, identity, options.name, options.cpus, settings, options.port, log, equipment)
         host.serve(serving, tell)
 
 

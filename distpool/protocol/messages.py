@@ -7,6 +7,7 @@ from enum import IntEnum
 import msgspec
 
 from distpool.ids import FunctionId, GroupId, LeaseId, NodeId
+from distpool.protocol.devices import NO_DEVICES, WorkerDevices
 
 PROTOCOL_VERSION = 1
 
@@ -186,11 +187,12 @@ class RequestLeases(Message, tag=21, frozen=True):
 
 class GrantLease(Message, tag=22, frozen=True):
     """Head to node: start a worker for this lease. `caller`: the life of the only process that may use it, and has to
-    ask for it; 0 is the node's own."""
+    ask for it; 0 is the node's own. `devices`: that its worker has, by their positions among the node's."""
 
     lease: LeaseId
     group: GroupId
     caller: int = 0
+    devices: tuple[int, ...] = ()
 
 
 class LeaseStarted(Message, tag=23, frozen=True):
@@ -219,10 +221,11 @@ class ReturnLease(Message, tag=25, frozen=True):
 
 
 class StartWorker(Message, tag=30, frozen=True):
-    """Node to its launcher: start a worker process."""
+    """Node to its launcher: start a worker process. `devices`: that it has."""
 
     lease: LeaseId
     group: GroupId
+    devices: tuple[int, ...] = ()
 
 
 class WorkerExited(Message, tag=31, frozen=True):
@@ -272,12 +275,13 @@ class GroupGone(Message, tag=35, frozen=True):
 
 
 class ForkWorker(Message, tag=40, frozen=True):
-    """Launcher to template: start a worker; its lane, its tokens and the pipes for its standard output and standard
-    error come with the frame as descriptors."""
+    """Launcher to template: start a worker; its lane, its tokens, its store lane, the locks of its devices and the
+    pipes for its standard output and standard error come with the frame as descriptors."""
 
     lease: LeaseId
     slot: int
     number: int
+    devices: WorkerDevices = NO_DEVICES
 
 
 class WorkerForked(Message, tag=41, frozen=True):

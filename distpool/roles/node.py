@@ -55,12 +55,13 @@ class GrantState(Enum):
 
 
 class Grant(msgspec.Struct):
-    """The lease of a caller elsewhere."""
+    """The lease of a caller elsewhere. `devices`: known once it was granted."""
 
     state: GrantState
     group: GroupId
     caller: int
     since: float
+    devices: tuple[int, ...] = ()
 
 
 class NodeRole:
@@ -85,12 +86,12 @@ class NodeRole:
     def handle(self, sender: Address, message: Any, now: float) -> None:
         match message:
             case GrantLease(lease, group, 0):
-                self._start(lease, group)
+                self._start(lease, group, message.devices)
             case DrainNode(_, limit_s):
                 self._is_drained = True
                 self._set_limit(limit_s, now)
             case GrantLease(lease, group, caller):
-                self._meet(lease, Grant(GrantState.GRANTED, group, caller, now))
+                self._meet(lease, Grant(GrantState.GRANTED, group, caller, now, message.devices))
             case UseLease(lease, group, caller):
                 self._meet(lease, Grant(GrantState.ASKED, group, caller, now))
             case RevokeLease(lease):
@@ -145,8 +146,8 @@ class NodeRole:
         new = now + limit_s if limit_s > 0 else math.inf
         self._leave_by = new if self._leave_by is None else min(new, self._leave_by)
 
-    def _start(self, lease: LeaseId, group: GroupId) -> None:
-        self.outbox.put(LAUNCHER, StartWorker(lease, group))
+    def _start(self, lease: LeaseId, group: GroupId, devices: tuple[int, ...]) -> None:
+        self.outbox.put(LAUNCHER, StartWorker(lease, group, devices=devices))
         self.outbox.put(CLIENT, LeaseStarted(lease, group))
 
     def _meet(self, lease: LeaseId, new: Grant) -> None:
@@ -159,7 +160,8 @@ class NodeRole:
             return
         if old.state is not new.state and (old.group, old.caller) == (new.group, new.caller):
             old.state = GrantState.STARTED
-            self._start(lease, new.group)
+            old.devices = old.devices or new.devices
+            self._start(lease, new.group, old.devices)
 
     def _revoke(self, lease: LeaseId) -> None:
         grant = self._grants.get(lease)

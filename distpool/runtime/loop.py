@@ -34,7 +34,6 @@ from distpool.protocol.messages import (
     TakeBack,
     TakenBack,
     WorkerExited,
-    WorkerLogged,
 )
 from distpool.roles.client import ClientRole
 from distpool.roles.head import HeadRole
@@ -42,8 +41,8 @@ from distpool.roles.node import NodeRole
 from distpool.runtime.elsewhere import ALL_HERE, Elsewhere
 from distpool.runtime.handles import Wait
 from distpool.runtime.launcher import Launcher
-from distpool.runtime.notices import Notice, handle_log_record, log_note
-from distpool.runtime.output import Outputs, show
+from distpool.runtime.notices import NOTICE_OF, Notice, log_note
+from distpool.runtime.output import Outputs
 from distpool.runtime.peeks import Peeks
 from distpool.runtime.store_lanes import StoreLanes
 from distpool.runtime.watched import Watched
@@ -93,6 +92,7 @@ class Loop:
         )
         self.mailbox: deque[Command] = deque()
         self.completions: deque[Completion | Notice] = deque()
+        self.launcher.note = lambda text: self.completions.append(Notice(log_note, text))
         self._settings = settings
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake_fd, _READ)
@@ -263,10 +263,8 @@ class Loop:
     def _told(self, sender: Address, message: Message, now: float) -> None:
         if self._elsewhere.client is not None:
             self.client.handle(sender, message, now)
-        elif type(message) is WorkerLogged:
-            self.completions.append(Notice(handle_log_record, message.record, message.node))
-        elif type(message) is WorkerPrinted:
-            self.completions.append(Notice(show, message.stream, message.text))
+        elif type(message) in NOTICE_OF:
+            self.completions.append(NOTICE_OF[type(message)](message))
         else:
             self.client.handle(sender, message, now)
 
