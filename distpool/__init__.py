@@ -25,7 +25,7 @@ from distpool.context import Process, active_children, default_context
 
 if _TYPE_CHECKING:
     from distpool.api import configure_store, get, init, is_initialized, put, release, shutdown, store_stats, wait
-    from distpool.errors import NodeLost, PoolBroken, PoolTerminated, WorkerDied
+    from distpool.errors import NodeLost, OutOfMemory, PoolBroken, PoolTerminated, WorkerDied
     from distpool.objects.refs import ObjectRef
     from distpool.objects.stats import StoreStats
     from distpool.runtime.worker_devices import get_gpu_ids
@@ -93,6 +93,7 @@ _HOMES = {
     "wait": "distpool.api",
     "Executor": "distpool.futures.process",
     "NodeLost": "distpool.errors",
+    "OutOfMemory": "distpool.errors",
     "PoolBroken": "distpool.errors",
     "PoolTerminated": "distpool.errors",
     "WorkerDied": "distpool.errors",
@@ -130,6 +131,7 @@ __all__ = [
     "NodeLost",
     "ObjectLost",
     "ObjectRef",
+    "OutOfMemory",
     "Pipe",
     "Pool",
     "PoolBroken",

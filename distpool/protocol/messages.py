@@ -79,7 +79,8 @@ class FunctionBlob(msgspec.Struct, array_like=True, frozen=True, gc=False):
 class Death(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """How a worker process ended and what it left. `exitcode` is negative for a signal. `unbegun`: calls that it held
     and had not begun. `items_begun`: of the chunk that it ran, or 1 when it had begun its initializer. `stderr`: the
-    last lines that it wrote there. `node`: the one that it ran on, if that is another, and is lost itself."""
+    last lines that it wrote there. `node`: the one that it ran on, if that is another, and is lost itself. `note`: why
+    it was ended or not started, in words; `memory_ran_out`: and that is why."""
 
     pid: int
     exitcode: int
@@ -88,6 +89,8 @@ class Death(msgspec.Struct, array_like=True, frozen=True, gc=False):
     items_begun: int = 0
     stderr: str = ""
     node: str = ""
+    note: str = ""
+    memory_ran_out: bool = False
 
 
 class Loss(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -102,10 +105,12 @@ class Loss(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class RunCalls(Message, tag=1, frozen=True):
-    """Caller to worker: run these calls, in this order; take a token before you begin each."""
+    """Caller to worker: run these calls, in this order; take a token before you begin each. `may_repeat`: to a node,
+    which may have to end one of its workers: their callers allow that all of them run again."""
 
     slices: list[Slice]
     functions: list[FunctionBlob]
+    may_repeat: bool = False
 
 
 CHUNK_MODES = frozenset({CallMode.CHUNK, CallMode.STAR_CHUNK})
@@ -258,7 +263,8 @@ class TakenBack(Message, tag=34, frozen=True):
 
 
 class EndWorker(Message, tag=36, frozen=True):
-    """Client to launcher, launcher to template: interrupt what the worker runs, and kill it if it lives on."""
+    """Client to launcher, launcher to template: interrupt what the worker runs, and kill it if it lives on; kill it at
+    once when there is no grace."""
 
     lease: LeaseId
     group: GroupId

@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from distpool.runtime.gpus.equipment import Equipment  # what most programs do without
 
 _UNKNOWN_EXIT = -signal.SIGKILL
-_END_LIMIT_S = 1.0
+_END_LIMIT_S = 2.0
 """For a process that was killed: it may have much memory to give back."""
 
 
@@ -214,7 +214,7 @@ class Launcher:
         try:
             devices, locks = self._hand_out(positions) if positions else (NO_DEVICES, [])
         except (InvalidSetting, LookupError) as error:
-            return [WorkerExited(lease, group, Death(0, _UNKNOWN_EXIT, stderr=str(error)))]
+            return [WorkerExited(lease, group, Death(0, _UNKNOWN_EXIT, note=str(error)))]
         if positions and crew.has_cuda:
             crew.has_cuda = False  # once is enough
             self.note(CUDA_HAS_BEGUN)

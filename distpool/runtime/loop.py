@@ -20,6 +20,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from distpool.config import Settings
 from distpool.ids import CLIENT, HEAD, LAUNCHER, NODE, Address, GroupId, LeaseId, NodeId
 from distpool.interrupts import deferred
@@ -27,7 +29,6 @@ from distpool.logic.outbox import Completion
 from distpool.logic.times import earlier
 from distpool.protocol.cluster import OpenGroup, WorkerPrinted, WorkerSaid
 from distpool.protocol.messages import (
-    Death,
     Message,
     RunCalls,
     StartWorker,
@@ -41,11 +42,13 @@ from distpool.roles.node import NodeRole
 from distpool.runtime.elsewhere import ALL_HERE, Elsewhere
 from distpool.runtime.handles import Wait
 from distpool.runtime.launcher import Launcher
+from distpool.runtime.memory_guard import MemoryGuard
 from distpool.runtime.notices import NOTICE_OF, Notice, log_note
 from distpool.runtime.output import Outputs
 from distpool.runtime.peeks import Peeks
 from distpool.runtime.store_lanes import StoreLanes
 from distpool.runtime.watched import Watched
+from distpool.settings import current
 from distpool.transport.lanes import Lane
 
 Command = tuple[Callable[..., None], tuple[Any, ...]]
@@ -102,6 +105,8 @@ class Loop:
         self._asleep = False
         self._wake_at: float | None = None
         self._peeks = Peeks(settings, self.lanes)
+        is_home = elsewhere.node is None
+        self.guard = MemoryGuard(settings, current(), self.launcher, self.client, self.lanes, is_needed=is_home)
         self._poll_at = 0.0
         for stand_in in self._stand_ins:
             stand_in.attach(self.watch)
@@ -140,6 +145,8 @@ class Loop:
                 self._peek(lease, now)
         if self._outputs.flush_at:
             self._outputs.flush_parts(now)
+        if now >= self.guard.look_at:
+            self.guard.look(now)
         while self.mailbox:
             function, args = self.mailbox.popleft()
             function(*args)
@@ -204,8 +211,7 @@ class Loop:
         due = [*self._peeks.due.values(), *self._outputs.flush_at.values()]
         if self._wake_at is not None:
             due.append(self._wake_at)
-        if (cool_at := self.store_lanes.cool()) is not None:
-            due.append(cool_at)
+        due += [at for at in (self.store_lanes.cool(), self.guard.due(time.monotonic())) if at is not None]
         if due:
             remaining_s = max(0.0, min(due) - time.monotonic())
             timeout_s = remaining_s if timeout_s is None else min(timeout_s, remaining_s)
@@ -280,14 +286,14 @@ class Loop:
         lease = exited.lease
         lane = self.lanes[lease]
         self._read_lane(lease, lane, now)
-        death = exited.death
-        death = Death(
-            death.pid,
-            death.exitcode,
-            death.peak_memory_bytes,
-            lane.count_unbegun(),
-            lane.items_begun(),
-            self._outputs.bury(lease),
+        reason = self.guard.take_reason(lease, exited.death.exitcode)
+        death = msgspec.structs.replace(
+            exited.death,
+            unbegun=lane.count_unbegun(),
+            items_begun=lane.items_begun(),
+            stderr=self._outputs.bury(lease),
+            note=reason,
+            memory_ran_out=bool(reason),
         )
         self._peeks.forget(lease)
         self.store_lanes.bury(lease)

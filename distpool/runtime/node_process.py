@@ -65,6 +65,7 @@ class NodeHost:
         self._loop = Loop(settings, cpus, _wait_for_nothing, Elsewhere(head=head, client=self._callers), self._role)
         self._loop.launcher.equipment = Equipment(()) if equipment is None else equipment
         self._loop.launcher.note = _log.warning
+        self._loop.guard.where = name
         self._loop.launcher.adopt = self._callers.objects.adopt
         self._loop.store_lanes.serve_foreign = self._callers.objects.serve
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from distpool.config import SETTINGS
 from distpool.quantities import duration_s, size_bytes
+from distpool.settings import OFF
 
 _SMALLEST_STORE = 1024 * 1024
 
@@ -48,6 +49,16 @@ def _path_or_tables(value: object, name: str) -> object:
     return value if isinstance(value, list) else _path(value, name)
 
 
+def _memory_limit(value: object, name: str) -> object:
+    """As it was given."""
+    if value != OFF:
+        try:
+            size_bytes(value, name, smallest=1, whole=lambda: _SMALLEST_STORE)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{error}, or {OFF!r}") from None
+    return value
+
+
 def _size_or_share(value: object, name: str) -> object:
     """As it was given: how much a share is depends on the machine."""
     size_bytes(value, name, smallest=1, whole=lambda: _SMALLEST_STORE)
@@ -73,6 +84,11 @@ TABLE = {
     "labels": Setting(_switch, "1", "whether the node's name stands before what its workers print and log"),
     "devices": Setting(
         _path_or_tables, "those that are found", "a file with the GPUs to be assumed, or a list of them", is_path=True
+    ),
+    "memory_limit": Setting(
+        _memory_limit,
+        f"{SETTINGS.memory_limit_share:.0%}",
+        "how much of the machine's memory may be in use before a worker is ended",
     ),
     "connect_limit": _limit("connect_limit_s", "how long a program or command tries to reach a head"),
     "beat": _limit("beat_every_s", "the longest silence of a process of the cluster that lives"),
