@@ -286,14 +286,11 @@ class Loop:
         lease = exited.lease
         lane = self.lanes[lease]
         self._read_lane(lease, lane, now)
-        reason = self.guard.take_reason(lease, exited.death.exitcode)
         death = msgspec.structs.replace(
-            exited.death,
+            self.guard.explained(lease, exited.death),
             unbegun=lane.count_unbegun(),
             items_begun=lane.items_begun(),
             stderr=self._outputs.bury(lease),
-            note=reason,
-            memory_ran_out=bool(reason),
         )
         self._peeks.forget(lease)
         self.store_lanes.bury(lease)

@@ -10,11 +10,13 @@ import signal
 from collections.abc import Container
 from typing import Any
 
+import msgspec
+
 from distpool.config import Settings
 from distpool.ids import LeaseId
 from distpool.logic.memory_guard import Excess, Weighed, why_ended, worker_to_end
 from distpool.logic.sizes import size_text
-from distpool.protocol.messages import EndWorker
+from distpool.protocol.messages import Death, EndWorker
 from distpool.quantities import size_bytes
 from distpool.runtime.launcher import Launcher
 from distpool.runtime.memory_use import own_bytes, resident_bytes, uses
@@ -82,10 +84,12 @@ class MemoryGuard:
             self._has_complained = True
             self._launcher.note(f"{self._at()}{excess}; no worker that runs a call has so much that its end would help")
 
-    def take_reason(self, lease: LeaseId, exitcode: int) -> str:
-        """Of a worker that has ended: why it was ended here; empty when it was not."""
+    def explained(self, lease: LeaseId, death: Death) -> Death:
+        """The end of a worker, with the reason if it was ended here."""
         reason = self._reasons.pop(lease, "")
-        return reason if exitcode == -signal.SIGKILL else ""
+        if not reason or death.exitcode != -signal.SIGKILL:
+            return death
+        return msgspec.structs.replace(death, note=reason, memory_ran_out=True)
 
     def _end(self, chosen: Weighed, reason: str) -> None:
         running = chosen.running

@@ -13,7 +13,7 @@ import distpool
 from distpool.config import SETTINGS
 from distpool.ids import GroupId, LeaseId
 from distpool.logic.memory_guard import Running
-from distpool.protocol.messages import EndWorker
+from distpool.protocol.messages import Death, EndWorker
 from distpool.runtime import memory_guard, memory_use
 from distpool.runtime.memory_guard import MemoryGuard
 from distpool.runtime.memory_use import Use, own_bytes, resident_bytes
@@ -23,6 +23,7 @@ from tests.runtime.programs import LIMIT_S
 
 MIB = 1024**2
 GIB = 1024**3
+KILLED = Death(7, -9)
 
 # ---- when it looks, and what it does
 
@@ -92,10 +93,11 @@ def test_one_worker_is_ended_at_a_time(world):
     assert world.orders == [EndWorker(LeaseId(3), GroupId(1), 0.0)]
     world.look(2.0)
     assert len(world.orders) == 1, "it has not ended yet"
-    reason = world.guard.take_reason(LeaseId(3), -9)
-    assert reason.startswith("96.0 GiB of the machine's memory, 100.0 GiB, were in use, and the limit is 95.0 GiB.")
-    assert world.guard.take_reason(LeaseId(3), -9) == ""
-    assert world.guard.take_reason(LeaseId(2), -9) == "", "somebody else has killed it"
+    death = world.guard.explained(LeaseId(3), KILLED)
+    assert death.memory_ran_out
+    assert death.note.startswith("96.0 GiB of the machine's memory, 100.0 GiB, were in use, and the limit is 95.0 GiB.")
+    assert world.guard.explained(LeaseId(3), KILLED) == KILLED
+    assert world.guard.explained(LeaseId(2), KILLED) == KILLED, "somebody else has killed it"
     world.living.discard(3)
     del world.workers[3]
     world.look(3.0)
@@ -106,7 +108,7 @@ def test_one_worker_is_ended_at_a_time(world):
 def test_a_worker_that_ended_by_itself_meanwhile_was_not_ended(world):
     world.used, world.workers = 96 * GIB, {1: GIB}
     world.look(1.0)
-    assert world.guard.take_reason(LeaseId(1), 0) == ""
+    assert world.guard.explained(LeaseId(1), Death(7, 0)) == Death(7, 0)
 
 
 def test_where_no_worker_has_much_none_is_ended_and_that_is_told_once(world):
@@ -141,7 +143,7 @@ def test_the_node_is_named_to_people_elsewhere(world):
     world.guard.where = "first"
     world.used, world.workers = 96 * GIB, {1: GIB}
     world.look(1.0)
-    assert world.guard.take_reason(LeaseId(1), -9).startswith("On node 'first': 96.0 GiB of")
+    assert world.guard.explained(LeaseId(1), KILLED).note.startswith("On node 'first': 96.0 GiB of")
 
 
 # ---- what is measured
