@@ -13,4 +13,5 @@ CUDA_HAS_BEGUN = (
 def cuda_has_begun() -> bool:
     """This process has a CUDA context of PyTorch's, which no child that is forked from it can use, nor have another."""
     cuda = getattr(sys.modules.get("torch"), "cuda", None)
-    return cuda is not None and bool(cuda.is_initialized())
+    is_initialized = getattr(cuda, "is_initialized", None)  # it may be in the middle of its import
+    return is_initialized is not None and bool(is_initialized())
