@@ -37,6 +37,11 @@ def own_devices() -> tuple[Device, ...]:
     return _known[0]
 
 
+def forget_devices() -> None:
+    """Look again when they are asked for next: the variables or the setting are others now."""
+    _known.clear()
+
+
 def find_devices(
     environment: Mapping[str, str], command: str = COMMAND, proc: Path = PROC, root: Path = SYS
 ) -> tuple[Device, ...]:

@@ -4,8 +4,7 @@ import pytest
 
 from distpool.base_errors import InvalidSetting
 from distpool.protocol.devices import Device
-from distpool.runtime import gpus
-from distpool.runtime.gpus import own_devices
+from distpool.runtime.gpus import forget_devices, own_devices
 
 GIB = 1024**3
 
@@ -13,7 +12,9 @@ GIB = 1024**3
 @pytest.fixture(autouse=True)
 def looked_for_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(gpus, "_known", [])
+    forget_devices()
+    yield
+    forget_devices()
 
 
 TABLES = """
@@ -44,7 +45,7 @@ def test_a_file_that_the_environment_names(tmp_path, monkeypatch):
 def test_a_list_in_the_file_of_the_settings_or_a_file_that_it_names(tmp_path):
     (tmp_path / "distpool.toml").write_text(TABLES)
     assert own_devices() == DEVICES
-    gpus._known.clear()
+    forget_devices()
     (tmp_path / "gpus.toml").write_text(TABLES)
     (tmp_path / "distpool.toml").write_text('devices = "gpus.toml"')
     assert own_devices() == DEVICES
@@ -55,7 +56,7 @@ def test_devices_are_found_once(tmp_path, monkeypatch):
     first = own_devices()
     (tmp_path / "distpool.toml").write_text("devices = []")
     assert own_devices() is first
-    gpus._known.clear()
+    forget_devices()
     assert own_devices() == ()
 
 
