@@ -25,9 +25,19 @@ from distpool.context import Process, active_children, default_context
 
 if _TYPE_CHECKING:
     from distpool.api import configure_store, get, init, is_initialized, put, release, shutdown, store_stats, wait
-    from distpool.errors import NodeLost, OutOfMemory, PoolBroken, PoolTerminated, WorkerDied
+    from distpool.errors import (
+        NodeLost,
+        OutOfMemory,
+        PoolBroken,
+        PoolTerminated,
+        ResourcesUnavailable,
+        WorkerDied,
+    )
     from distpool.objects.refs import ObjectRef
     from distpool.objects.stats import StoreStats
+    from distpool.placement_groups import PlacementGroup, placement_group, remove_placement_group
+    from distpool.placing import NodeAffinity
+    from distpool.resources import available_resources, cluster_resources, nodes
     from distpool.runtime.worker_devices import get_gpu_ids
 
 # Bound methods of the default context, as in the standard library.
@@ -79,13 +89,19 @@ _SUBMODULES = frozenset(
     }
 )
 _HOMES = {
+    "NodeAffinity": "distpool.placing",
     "ObjectRef": "distpool.objects.refs",
     "StoreStats": "distpool.objects.stats",
+    "available_resources": "distpool.resources",
+    "cluster_resources": "distpool.resources",
     "configure_store": "distpool.api",
     "get": "distpool.api",
     "get_gpu_ids": "distpool.runtime.worker_devices",
     "init": "distpool.api",
     "is_initialized": "distpool.api",
+    "nodes": "distpool.resources",
+    "placement_group": "distpool.placement_groups",
+    "remove_placement_group": "distpool.placement_groups",
     "put": "distpool.api",
     "release": "distpool.api",
     "shutdown": "distpool.api",
@@ -94,8 +110,10 @@ _HOMES = {
     "Executor": "distpool.futures.process",
     "NodeLost": "distpool.errors",
     "OutOfMemory": "distpool.errors",
+    "PlacementGroup": "distpool.placement_groups",
     "PoolBroken": "distpool.errors",
     "PoolTerminated": "distpool.errors",
+    "ResourcesUnavailable": "distpool.errors",
     "WorkerDied": "distpool.errors",
 }
 
@@ -128,11 +146,13 @@ __all__ = [
     "JoinableQueue",
     "Lock",
     "Manager",
+    "NodeAffinity",
     "NodeLost",
     "ObjectLost",
     "ObjectRef",
     "OutOfMemory",
     "Pipe",
+    "PlacementGroup",
     "Pool",
     "PoolBroken",
     "PoolTerminated",
@@ -142,6 +162,7 @@ __all__ = [
     "RLock",
     "RawArray",
     "RawValue",
+    "ResourcesUnavailable",
     "Semaphore",
     "SimpleQueue",
     "StoreFull",
@@ -151,6 +172,8 @@ __all__ = [
     "WorkerDied",
     "active_children",
     "allow_connection_pickling",
+    "available_resources",
+    "cluster_resources",
     "configure_store",
     "cpu_count",
     "current_process",
@@ -164,10 +187,13 @@ __all__ = [
     "init",
     "is_initialized",
     "log_to_stderr",
+    "nodes",
     "parent_process",
+    "placement_group",
     "put",
     "reducer",
     "release",
+    "remove_placement_group",
     "set_executable",
     "set_forkserver_preload",
     "set_start_method",

@@ -1,8 +1,8 @@
-"""Options of single calls: what `with_options` takes, and what it says of a value that it cannot take."""
+"""Options of calls and of workers: what `with_options` and others take, and what they say of what they cannot take."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from importlib import import_module
 from typing import Any
 
@@ -12,19 +12,25 @@ from distpool.logic.calls import NO_OPTIONS, CallOptions
 from distpool.quantities import DURATION_FORMS, duration_s
 
 
-def merged(known: CallOptions, given: dict[str, Any]) -> CallOptions:
-    """`known` with what `with_options` was given. Raises TypeError or ValueError that name what is valid."""
+def merged(known: CallOptions, given: dict[str, Any], also: Collection[str] = ()) -> CallOptions:
+    """`known` with what `with_options` was given. `also`: other options that it takes. Raises TypeError or ValueError
+    that name what is valid."""
     checks = {"timeout": _timeout_s, "retries": _retries, "priority": _priority}
-    for name in given:
-        if name not in checks:
-            difflib: Any = import_module("difflib")  # here, as only a mistake needs it
-            close = difflib.get_close_matches(name, checks, 1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise TypeError(f"with_options has no option {name!r}; its options are {', '.join(checks)}{hint}")
+    check_names(given, [*checks, *also], "with_options")
     fields = {"timeout": "timeout_s"}
     return msgspec.structs.replace(
         known, **{fields.get(name, name): checks[name](value) for name, value in given.items()}
     )
+
+
+def check_names(given: Iterable[str], valid: Collection[str], whose: str) -> None:
+    """Raises TypeError for a name that is not valid."""
+    for name in given:
+        if name not in valid:
+            difflib: Any = import_module("difflib")  # here, as only a mistake needs it
+            close = difflib.get_close_matches(name, valid, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise TypeError(f"{whose} has no option {name!r}; its options are {', '.join(valid)}{hint}")
 
 
 def check_repeatable(options: CallOptions, named: Iterable[tuple[str, object]]) -> None:
@@ -57,4 +63,4 @@ def _priority(value: object) -> int:
     return value
 
 
-__all__ = ["NO_OPTIONS", "CallOptions", "check_repeatable", "merged"]
+__all__ = ["NO_OPTIONS", "CallOptions", "check_names", "check_repeatable", "merged"]

@@ -17,6 +17,8 @@ from distpool.logic.leases import Lease
 from distpool.logic.losses import may_repeat, name_of
 from distpool.logic.memory_guard import Running
 from distpool.logic.outbox import Outbox
+from distpool.logic.places import OwnPlaces
+from distpool.logic.shown import shown_lines
 from distpool.protocol.cluster import (
     HeadSilent,
     LeaseDrains,
@@ -41,6 +43,7 @@ from distpool.protocol.messages import (
     WorkerReady,
     WorkerUnusable,
 )
+from distpool.protocol.placing import PlacesTold, RequestsRefused
 from distpool.roles.role import unexpected
 
 _FEW_CALLS = 3
@@ -54,6 +57,7 @@ class ClientRole:
     def __init__(self, settings: Settings) -> None:
         self.outbox = Outbox()
         self.groups: dict[GroupId, Group] = {}
+        self.places: dict[int, OwnPlaces] = {}
         self.functions: dict[FunctionId, FunctionBlob] = {}
         self._settings = settings
         self._group_of: dict[LeaseId, Group] = {}
@@ -65,6 +69,21 @@ class ClientRole:
         group = self.groups[group_id] = Group(group_id, plan, self._settings, self.functions)
         group.requests.head_is(self._head_gone)
         return group
+
+    def open_places(self, places: OwnPlaces) -> None:
+        """A placement group."""
+        self.places[places.opening.group] = places
+        places.open(self.outbox)
+
+    def close_places(self, number: int) -> None:
+        """Said twice, it changes nothing."""
+        places = self.places.pop(number, None)
+        if places is not None:
+            places.close(self.outbox)
+
+    def is_used(self) -> bool:
+        """There are groups, of workers or of places."""
+        return bool(self.groups or self.places)
 
     def submit(self, group: Group, bundles: Iterable[Bundle]) -> None:
         group.submit(bundles, self.outbox)
@@ -102,7 +121,17 @@ class ClientRole:
             case RequestsDropped(group_id, count):
                 if group_id in self.groups:
                     self.groups[group_id].requests.dropped(count)
+            case RequestsRefused(group_id, count, text):
+                if group_id in self.groups:
+                    self._refused(self.groups[group_id], count, text)
+            case PlacesTold(number):
+                if number in self.places:
+                    self.places[number].hear(message, self.outbox)
+                    if message.is_refused:
+                        del self.places[number]
             case Rejoined(granted):
+                for places in self.places.values():
+                    places.open(self.outbox)
                 for group_id, group in self.groups.items():
                     group.requests.ask_again(granted.get(group_id, 0), self.outbox)
             case GroupFailed(group_id, text):
@@ -167,13 +196,20 @@ class ClientRole:
         group = self._group_of.get(lease)
         return group.leases[lease].holding.calls if group is not None else 0
 
+    def _refused(self, group: Group, count: int, text: str) -> None:
+        """No node can ever have what its workers need."""
+        group.requests.dropped(count)
+        if group.state in (GroupState.OPEN, GroupState.CLOSING):
+            group.break_down(shown_lines(text), self.outbox, OutcomeKind.UNPLACED)
+
     def _tell_of_wait(self, group: Group, why: str) -> None:
         """Once for each pool: what it is short of may come and go."""
         if group.requests.pending and not group.requests.was_told:
             group.requests.was_told = True
+            where = "; see `distpool status --pending`" if group.plan.is_far else ""
             self.outbox.note(
                 f"the pool asked for {group.plan.size} workers and has {len(group.leases)}: {why}. It goes on with what"
-                " it has, and gets more when there are; see `distpool status`"
+                f" it has, and gets more when there are{where}"
             )
 
     def _of(self, lease: Address) -> Group:

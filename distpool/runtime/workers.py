@@ -158,6 +158,11 @@ class Workers:
         """Why no call can run any more; empty while they can."""
         return self._group.reason if self._group.is_broken() else ""
 
+    @property
+    def unplaced(self) -> str:
+        """Why no worker can ever be had; empty while one may be."""
+        return self._group.reason if self._group.end_kind is OutcomeKind.UNPLACED else ""
+
     def is_open(self) -> bool:
         """Calls can be handed in."""
         return self._group.state is GroupState.OPEN

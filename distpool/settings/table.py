@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from distpool.config import SETTINGS
-from distpool.quantities import duration_s, size_bytes
+from distpool.quantities import amounts, duration_s, from_json, size_bytes, texts
 from distpool.settings import OFF
 
 _SMALLEST_STORE = 1024 * 1024
@@ -59,6 +59,14 @@ def _memory_limit(value: object, name: str) -> object:
     return value
 
 
+def _resources(value: object, name: str) -> dict[str, int]:
+    return amounts(from_json(value, name), name)
+
+
+def _labels(value: object, name: str) -> dict[str, str]:
+    return texts(from_json(value, name), name)
+
+
 def _size_or_share(value: object, name: str) -> object:
     """As it was given: how much a share is depends on the machine."""
     size_bytes(value, name, smallest=1, whole=lambda: _SMALLEST_STORE)
@@ -90,6 +98,8 @@ TABLE = {
         f"{SETTINGS.memory_limit_share:.0%}",
         "how much of the machine's memory may be in use before a worker is ended",
     ),
+    "resources": Setting(_resources, "none", "what this machine has besides CPUs, memory and GPUs, as {tpu = 4}"),
+    "node_labels": Setting(_labels, "none", "labels of this machine that tasks and pools may ask for"),
     "connect_limit": _limit("connect_limit_s", "how long a program or command tries to reach a head"),
     "beat": _limit("beat_every_s", "the longest silence of a process of the cluster that lives"),
     "silence_limit": _limit("silence_limit_s", "the silence after which a node is given up; at least twice the beat"),

@@ -9,7 +9,19 @@ import pytest
 
 from distpool.errors import DistpoolError
 from distpool.ids import LeaseId, NodeId
-from distpool.protocol.records import Kept, LeaseForgotten, LeaseKept, NodeForgotten, NodeKept
+from distpool.protocol.devices import Device
+from distpool.protocol.placing import BundleStrategy
+from distpool.protocol.records import (
+    BundleKept,
+    Kept,
+    LeaseForgotten,
+    LeaseKept,
+    NodeForgotten,
+    NodeKept,
+    PlacesForgotten,
+    PlacesKept,
+)
+from distpool.protocol.resources import Shape
 from distpool.runtime.ledger import Ledger
 
 FIRST, SECOND = NodeKept(NodeId("first"), 11, 2, 2**40), NodeKept(NodeId("second"), 2**56, 4, 0, 30.0)
@@ -46,6 +58,26 @@ def test_the_next_head_finds_what_was_kept_and_has_an_epoch_of_its_own(path):
     assert begun(path) == Kept(904, [SECOND], [lost])
     keep(path, LeaseForgotten(LEASE.lease))
     assert begun(path).leases == []
+
+
+def test_devices_and_placement_groups_are_kept(path):
+    offered = ((Device("gpu-0", "nvidia", 2**34, 1, 0, "A100"),), (("tpu", 20_000),), (("zone", "eu"),))
+    node = NodeKept(NodeId("first"), 11, 2, 2**40, -1.0, *offered)
+    bundle = BundleKept(Shape(gpus=5_000), LeaseId(2**52), NodeId("first"), (0,))
+    group = PlacesKept(2**55, 11, BundleStrategy.SPREAD, [bundle])
+    keep(path, node, group, PlacesKept(7, 11, BundleStrategy.PACK, []))
+    keep(path, PlacesForgotten(7))
+    assert begun(path) == Kept(902, [node], [], [group])
+
+
+@pytest.mark.parametrize("more", ["NULL", "7", "x'ff'", "x'c0'", "x'93010203'"])
+def test_a_node_whose_devices_cannot_be_read_makes_a_file_useless(path, more):
+    keep(path, FIRST)
+    with sqlite3.connect(path) as database:
+        database.execute(f"UPDATE nodes SET more = {more}")
+    database.close()
+    assert begun(path).nodes == []
+    assert path.with_name("head.db.damaged-1").exists()
 
 
 def test_a_head_that_is_killed_has_lost_nothing_of_a_turn_that_it_has_kept(path):

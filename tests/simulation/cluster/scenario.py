@@ -15,7 +15,9 @@ from distpool.ids import FunctionId, GroupId
 from distpool.logic.calls import SCALAR_BYTES, Bundle, CallOptions
 from distpool.logic.group import Group, GroupPlan
 from distpool.protocol.cluster import OpenGroup
+from distpool.protocol.devices import Device
 from distpool.protocol.messages import CallMode, FunctionBlob, OutcomeKind
+from distpool.protocol.resources import NODE_WORKER, UNIT, Shape, Strategy
 from distpool.roles.head import HeadRole
 from tests.simulation.cluster.faults import Faults
 from tests.simulation.cluster.processes import DriverProcess, WatchedCrew, pretended_sockets
@@ -33,6 +35,11 @@ FUNCTION = FunctionId(1)
 RESTART_S = 0.5
 
 
+HALF_GPU = Shape(gpus=UNIT // 2, strategy=Strategy.SPREAD)
+GPU = Shape(gpus=UNIT, strategy=Strategy.SPREAD)
+SHAPES = [NODE_WORKER, HALF_GPU, HALF_GPU, GPU, Shape(gpus=2 * UNIT)]
+
+
 @dataclass
 class Pool:
     """A pool as its user sees it."""
@@ -47,14 +54,18 @@ class Pool:
 class ClusterScenario:
     """A seeded script for a cluster."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, has_gpus: bool = False) -> None:
+        """`has_gpus`: nodes have two each, and some pools need whole ones or shares."""
         self.seed = seed
+        self._has_gpus = has_gpus
         self._rng = rng = random.Random(seed)
         self.world = ClusterWorld(rng)
         self.faults = Faults(self, rng)
         self.pools: list[Pool] = []
         self._cpus: dict[str, int] = {}
         self._restarts: dict[str, tuple[float, str]] = {}
+        if has_gpus:
+            self.world.devices = (Device("0", "pretend", 0), Device("1", "pretend", 0))
         self._failing = rng.choice([0.0, 0.0, 0.0, 0.2])
         self._long_calls_left = 4
         self._nodes = 0
@@ -144,6 +155,7 @@ class ClusterScenario:
             on_demand=rng.random() < 0.3,
             calls_per_worker=rng.choice([None, None, None, 3]),
             is_far=True,
+            shape=rng.choice(SHAPES) if self._has_gpus else NODE_WORKER,
         )
         self.world.tell(driver, f"group {group_id}", plan)
         driver.client.functions[FUNCTION] = FunctionBlob(FUNCTION, b"", False)
@@ -213,13 +225,16 @@ class ClusterScenario:
     def _all_is_quiet(self) -> bool:
         """Every call has ended, but for those of pools without a CPU; every request is granted, if there is room."""
         head = self.world.head()
-        if head is None or len(head.role._nodes) != len(self.world.nodes()):
+        if head is None or len(head.role._nodes.by_link) != len(self.world.nodes()):
             return False
         is_full = self._is_full()
         return self._is_of_one_mind(head.role) and all(self._is_quiet(group, is_full) for group in self._groups())
 
     def _is_quiet(self, group: Group, is_full: bool) -> bool:
         pool = self.pools[group.id - 1]
+        head = self.world.head()
+        if group.plan.shape.gpus and head is not None:
+            is_full = not any(room.seems_to_fit(group.plan.shape) for room in head.role.placement.open_rooms())
         if group.outstanding:
             return is_full and not group.leases
         if not pool.is_open:
@@ -232,21 +247,21 @@ class ClusterScenario:
         leases = {lease for group in self._groups() for lease in group.leases}
         asked_for = Counter({group.id: group.requests.pending for group in self._groups()})
         waiting: Counter[GroupId] = Counter()
-        for request in head._waiting:
+        for request in head.leasing.waiting:
             waiting[request.group] += request.wanted
         return set(head.placement._leases) == leases and waiting == asked_for
 
     def _state(self) -> str:
         head = self.world.head()
         nodes = {node.name: node.cpus for node in self.world.nodes()}
-        known = {} if head is None else {node.node: node.cpus for node in head.role._nodes.values()}
+        known = {} if head is None else {node.node: node.cpus for node in head.role._nodes.by_link.values()}
         placed = {} if head is None else {name: head.role.placement.leases_on(name) for name in known}
         groups = [
             f"group {group.id}: {list(group.leases.values())}, {group.requests.pending} asked for, "
             f"{group.outstanding} outstanding"
             for group in self._groups()
         ]
-        waiting = [] if head is None else list(head.role._waiting)
+        waiting = [] if head is None else list(head.role.leasing.waiting)
         leases = [] if head is None else sorted(head.role.placement._leases)
         return (
             f"{self.world.ledger.missing()}; nodes {nodes}, the head has {known} and placed {placed}: {leases}; "
@@ -261,10 +276,10 @@ class ClusterScenario:
             return ["no head"]
         role = head.role
         tables: dict[str, object] = {
-            "requests": list(role._waiting),
-            "callers": role._callers,
+            "requests": list(role.leasing.waiting),
+            "callers": role.leasing.callers,
             "leases": role.placement._leases,
-            "load": +role.placement._load,
+            "held": {name: room.held for name, room in role.placement.rooms.items() if room.held},
         }
         for node in self.world.nodes():
             tables |= {
@@ -276,8 +291,8 @@ class ClusterScenario:
                 f"callers of {node}": node.callers._membership._members,
                 f"lanes of {node}": node.hands.lanes,
             }
-        if len(role._nodes) != len(self.world.nodes()):
-            remains.append(f"{len(role._nodes)} nodes at the head, and {len(self.world.nodes())} nodes")
+        if len(role._nodes.by_link) != len(self.world.nodes()):
+            remains.append(f"{len(role._nodes.by_link)} nodes at the head, and {len(self.world.nodes())} nodes")
         remains += [f"{name}: {table}" for name, table in tables.items() if table]
         remains += [f"worker {lease}" for lease in self.world.alive]
         return remains

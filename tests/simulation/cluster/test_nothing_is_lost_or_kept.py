@@ -11,13 +11,19 @@ from tests.simulation.transcript import Violation
 
 RUNS = 500
 BLOCK = 50
-LOOKED_AT = 80
+GPU_RUNS = 25
+LOOKED_AT = 82
 
 
 @pytest.mark.parametrize("first", range(0, RUNS, BLOCK))
 def test_with_faults_of_all_kinds(first):
     for seed in range(first, first + BLOCK):
         ClusterScenario(seed).run()
+
+
+def test_with_gpus_none_is_in_two_hands():
+    for seed in range(GPU_RUNS):
+        ClusterScenario(seed, has_gpus=True).run()
 
 
 def test_a_seed_repeats_its_run_to_the_letter():
@@ -51,7 +57,7 @@ def test_the_runs_show_what_they_are_for():
     outcomes = ["is VALUE", "is LOST", "is TERMINATED", "is TIMED_OUT", "begins call", "finds no token"]
     messages = ["NodeGone(", "RevokeLease(", "ReturnLease(", "EndGroup(", "RequestsDropped(", "LeaveCluster("]
     messages += [
-        "leases=[(",
+        "leases=[Claim(",
         "GroupGone(",
         "TakeBack(",
         "TakenBack(",
