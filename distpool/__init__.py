@@ -25,12 +25,20 @@ from distpool.context import Process, active_children, default_context
 
 if _TYPE_CHECKING:
     from distpool.api import configure_store, get, init, is_initialized, put, release, shutdown, store_stats, wait
-    from distpool.errors import NodeLost, PoolBroken, PoolTerminated, ResourcesUnavailable, WorkerDied
+    from distpool.errors import (
+        NodeLost,
+        OutOfMemory,
+        PoolBroken,
+        PoolTerminated,
+        ResourcesUnavailable,
+        WorkerDied,
+    )
     from distpool.objects.refs import ObjectRef
     from distpool.objects.stats import StoreStats
     from distpool.placement_groups import PlacementGroup, placement_group, remove_placement_group
     from distpool.placing import NodeAffinity
     from distpool.resources import available_resources, cluster_resources, nodes
+    from distpool.runtime.worker_devices import get_gpu_ids
 
 # Bound methods of the default context, as in the standard library.
 Array = default_context.Array
@@ -88,6 +96,7 @@ _HOMES = {
     "cluster_resources": "distpool.resources",
     "configure_store": "distpool.api",
     "get": "distpool.api",
+    "get_gpu_ids": "distpool.runtime.worker_devices",
     "init": "distpool.api",
     "is_initialized": "distpool.api",
     "nodes": "distpool.resources",
@@ -100,6 +109,7 @@ _HOMES = {
     "wait": "distpool.api",
     "Executor": "distpool.futures.process",
     "NodeLost": "distpool.errors",
+    "OutOfMemory": "distpool.errors",
     "PlacementGroup": "distpool.placement_groups",
     "PoolBroken": "distpool.errors",
     "PoolTerminated": "distpool.errors",
@@ -140,6 +150,7 @@ __all__ = [
     "NodeLost",
     "ObjectLost",
     "ObjectRef",
+    "OutOfMemory",
     "Pipe",
     "PlacementGroup",
     "Pool",
@@ -170,6 +181,7 @@ __all__ = [
     "get",
     "get_all_start_methods",
     "get_context",
+    "get_gpu_ids",
     "get_logger",
     "get_start_method",
     "init",

@@ -71,6 +71,21 @@ class Settings(msgspec.Struct, frozen=True):
     ask_memory_s: float = 0.25
     """How often the system is asked how much that is."""
 
+    memory_limit_share: float = 0.95
+    """Of the memory that this process may use: when more is in use, a worker is ended before the system ends one."""
+
+    look_at_memory_s: float = 0.25
+    """How often that is asked while workers run calls: a call fills a few hundred MB in that time."""
+
+    memory_worth_share: float = 0.005
+    """Of that memory: a worker that has less is not ended, as that would hardly help."""
+
+    memory_rest_s: float = 1.0
+    """How long a call rests whose worker was ended for want of memory before it runs again; doubled each time."""
+
+    memory_rest_limit_s: float = 30.0
+    """The longest such rest."""
+
     warm_after_s: float = 10.0
     """How long free memory is kept for the next objects when no object is made or freed."""
 

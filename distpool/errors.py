@@ -41,6 +41,13 @@ class NodeLost(WorkerDied):
     node: str = ""
 
 
+class OutOfMemory(WorkerDied, MemoryError):
+    """Memory was about to run out, and the worker of this call was ended before the system would have ended something.
+
+    The message has the largest workers, and how much was in use; the setting `memory_limit` says how much may be.
+    """
+
+
 class PoolBroken(DistpoolError, BrokenProcessPool):
     """No call of this pool can run any more, as its initializer always failed, say; the message has the reason."""
 

@@ -67,7 +67,8 @@ def open_outcome(outcome: Outcome, traceback_class: type[Exception]) -> tuple[bo
 def _worker_died(loss: Loss) -> WorkerDied:
     death = loss.death
     errors = import_module("distpool.errors")
-    error: WorkerDied = (errors.NodeLost if death.node else errors.WorkerDied)(loss.text)
+    kind = errors.NodeLost if death.node else errors.OutOfMemory if death.memory_ran_out else errors.WorkerDied
+    error: WorkerDied = kind(loss.text)
     error.call = loss.call
     if death.node:
         error.node = death.node  # type: ignore[attr-defined]

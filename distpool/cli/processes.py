@@ -91,6 +91,7 @@ def _node(options: argparse.Namespace) -> None:
         return
     from distpool.runtime.addresses import ADDRESS_VARIABLE, LOCAL
     from distpool.runtime.contact import find_head
+    from distpool.runtime.gpus.locks import claimed
     from distpool.runtime.joining import join
     from distpool.runtime.machine import prepare_node
     from distpool.runtime.node_process import NodeHost
@@ -101,7 +102,6 @@ def _node(options: argparse.Namespace) -> None:
 
     settings = current().constants
     devices = first_devices(options.gpus)
-    offered = offer(options.cpus, devices, options.memory, resources=options.resources, labels=options.labels)
     folder = KeyFolder.of_user()
     prepare_node(options.cpus)
     serving = Serving(gentle=signal.SIGTERM)
@@ -117,9 +117,13 @@ def _node(options: argparse.Namespace) -> None:
 
     answer_for_stacks(f"node {options.name}", mark_of(str(folder.path)))
     with keeping_log(folder.path, options.name):
+        # Before the head hears of this node: both may take seconds.
+        equipment = claimed(devices, folder.path, options.name)
+        found = tuple(equipment.devices())
+        offered = offer(options.cpus, found, options.memory, resources=options.resources, labels=options.labels)
         head = join(address, f"node {options.name}", identity, settings)
         log = log_place(folder.path, options.name)
-        host = NodeHost(head, identity, options.name, offered, settings, options.port, log)
+        host = NodeHost(head, identity, options.name, offered, settings, options.port, log, equipment)
         host.serve(serving, tell)
 
 

@@ -33,6 +33,7 @@ from distpool.logic.losses import (
 from distpool.logic.nearness import Nearness, put_nearest_first
 from distpool.logic.outbox import Outbox
 from distpool.logic.requests import Requests
+from distpool.logic.resting import Resting
 from distpool.protocol.messages import (
     CallsDone,
     Death,
@@ -69,9 +70,12 @@ class Group:
         self._sharing = Balance(settings.steal_after_s, 2)
         self._recall = Balance(settings.recall_after_s, 3)
         self._cancels = False
+        # Leases that had calls when what waits was cancelled: what was sent to others since is what shall run.
+        self._sent_ahead: set[LeaseId] = set()
         self._some_leave = plan.calls_per_worker is not None
         self._settings = settings
         self._functions = functions
+        self._resting = Resting(settings.memory_rest_s, settings.memory_rest_limit_s)
         self.requests = Requests(group_id, plan.shape)
         self._failed_starts = 0
         self._stopping_sent = False
@@ -129,6 +133,7 @@ class Group:
         self._has_news = True
         lease = self.leases[lease_id]
         lease.is_asked = False
+        self._sent_ahead.discard(lease_id)
         if self.state in (GroupState.BROKEN, GroupState.TERMINATED) or lease.is_abandoned:
             return  # The answer of a worker elsewhere takes its time: its calls have had their outcome.
         if lease.is_overdue:
@@ -171,7 +176,7 @@ class Group:
             self.queue.push_back([*begun, *unbegun])
             self.break_down(
                 "A process in the process pool was terminated abruptly while the future was running or pending: "
-                f"{describe_end(death)}.",
+                f"{describe_end(death)}. {death.note}".rstrip(),
                 outbox,
             )
             return
@@ -190,7 +195,10 @@ class Group:
             outbox.note(
                 f"{describe_end(death)}; its call is run again (retry {bundle.attempts} of {bundle.options.retries})"
             )
-            self.queue.push_back([again])
+            if death.memory_ran_out:
+                self._resting.add(again)
+            else:
+                self.queue.push_back([again])
             return
         rest = rest_of_chunk(span, death.items_begun, loss)
         if rest is not None:
@@ -224,6 +232,7 @@ class Group:
         """
         self._has_news = True
         self._cancels = True
+        self._sent_ahead = set(self.leases)
         self._recall = Balance(0.0, 2)
 
     def terminate(self, outbox: Outbox, kind: OutcomeKind, text: str) -> None:
@@ -252,6 +261,9 @@ class Group:
             self.break_down(self.requests.head_gone, outbox)
         if self.state in (GroupState.BROKEN, GroupState.TERMINATED, GroupState.GONE):
             return _NOTHING, None
+        if self._resting:
+            self.queue.push_back(self._resting.take_rested(now))
+            self._wake_by(self._resting.due())
         if self.queue.has_limits:
             # Before calls are assigned: none may be on its way to a worker that is asked to give back what it has.
             self._end_overdue(now, outbox)
@@ -260,12 +272,13 @@ class Group:
                 held = self.outstanding - self.queue.waiting
                 cancelled = self.queue.cancel(self.plan.size + 1 - held)
                 self._end(cancelled, OutcomeKind.CANCELLED, "", outbox)
-            self._ask_back(self._recall, now, outbox)
+            sent_ahead = [self.leases[lease] for lease in self._sent_ahead if lease in self.leases]
+            self._ask_back(self._recall, sent_ahead if self._cancels else self.leases.values(), now, outbox)
         to_send = self._assign(now, outbox) if self.queue.waiting else _NOTHING
         if self.nearness is not None:
             foretell(to_send, self.leases, self.queue, self.nearness, outbox)
         if self.outstanding and not self.queue.waiting and has_idle_worker(self.leases.values()):
-            self._ask_back(self._sharing, now, outbox)
+            self._ask_back(self._sharing, self.leases.values(), now, outbox)
         if self._some_leave:
             let_leave(self.leases.values(), outbox)
         self._request_leases(outbox)
@@ -273,8 +286,8 @@ class Group:
             self._close_down(outbox)
         return to_send, self._wake_at
 
-    def _ask_back(self, balance: Balance, now: float, outbox: Outbox) -> None:
-        victim, look_again = balance.choose(self.leases.values(), now)
+    def _ask_back(self, balance: Balance, leases: Iterable[Lease], now: float, outbox: Outbox) -> None:
+        victim, look_again = balance.choose(leases, now)
         self._wake_by(look_again)
         if victim is not None:
             victim.is_asked = True
@@ -372,7 +385,7 @@ class Group:
         self.requests.end()
         busy = [lease.id for lease in self.leases.values() if lease.holding.calls or lease.is_abandoned]
         spans = [span for lease in self.leases.values() for span in lease.holding.take_back(lease.holding.calls)]
-        self._end([*spans, *self.queue.drop_all()], kind, self.reason, outbox)
+        self._end([*spans, *self.queue.drop_all(), *self._resting.drop_all()], kind, self.reason, outbox)
         if not self._stopping_sent:
             self._stopping_sent = True
             outbox.put(LAUNCHER, StopGroup(self.id, True, busy))

@@ -90,11 +90,12 @@ def loss_of(span: Span, death: Death, name: str) -> Outcome:
     text = f"{describe_end(death)} while it ran {what}."
     if death.peak_memory_bytes:
         text += f" Its memory peaked at {_size(death.peak_memory_bytes)}."
+    if death.memory_ran_out:
+        text += f" {death.note}"
     if death.stderr:
         lines = "\n".join(f"    {line}" for line in death.stderr.splitlines())
-        text += f"\nIts last lines on stderr:\n{lines}\n{_remedy(death)}"
-    else:
-        text += f" {_remedy(death)}"
+        text += f"\nIts last lines on stderr:\n{lines}"
+    text += ("\n" if death.stderr or death.memory_ran_out else " ") + _remedy(death)
     if bundle.attempts:
         text += f" The call was begun {bundle.attempts + 1} times."
     else:
@@ -109,7 +110,10 @@ def was_killed_early(death: Death) -> bool:
 
 def start_failure_text(death: Death, failures: int, traceback: bytes | None) -> str:
     """Why no worker of a pool becomes ready, after so many have failed in a row."""
-    text = f"{describe_end(death)} before it was ready to take calls"
+    if death.note:
+        text = f"a worker could not be started: {death.note}"
+    else:
+        text = f"{describe_end(death)} before it was ready to take calls"
     if failures > 1:
         text += f", as {failures - 1} before it"
     return text if traceback is None else text + ".\n" + traceback.decode(errors="replace")
@@ -124,6 +128,8 @@ def describe_end(death: Death) -> str:
     """Who ended, and how."""
     if death.node:
         return f"node {death.node!r} was lost with a worker"
+    if death.memory_ran_out:
+        return f"worker process {death.pid} was ended as memory was about to run out"
     return f"worker process {death.pid} {describe_exit(death.exitcode)}"
 
 
@@ -177,6 +183,10 @@ def _remedy(death: Death) -> str:
     exitcode = death.exitcode
     if death.node:
         return "Its agent has ended, its machine has stopped, or the connection to it was cut."
+    if death.memory_ran_out:
+        return (
+            "Use fewer workers, or smaller arguments and results; the setting memory_limit says how much may be used."
+        )
     if exitcode == -9:
         return (
             "SIGKILL often comes from the system when memory runs out: use fewer workers, or smaller arguments and "

@@ -41,33 +41,41 @@ def spill_folder(setting: str | os.PathLike[str] | None) -> str:
 def memory_bytes() -> int:
     """The memory that this process may use: the machine's, or its control group's if that is less."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min([machine, *_group_limits()])
+    return min([machine, *(limit for _, _, limit in memory_groups())])
 
 
 def memory_is_short() -> bool:
     """The machine has so little memory left that none is to be kept for later."""
+    total, available = machine_memory()
+    return available < total * SETTINGS.short_share
+
+
+def machine_memory() -> tuple[int, int]:
+    """In bytes: all, and what programs could have without swapping. Both are 0 where the system does not tell."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
-        return False
-    sizes = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
-    return sizes.get("MemAvailable", sizes["MemTotal"]) < sizes["MemTotal"] * SETTINGS.short_share
+        return 0, 0
+    kibibytes = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
+    total = kibibytes["MemTotal"]
+    return total * 1024, kibibytes.get("MemAvailable", total) * 1024
 
 
-def _group_limits() -> list[int]:
-    """Of the control groups of both versions that this process is in, and those around them."""
-    limits = []
+def memory_groups() -> list[tuple[Path, int, int]]:
+    """Those control groups that this process is in, and those around them, that have a limit: the folder, its version
+    of the interface (1 or 2), and the limit in bytes."""
+    groups = []
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:
         return []
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        root, file = Path("/sys/fs/cgroup"), "memory.max"
+        root, version, file = Path("/sys/fs/cgroup"), 2, "memory.max"
         if controllers:
             if "memory" not in controllers.split(","):
                 continue
-            root, file = root / "memory", "memory.limit_in_bytes"
+            root, version, file = root / "memory", 1, "memory.limit_in_bytes"
         group = root / path.lstrip("/")
         # In a container its own group is the root of what it sees.
         for folder in [group, *group.parents]:
@@ -76,7 +84,7 @@ def _group_limits() -> list[int]:
             except OSError:
                 continue
             if text.isdigit():
-                limits.append(int(text))
+                groups.append((folder, version, int(text)))
             if folder == root:
                 break
-    return limits
+    return groups

@@ -125,7 +125,7 @@ def _detach_arguments(message: RunCalls, tail: list[Buffer]) -> RunCalls:
                 slices = list(slices)
             tail.append(piece.args)
             slices[position] = msgspec.structs.replace(piece, args=len(piece.args))
-    return RunCalls(slices, message.functions) if tail else message
+    return msgspec.structs.replace(message, slices=slices) if tail else message
 
 
 def _attach_payloads(message: Any, tail: memoryview) -> Any:

@@ -7,7 +7,7 @@ from enum import IntEnum
 import msgspec
 
 from distpool.ids import FunctionId, GroupId, LeaseId, NodeId
-from distpool.protocol.devices import Device
+from distpool.protocol.devices import NO_DEVICES, Device, WorkerDevices
 from distpool.protocol.resources import NODE_WORKER, Claim, Shape
 
 PROTOCOL_VERSION = 1
@@ -82,7 +82,8 @@ class FunctionBlob(msgspec.Struct, array_like=True, frozen=True, gc=False):
 class Death(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """How a worker process ended and what it left. `exitcode` is negative for a signal. `unbegun`: calls that it held
     and had not begun. `items_begun`: of the chunk that it ran, or 1 when it had begun its initializer. `stderr`: the
-    last lines that it wrote there. `node`: the one that it ran on, if that is another, and is lost itself."""
+    last lines that it wrote there. `node`: the one that it ran on, if that is another, and is lost itself. `note`: why
+    it was ended or not started, in words; `memory_ran_out`: and that is why."""
 
     pid: int
     exitcode: int
@@ -91,6 +92,8 @@ class Death(msgspec.Struct, array_like=True, frozen=True, gc=False):
     items_begun: int = 0
     stderr: str = ""
     node: str = ""
+    note: str = ""
+    memory_ran_out: bool = False
 
 
 class Loss(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -105,10 +108,12 @@ class Loss(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class RunCalls(Message, tag=1, frozen=True):
-    """Caller to worker: run these calls, in this order; take a token before you begin each."""
+    """Caller to worker: run these calls, in this order; take a token before you begin each. `may_repeat`: to a node,
+    which may have to end one of its workers: their callers allow that all of them run again."""
 
     slices: list[Slice]
     functions: list[FunctionBlob]
+    may_repeat: bool = False
 
 
 CHUNK_MODES = frozenset({CallMode.CHUNK, CallMode.STAR_CHUNK})
@@ -267,7 +272,8 @@ class TakenBack(Message, tag=34, frozen=True):
 
 
 class EndWorker(Message, tag=36, frozen=True):
-    """Client to launcher, launcher to template: interrupt what the worker runs, and kill it if it lives on."""
+    """Client to launcher, launcher to template: interrupt what the worker runs, and kill it if it lives on; kill it at
+    once when there is no grace."""
 
     lease: LeaseId
     group: GroupId
@@ -284,12 +290,13 @@ class GroupGone(Message, tag=35, frozen=True):
 
 
 class ForkWorker(Message, tag=40, frozen=True):
-    """Launcher to template: start a worker; its lane, its tokens and the pipes for its standard output and standard
-    error come with the frame as descriptors."""
+    """Launcher to template: start a worker; its lane, its tokens, its store lane, the locks of its devices and the
+    pipes for its standard output and standard error come with the frame as descriptors."""
 
     lease: LeaseId
     slot: int
     number: int
+    devices: WorkerDevices = NO_DEVICES
 
 
 class WorkerForked(Message, tag=41, frozen=True):

@@ -12,6 +12,7 @@ import msgspec
 from distpool.base_errors import ProtocolError
 from distpool.ids import LAUNCHER, NO_STORE, NODE, Address, GroupId, LeaseId, StoreId
 from distpool.logic.membership import Membership
+from distpool.logic.memory_guard import Running
 from distpool.logic.outbox import Outbox
 from distpool.logic.supplies import Supplies, check_package
 from distpool.protocol.cluster import (
@@ -61,11 +62,14 @@ _CALLS_LIMIT = 65_536
 
 
 class Held(msgspec.Struct):
-    """A worker that a caller uses: how many calls have come for it, and how many of them it has."""
+    """A worker that a caller uses: how many calls have come for it, and how many of them it has. `since`, `may_repeat`:
+    see `Running`."""
 
     group: GroupId
     received: int = 0
     calls: int = 0
+    since: float = 0.0
+    may_repeat: bool = False
 
 
 class CallersRole:
@@ -92,6 +96,16 @@ class CallersRole:
         held = self._held.get(lease)
         return 0 if held is None else held.calls
 
+    def has_outstanding(self) -> bool:
+        """Some worker has calls."""
+        return any(held.calls for held in self._held.values())
+
+    def running(self) -> list[Running]:
+        """The workers that have calls."""
+        return [
+            Running(lease, held.group, held.since, held.may_repeat) for lease, held in self._held.items() if held.calls
+        ]
+
     def owner_of(self, lease: LeaseId) -> Address | None:
         """The caller that uses its worker; None when it has ended."""
         held = self._held.get(lease)
@@ -109,7 +123,7 @@ class CallersRole:
     def handle(self, sender: Address, message: Any, now: float) -> None:
         match message:
             case CallsDone() | TakenBack() | WorkerReady() | WorkerUnusable() | WorkerLogged() | WorkerPrinted():
-                self._from_worker(LeaseId(int(sender)), message)
+                self._from_worker(LeaseId(int(sender)), message, now)
             case LeaseStarted(lease, group):
                 self._held[lease] = Held(group)
                 self._tell(group, message)
@@ -132,9 +146,10 @@ class CallersRole:
             case _:
                 raise unexpected("callers", sender, message)
 
-    def _from_worker(self, lease: LeaseId, message: Any) -> None:
+    def _from_worker(self, lease: LeaseId, message: Any, now: float) -> None:
         held = self._held[lease]
         if isinstance(message, CallsDone):
+            held.since = now
             held.calls -= len(message.outcomes)
         elif isinstance(message, TakenBack):
             held.calls -= message.calls
@@ -174,7 +189,7 @@ class CallersRole:
             case ToWorker(lease, frame):
                 held = self._held.get(lease)
                 if held is not None and self._owns(sender, held.group):
-                    self._to_worker(lease, held, decode_to_worker(frame))
+                    self._to_worker(lease, held, decode_to_worker(frame), now)
             case StopGroup(group) if self._owns(sender, group):
                 if self._supplies.stop(group):
                     self._tell(group, GroupGone(group))
@@ -207,12 +222,15 @@ class CallersRole:
         _require(owner in (None, caller), f"group {group} is another's")
         return owner is not None
 
-    def _to_worker(self, lease: LeaseId, held: Held, message: Any) -> None:
+    def _to_worker(self, lease: LeaseId, held: Held, message: Any, now: float) -> None:
         match message:
             case RunCalls(slices):
                 calls = sum(piece.count for piece in slices)
                 _require(all(piece.count > 0 for piece in slices), "a run of calls has at least one")
                 _require(held.calls + calls <= _CALLS_LIMIT, f"lease {lease} would hold {held.calls + calls} calls")
+                if not held.calls:
+                    held.since = now
+                held.may_repeat = message.may_repeat and (held.may_repeat or not held.calls)
                 held.received += calls
                 held.calls += calls
                 self.outbox.put(lease, message)

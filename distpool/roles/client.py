@@ -6,12 +6,16 @@ import pickle
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from distpool.config import Settings
 from distpool.ids import INLINE_FUNCTION, Address, FunctionId, GroupId, LeaseId
 from distpool.logic.calls import Bundle, Span
 from distpool.logic.group import Group
 from distpool.logic.group_plan import GroupPlan, GroupState
 from distpool.logic.leases import Lease
+from distpool.logic.losses import may_repeat, name_of
+from distpool.logic.memory_guard import Running
 from distpool.logic.outbox import Outbox
 from distpool.logic.places import OwnPlaces
 from distpool.logic.shown import shown_lines
@@ -154,7 +158,10 @@ class ClientRole:
         for group in self.groups.values():
             to_send, group_wake_at = group.decide(now, self.outbox)
             for lease, spans in to_send:
-                self.outbox.put(lease.id, self._encode_calls(lease, spans))
+                calls = self._encode_calls(lease, spans)
+                if group.plan.is_far and may_repeat(spans):
+                    calls = msgspec.structs.replace(calls, may_repeat=True)
+                self.outbox.put(lease.id, calls)
             if group_wake_at is not None:
                 wake_at = group_wake_at if wake_at is None else min(wake_at, group_wake_at)
         return wake_at
@@ -172,6 +179,17 @@ class ClientRole:
             if group.outstanding > _FEW_CALLS:
                 return True
         return False
+
+    def running(self) -> list[Running]:
+        """The workers that run calls, and which."""
+        found = []
+        for group in self.groups.values():
+            for lease in group.leases.values():
+                if lease.holding.calls:
+                    span = lease.holding.oldest()
+                    call = span.bundle.name or name_of(self.functions, span)
+                    found.append(Running(lease.id, group.id, lease.heard_at, may_repeat([span]), call))
+        return found
 
     def held_by(self, lease: LeaseId) -> int:
         """How many calls the worker of this lease holds."""

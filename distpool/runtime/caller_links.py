@@ -55,6 +55,8 @@ class CallerLinks:
         self._supplier = Supplier(settings)
         self._inquiries = Inquiries(Path(home_folder()), name)
         self.held_by: Callable[[LeaseId], int] = self._role.held_by
+        self.has_outstanding = self._role.has_outstanding
+        self.running = self._role.running
 
     def attach(self, watch: Callable[[int], None]) -> None:
         for descriptor in (*self.listener.descriptors(), self._supplier.descriptor, self._inquiries.descriptor):

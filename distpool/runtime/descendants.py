@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
 from collections.abc import Container
@@ -47,3 +48,27 @@ def _is_reaped(pid: int) -> bool:
     except ChildProcessError:
         return True
     return reaped == pid
+
+
+def wait_for_ends(pids: list[int], limit_s: float) -> list[int]:
+    """Wait until these processes, which have been killed, have ended: those that have not after so long."""
+    left = {}
+    for pid in pids:
+        try:
+            left[os.pidfd_open(pid)] = pid
+        except ProcessLookupError:
+            continue
+    watch = select.poll()
+    for descriptor in left:
+        watch.register(descriptor, select.POLLIN)
+    until = time.monotonic() + limit_s
+    try:
+        while left and (remaining_s := until - time.monotonic()) > 0:
+            for descriptor, _ in watch.poll(remaining_s * 1000):
+                watch.unregister(descriptor)
+                os.close(descriptor)
+                del left[descriptor]
+        return list(left.values())
+    finally:
+        for descriptor in left:
+            os.close(descriptor)

@@ -10,20 +10,23 @@ import pickle
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
+from importlib import import_module
 from multiprocessing import process, util
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from distpool.base_errors import InvalidSetting
 from distpool.config import Settings
 from distpool.ids import GroupId, LeaseId
 from distpool.interrupts import held_back
 from distpool.logic.calls import Claim
 from distpool.protocol.cluster import OpenGroup
 from distpool.protocol.codec import decode_template, encode
+from distpool.protocol.devices import NO_DEVICES, WorkerDevices
 from distpool.protocol.messages import (
     Death,
     EndWorker,
@@ -38,6 +41,8 @@ from distpool.protocol.messages import (
     WorkerReaped,
 )
 from distpool.runtime.arguments import pickle_initializer
+from distpool.runtime.cuda import CUDA_HAS_BEGUN, cuda_has_begun
+from distpool.runtime.descendants import wait_for_ends
 from distpool.runtime.handles import Wait, WorkerHandle
 from distpool.runtime.interpreter import Interpreter, end_child, pickling_for_child, take_interpreter
 from distpool.runtime.main_view import view_of_main
@@ -57,7 +62,12 @@ from distpool.transport.lanes import Lane, make_tokens
 from distpool.transport.pairs import socket_pair
 from distpool.transport.ring import Ring, ring_size
 
+if TYPE_CHECKING:
+    from distpool.runtime.gpus.equipment import Equipment  # what most programs do without
+
 _UNKNOWN_EXIT = -signal.SIGKILL
+_END_LIMIT_S = 2.0
+"""For a process that was killed: it may have much memory to give back."""
 
 
 class LaunchPlan(msgspec.Struct, frozen=True):
@@ -89,6 +99,8 @@ class Crew:
         self.handles: dict[LeaseId, WorkerHandle] = {}
         self.is_stopping = False
         self.forwards_output = can_be_forwarded()
+        # Of a fork: its parent's CUDA had begun, so that the choice of devices comes too late for its workers.
+        self.has_cuda = plan.start_method == "fork" and cuda_has_begun()
 
 
 class Launcher:
@@ -110,6 +122,10 @@ class Launcher:
         self._open_store_lane = open_store_lane
         self.adopt: Callable[[LeaseId, bytes], Any] = _adopt
         """Takes what is told of a result in the store, and gives what stands for it."""
+        self.equipment: Equipment | None = None
+        """The devices that workers are given; None: nobody has needed one yet."""
+        self.note: Callable[[str], None] = _keep_to_itself
+        """Takes what users want to know of, in words."""
         self._wait = wait
         self._forget = forget
 
@@ -159,7 +175,7 @@ class Launcher:
         """Obey the node or the client; what is to be told to the node."""
         match message:
             case StartWorker(lease, group):
-                return self._start_worker(lease, group)
+                return self._start_worker(lease, group, message.devices)
             case StopGroup(group, kill, busy):
                 crew = self.crews.get(group)
                 if crew is not None and not crew.is_stopping:  # otherwise it has ended already
@@ -195,11 +211,18 @@ class Launcher:
             case other:
                 raise ValueError(f"a template cannot say {other!r}")
 
-    def _start_worker(self, lease: LeaseId, group: GroupId) -> list[Message]:
+    def _start_worker(self, lease: LeaseId, group: GroupId, positions: Sequence[int]) -> list[Message]:
         crew = self.crews.get(group)
         # Its template has ended, or will, while the lease was on its way; or a caller elsewhere uses more than it said.
         if crew is None or crew.is_stopping or not crew.free_slots:
             return [WorkerExited(lease, group, Death(0, _UNKNOWN_EXIT))]
+        try:
+            devices, locks = self._hand_out(positions) if positions else (NO_DEVICES, [])
+        except (InvalidSetting, LookupError) as error:
+            return [WorkerExited(lease, group, Death(0, _UNKNOWN_EXIT, note=str(error)))]
+        if positions and crew.has_cuda:
+            crew.has_cuda = False  # once is enough
+            self.note(CUDA_HAS_BEGUN)
         number = next(process._process_counter)  # type: ignore[attr-defined]
         handle = WorkerHandle(lease, f"{crew.plan.names}-{number}", daemon=crew.plan.daemon, wait=self._wait)
         crew.handles[lease] = handle
@@ -212,8 +235,9 @@ class Launcher:
         store_lane = self._open_store_lane(lease)
         writers = self._open_output(lease) if crew.forwards_output else []
         try:
-            order = encode(ForkWorker(lease, slot, number))
-            send_with_descriptors(crew.control, order, [theirs.fileno(), tokens, store_lane.fileno(), *writers])
+            order = encode(ForkWorker(lease, slot, number, devices))
+            descriptors = [theirs.fileno(), tokens, store_lane.fileno(), *locks, *writers]
+            send_with_descriptors(crew.control, order, descriptors)
         except (BrokenPipeError, ConnectionResetError):
             pass  # The template has ended: its end of file tells of all its workers.
         finally:
@@ -223,12 +247,21 @@ class Launcher:
                 os.close(writer)
         return []
 
+    def _hand_out(self, positions: Sequence[int]) -> tuple[WorkerDevices, list[int]]:
+        if self.equipment is None:
+            self.equipment = import_module("distpool.runtime.gpus.equipment").Equipment()
+        return self.equipment.hand_out(positions)
+
     def _worker_ended(self, group: GroupId, crew: Crew, lease: LeaseId, death: Death) -> WorkerExited:
         crew.handles.pop(lease).ended(death.exitcode)
         crew.free_slots.append(crew.slots.pop(lease))
         return WorkerExited(lease, group, death)
 
     def _template_ended(self, group: GroupId, crew: Crew) -> list[Message]:
+        # Each is killed when its parent ends; what it had is free once it has ended itself.
+        left = wait_for_ends([handle.known_pid for handle in crew.handles.values() if handle.known_pid], _END_LIMIT_S)
+        if left:
+            self.note(f"worker processes {left} were killed and have not ended: they are stuck in the kernel")
         messages: list[Message] = [
             self._worker_ended(group, crew, lease, Death(handle.known_pid or 0, _UNKNOWN_EXIT))
             for lease, handle in list(crew.handles.items())
@@ -324,6 +357,10 @@ def _adopt(lease: LeaseId, told: bytes) -> Any:
     from distpool.objects.results import adopt  # what few programs need
 
     return adopt(lease, told)
+
+
+def _keep_to_itself(text: str) -> None:
+    """Nobody listens."""
 
 
 def _log_failure(order: OpenGroup, error: OSError) -> None:

@@ -20,6 +20,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from distpool.config import Settings
 from distpool.ids import CLIENT, HEAD, LAUNCHER, NODE, Address, GroupId, LeaseId, NodeId
 from distpool.interrupts import deferred
@@ -27,14 +29,12 @@ from distpool.logic.outbox import Completion
 from distpool.logic.times import earlier
 from distpool.protocol.cluster import OpenGroup, WorkerPrinted, WorkerSaid
 from distpool.protocol.messages import (
-    Death,
     Message,
     RunCalls,
     StartWorker,
     TakeBack,
     TakenBack,
     WorkerExited,
-    WorkerLogged,
 )
 from distpool.protocol.resources import Offer
 from distpool.roles.client import ClientRole
@@ -43,11 +43,13 @@ from distpool.roles.node import NodeRole
 from distpool.runtime.elsewhere import ALL_HERE, Elsewhere
 from distpool.runtime.handles import Wait
 from distpool.runtime.launcher import Launcher
-from distpool.runtime.notices import Notice, handle_log_record, log_note
-from distpool.runtime.output import Outputs, show
+from distpool.runtime.memory_guard import MemoryGuard
+from distpool.runtime.notices import NOTICE_OF, Notice, log_note
+from distpool.runtime.output import Outputs
 from distpool.runtime.peeks import Peeks
 from distpool.runtime.store_lanes import StoreLanes
 from distpool.runtime.watched import Watched
+from distpool.settings import current
 from distpool.transport.lanes import Lane
 
 Command = tuple[Callable[..., None], tuple[Any, ...]]
@@ -95,6 +97,7 @@ class Loop:
         )
         self.mailbox: deque[Command] = deque()
         self.completions: deque[Completion | Notice] = deque()
+        self.launcher.note = lambda text: self.completions.append(Notice(log_note, text))
         self._settings = settings
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake_fd, _READ)
@@ -104,6 +107,8 @@ class Loop:
         self._asleep = False
         self._wake_at: float | None = None
         self._peeks = Peeks(settings, self.lanes)
+        is_home = elsewhere.node is None
+        self.guard = MemoryGuard(settings, current(), self.launcher, self.client, self.lanes, is_needed=is_home)
         self._poll_at = 0.0
         for stand_in in self._stand_ins:
             stand_in.attach(self.watch)
@@ -142,6 +147,8 @@ class Loop:
                 self._peek(lease, now)
         if self._outputs.flush_at:
             self._outputs.flush_parts(now)
+        if now >= self.guard.look_at:
+            self.guard.look(now)
         while self.mailbox:
             function, args = self.mailbox.popleft()
             function(*args)
@@ -206,8 +213,7 @@ class Loop:
         due = [*self._peeks.due.values(), *self._outputs.flush_at.values()]
         if self._wake_at is not None:
             due.append(self._wake_at)
-        if (cool_at := self.store_lanes.cool()) is not None:
-            due.append(cool_at)
+        due += [at for at in (self.store_lanes.cool(), self.guard.due(time.monotonic())) if at is not None]
         if due:
             remaining_s = max(0.0, min(due) - time.monotonic())
             timeout_s = remaining_s if timeout_s is None else min(timeout_s, remaining_s)
@@ -265,10 +271,8 @@ class Loop:
     def _told(self, sender: Address, message: Message, now: float) -> None:
         if self._elsewhere.client is not None:
             self.client.handle(sender, message, now)
-        elif type(message) is WorkerLogged:
-            self.completions.append(Notice(handle_log_record, message.record, message.node))
-        elif type(message) is WorkerPrinted:
-            self.completions.append(Notice(show, message.stream, message.text))
+        elif type(message) in NOTICE_OF:
+            self.completions.append(NOTICE_OF[type(message)](message))
         else:
             self.client.handle(sender, message, now)
 
@@ -284,14 +288,11 @@ class Loop:
         lease = exited.lease
         lane = self.lanes[lease]
         self._read_lane(lease, lane, now)
-        death = exited.death
-        death = Death(
-            death.pid,
-            death.exitcode,
-            death.peak_memory_bytes,
-            lane.count_unbegun(),
-            lane.items_begun(),
-            self._outputs.bury(lease),
+        death = msgspec.structs.replace(
+            self.guard.explained(lease, exited.death),
+            unbegun=lane.count_unbegun(),
+            items_begun=lane.items_begun(),
+            stderr=self._outputs.bury(lease),
         )
         self._peeks.forget(lease)
         self.store_lanes.bury(lease)

@@ -19,6 +19,7 @@ from distpool.protocol.resources import Offer
 from distpool.roles.node import NodeRole
 from distpool.runtime.caller_links import CallerLinks
 from distpool.runtime.elsewhere import Elsewhere
+from distpool.runtime.gpus.equipment import Equipment
 from distpool.runtime.hosting import RemoteHead
 from distpool.runtime.loop import Loop
 from distpool.runtime.serving import Serving
@@ -41,9 +42,10 @@ class NodeHost:
         settings: Settings,
         port: int = 0,
         log: str = "",
+        equipment: Equipment | None = None,
     ) -> None:
         """`offer`: what it has. `port`: where callers are listened to; 0 for any that is free. `log`: where its log
-        lies, for people. Raises DistpoolError when it cannot listen there."""
+        lies, for people. `equipment`: its devices. Raises DistpoolError when it cannot listen there."""
         resource_tracker.ensure_running()  # the standard library's, for the workers
         self._head = head
         self._settings = settings
@@ -61,6 +63,9 @@ class NodeHost:
         endpoint = self._callers.listener.endpoint
         self._role = NodeRole(NodeId(name), offer, endpoint, identity.public, log)
         self._loop = Loop(settings, offer, _wait_for_nothing, Elsewhere(head=head, client=self._callers), self._role)
+        self._loop.launcher.equipment = Equipment(()) if equipment is None else equipment
+        self._loop.launcher.note = _log.warning
+        self._loop.guard.where = name
         self._loop.launcher.adopt = self._callers.objects.adopt
         self._loop.store_lanes.serve_foreign = self._callers.objects.serve
 

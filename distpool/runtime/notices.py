@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from distpool.protocol.cluster import WorkerPrinted
+from distpool.protocol.messages import WorkerLogged
+from distpool.runtime.output import show
+
 
 class Notice:
     """Stands among the completions. It runs when they do: user code, a log handler say, may run within it."""
@@ -31,3 +35,10 @@ def handle_log_record(pickled: bytes, node: str) -> None:
     from distpool.runtime.logs import handle_in_driver
 
     handle_in_driver(pickled, node)
+
+
+NOTICE_OF: dict[type, Callable[[Any], Notice]] = {
+    WorkerLogged: lambda message: Notice(handle_log_record, message.record, message.node),
+    WorkerPrinted: lambda message: Notice(show, message.stream, message.text),
+}
+"""Of those messages of workers that are told of in the order of results."""

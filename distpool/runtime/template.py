@@ -25,6 +25,7 @@ import msgspec
 from distpool.ids import LeaseId, StoreId
 from distpool.interrupts import disregard, let_in
 from distpool.protocol.codec import decode_template, encode
+from distpool.protocol.devices import DEVICES_LIMIT
 from distpool.protocol.messages import (
     Death,
     EndWorker,
@@ -47,6 +48,7 @@ from distpool.transport.ring import ring_size
 
 _START_FAILED = 71
 _ORPHANS_LIMIT_S = 0.5
+_DESCRIPTORS_LIMIT = 5 + DEVICES_LIMIT
 
 # The start methods whose processes run `atexit` functions: since Python 3.13 all.
 _WITH_EXIT_FUNCTIONS = {"spawn"} if sys.version_info < (3, 13) else {"fork", "forkserver", "spawn"}
@@ -170,7 +172,7 @@ class Template:
 
     def _obey(self) -> None:
         try:
-            frame, descriptors = receive_with_descriptors(self._control, 5)
+            frame, descriptors = receive_with_descriptors(self._control, _DESCRIPTORS_LIMIT)
         except ConnectionResetError:
             frame, descriptors = b"", []
         if not frame:
@@ -192,14 +194,15 @@ class Template:
                 for watch, (_, lease) in self._workers.items():
                     if lease == ended:
                         self._busy.add(lease)
-                        self._end(watch, signal.SIGINT, grace_s)
+                        self._end(watch, signal.SIGINT if grace_s else signal.SIGKILL, grace_s)
             case other:
                 raise ValueError(f"a template cannot obey {other!r}")
 
     def _start(self, order: ForkWorker, *descriptors: int) -> None:
         plan = self._plan
         offset = order.slot * ring_size(plan.ring_bytes)
-        worker = WorkerProcess(plan.setup, descriptors, self._rings, offset, (plan.store_id, self._store))
+        store = (plan.store_id, self._store)
+        worker = WorkerProcess(plan.setup, descriptors, self._rings, offset, store, order.devices)
         name = f"{plan.worker_name}-{order.number}"
         worker.become(
             name, order.number, daemon=plan.daemon, start_method=plan.start_method, parent_pid=plan.driver_pid

@@ -14,6 +14,7 @@ from distpool.config import SETTINGS
 from distpool.ids import StoreId
 from distpool.objects.stores import attach
 from distpool.protocol.codec import encode
+from distpool.protocol.devices import NO_DEVICES, WorkerDevices
 from distpool.protocol.messages import WorkerLogged
 from distpool.runtime.addresses import be_a_worker
 from distpool.runtime.import_hook import when_imported
@@ -21,6 +22,7 @@ from distpool.runtime.native_threads import limit_native_threads
 from distpool.runtime.parentage import adopt_orphans, die_with_parent
 from distpool.runtime.stack_answers import answer_for_stacks
 from distpool.runtime.worker import Worker
+from distpool.runtime.worker_devices import take_devices
 from distpool.runtime.worker_setup import WorkerSetup
 from distpool.transport.frames import send_frame
 from distpool.transport.ring import Ring
@@ -30,9 +32,16 @@ class WorkerProcess(process.BaseProcess):
     """One worker, as the standard library's machinery for child processes sees it."""
 
     def __init__(
-        self, setup: WorkerSetup, descriptors: tuple[int, ...], ring: int, ring_offset: int, store: tuple[StoreId, int]
+        self,
+        setup: WorkerSetup,
+        descriptors: tuple[int, ...],
+        ring: int,
+        ring_offset: int,
+        store: tuple[StoreId, int],
+        devices: WorkerDevices = NO_DEVICES,
     ) -> None:
         super().__init__()
+        self._devices = devices
         self._store = store
         self._setup = setup
         self._descriptors = descriptors
@@ -53,7 +62,8 @@ class WorkerProcess(process.BaseProcess):
         be_a_worker()
         die_with_parent(self._template_pid)
         adopt_orphans()
-        lane, _, store_lane, *streams = self._descriptors
+        lane, _, store_lane, *more = self._descriptors
+        streams = more[self._devices.locks :]
         self._sock = socket.socket(fileno=lane)
         self._attached = attach(*self._store, socket.socket(fileno=store_lane), self._parent_pid)
         memory, offset = self._ring_place
@@ -64,7 +74,7 @@ class WorkerProcess(process.BaseProcess):
         # A crash in native code says where it was, as the last words on standard error.
         faulthandler.enable(2)
         answer_for_stacks("worker")
-        limit_native_threads(self._setup.native_threads)
+        limit_native_threads(take_devices(self._devices, self._setup.native_threads))
         when_imported("logging", self._forward_log_records)
         if self._setup.main:
             try:

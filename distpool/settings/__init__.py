@@ -18,6 +18,8 @@ PREFIX = "DISTPOOL_"
 FILE = "distpool.toml"
 FILE_VARIABLE = "DISTPOOL_CONFIG"
 """Names another file; empty: none is read."""
+OFF = "off"
+"""The memory limit where there is none."""
 
 
 class Chosen(msgspec.Struct, frozen=True):
@@ -31,6 +33,7 @@ class Chosen(msgspec.Struct, frozen=True):
     spill_folder: str | None = None
     labels: bool = True
     devices: str | list[Any] | None = None
+    memory_limit: str | int | None = None
     resources: dict[str, int] = {}
     node_labels: dict[str, str] = {}
     constants: Settings = SETTINGS

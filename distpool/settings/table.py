@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from distpool.config import SETTINGS
 from distpool.quantities import amounts, duration_s, from_json, size_bytes, texts
+from distpool.settings import OFF
 
 _SMALLEST_STORE = 1024 * 1024
 
@@ -48,6 +49,16 @@ def _path_or_tables(value: object, name: str) -> object:
     return value if isinstance(value, list) else _path(value, name)
 
 
+def _memory_limit(value: object, name: str) -> object:
+    """As it was given."""
+    if value != OFF:
+        try:
+            size_bytes(value, name, smallest=1, whole=lambda: _SMALLEST_STORE)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{error}, or {OFF!r}") from None
+    return value
+
+
 def _resources(value: object, name: str) -> dict[str, int]:
     return amounts(from_json(value, name), name)
 
@@ -81,6 +92,11 @@ TABLE = {
     "labels": Setting(_switch, "1", "whether the node's name stands before what its workers print and log"),
     "devices": Setting(
         _path_or_tables, "those that are found", "a file with the GPUs to be assumed, or a list of them", is_path=True
+    ),
+    "memory_limit": Setting(
+        _memory_limit,
+        f"{SETTINGS.memory_limit_share:.0%}",
+        "how much of the machine's memory may be in use before a worker is ended",
     ),
     "resources": Setting(_resources, "none", "what this machine has besides CPUs, memory and GPUs, as {tpu = 4}"),
     "node_labels": Setting(_labels, "none", "labels of this machine that tasks and pools may ask for"),

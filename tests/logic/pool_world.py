@@ -296,7 +296,7 @@ class PoolWorld:
         self._tell(worker.lease, WorkerUnusable(b"ValueError: no luck"))
         self.die(worker, 1)
 
-    def die(self, worker: ModelWorker, exitcode: int = -9) -> None:
+    def die(self, worker: ModelWorker, exitcode: int = -9, *, memory_ran_out: bool = False) -> None:
         """Its results are read first, as the loop does it."""
         if worker.ended:
             self.report(worker)
@@ -307,9 +307,8 @@ class PoolWorld:
         del self.workers[worker.lease]
         is_chunk = worker.is_running and self.running(worker).is_chunk
         items_begun = worker.items_begun if is_chunk else 3  # the mark of an older chunk
-        self._tell(
-            NODE, LeaseLost(worker.lease, GROUP, Death(4711, exitcode, 0, worker.unbegun(), items_begun, "stderr"))
-        )
+        death = Death(4711, exitcode, 0, worker.unbegun(), items_begun, "stderr", memory_ran_out=memory_ran_out)
+        self._tell(NODE, LeaseLost(worker.lease, GROUP, death))
 
     def leave(self, worker: ModelWorker) -> None:
         assert worker.is_leaving

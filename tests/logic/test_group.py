@@ -164,11 +164,11 @@ class AnyPool(RuleBasedStateMachine):
             self.world.leave(worker)
 
     @precondition(lambda self: len(self.world.calls) > 3)
-    @rule(data=st.data())
-    def die(self, data):
+    @rule(data=st.data(), memory_ran_out=st.booleans())
+    def die(self, data, memory_ran_out):
         worker = self.some_worker(data, lambda worker: True)
         if worker:
-            self.world.die(worker)
+            self.world.die(worker, memory_ran_out=memory_ran_out)
 
     @precondition(lambda self: len(self.world.calls) > 3)
     @rule(data=st.data())
@@ -278,6 +278,8 @@ def finish_what_can_be_finished(world):
             world.run_one(worker)
     if world.stops and not world.workers:
         world.template_ends()
+    elif not any(worker.held for worker in world.workers.values()) and world.group._resting:
+        world.pass_time(world.settings.memory_rest_limit_s)
 
 
 TestAnyPool = AnyPool.TestCase
@@ -502,6 +504,37 @@ def test_calls_that_came_back_are_cancelled_like_others_that_wait():
     replacement = world.grant()
     world.ready(replacement)
     assert replacement.held == [2, 3]
+
+
+def test_a_call_for_which_memory_was_short_rests_and_others_run_meanwhile():
+    world, (dying, other) = pool_with_workers(2)
+    world.submit(1, options=CallOptions(retries=1))
+    world.begin(dying)
+    world.die(dying, memory_ran_out=True)
+    world.ready(world.grant())
+    assert not other.held
+    assert world.wake_at == world.now + world.settings.memory_rest_s
+    world.submit(1)
+    world.run_one(next(worker for worker in world.workers.values() if worker.held))
+    assert world.outcomes() == [None, "VALUE"]
+    world.pass_time(world.settings.memory_rest_s)
+    world.run_one(next(worker for worker in world.workers.values() if worker.held))
+    assert world.outcomes() == ["VALUE", "VALUE"]
+
+
+def test_what_is_sent_after_a_cancellation_does_not_come_back():
+    """Else two workers that have not begun would be given it by turns, for ever."""
+    world = pool(2)
+    world.submit(8)
+    world.cancel_waiting()
+    world.close()
+    for worker in [world.grant(), world.grant()]:
+        world.ready(worker)
+    assert world.take_backs == 0
+    for worker in list(world.workers.values()):
+        while worker.held:
+            world.run_one(worker)
+    assert world.outcomes() == ["VALUE"] * 3 + ["CANCELLED"] * 5
 
 
 def test_a_call_that_is_to_run_again_is_not_cancelled():

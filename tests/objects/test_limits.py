@@ -241,5 +241,5 @@ def test_a_store_in_use_cannot_be_configured(home):
 
 
 def test_the_limit_of_a_control_group_counts(monkeypatch, tmp_path):
-    monkeypatch.setattr(limits, "_group_limits", lambda: [1 << 30, 512 << 20])
+    monkeypatch.setattr(limits, "memory_groups", lambda: [(tmp_path, 2, 1 << 30), (tmp_path, 2, 512 << 20)])
     assert limits.memory_bytes() == 512 << 20

@@ -2,10 +2,12 @@
 
 import pytest
 
-from distpool.ids import LAUNCHER, NODE, SUPPLIER, GroupId, LeaseId
+from distpool.ids import LAUNCHER, NODE, SUPPLIER, FunctionId, GroupId, LeaseId
 from distpool.logic.membership import Membership, Versions
-from distpool.protocol.cluster import EndGroup, Greeting, OpenGroup, PeerLost, UseLease
-from distpool.protocol.messages import GroupGone, StopGroup
+from distpool.logic.memory_guard import Running
+from distpool.protocol.cluster import EndGroup, Greeting, OpenGroup, PeerLost, ToWorker, UseLease
+from distpool.protocol.codec import encode
+from distpool.protocol.messages import CallsDone, GroupGone, LeaseStarted, RunCalls, Slice, StopGroup
 from distpool.roles.callers import CallersRole
 
 GROUP = GroupId(5)
@@ -55,3 +57,26 @@ def test_of_a_caller_that_is_lost_once_more_nothing_waits(callers):
     told(callers)
     callers.handle(NODE, GroupGone(GROUP), 4.0)
     assert told(callers) == [(NODE, EndGroup(GROUP))]
+
+
+def calls(count, *, may_repeat):
+    run = RunCalls([Slice(FunctionId(1), 0, count, True, b"")], [], may_repeat)
+    return ToWorker(LeaseId(1), b"".join(encode(run)))
+
+
+def test_it_knows_which_workers_run_calls_since_when_and_whether_these_may_run_again(callers):
+    callers.handle(NODE, LeaseStarted(LeaseId(1), GROUP), 2.0)
+    callers.handle(NODE, LeaseStarted(LeaseId(2), GROUP), 2.0)
+    assert callers.running() == []
+    assert not callers.has_outstanding()
+    callers.hear("link", calls(1, may_repeat=True), 3.0)
+    assert callers.has_outstanding()
+    assert callers.running() == [Running(LeaseId(1), GROUP, 3.0, True)]
+    callers.hear("link", calls(2, may_repeat=False), 4.0)
+    assert callers.running() == [Running(LeaseId(1), GROUP, 3.0, False)], "it may be that of any of them"
+    callers.handle(LeaseId(1), CallsDone([(0, b"")] * 2, 0.1, False), 5.0)
+    assert callers.running() == [Running(LeaseId(1), GROUP, 5.0, False)]
+    callers.handle(LeaseId(1), CallsDone([(0, b"")], 0.1, False), 6.0)
+    assert callers.running() == []
+    callers.hear("link", calls(1, may_repeat=True), 7.0)
+    assert callers.running() == [Running(LeaseId(1), GROUP, 7.0, True)]

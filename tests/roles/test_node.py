@@ -140,3 +140,24 @@ def test_a_lease_that_was_asked_for_before_its_group_ended_gets_no_worker_after_
     node.handle(CLIENT, EndGroup(GROUP), 11.5)
     node.handle(HEAD, GrantLease(LEASE, GROUP, CALLER), 12.0)
     assert told(node) == []
+
+
+def test_a_worker_gets_the_devices_that_its_lease_was_granted_with(node):
+    own = NodeRole(NAME, Offer(2))
+    own.handle(HEAD, GrantLease(LeaseId(1), GROUP, devices=(2,)), 11.0)
+    assert (LAUNCHER, StartWorker(LeaseId(1), GROUP, devices=(2,))) in told(own)
+    node.handle(CLIENT, UseLease(LEASE, GROUP, CALLER), 11.0)
+    node.handle(HEAD, GrantLease(LEASE, GROUP, CALLER, devices=(0, 1)), 11.0)
+    assert (LAUNCHER, StartWorker(LEASE, GROUP, devices=(0, 1))) in told(node)
+    later = LeaseId(LEASE + 1)
+    node.handle(HEAD, GrantLease(later, GROUP, CALLER, devices=(3,)), 11.0)
+    node.handle(CLIENT, UseLease(later, GROUP, CALLER), 11.0)
+    assert (LAUNCHER, StartWorker(later, GROUP, devices=(3,))) in told(node)
+
+
+def test_a_lease_is_given_back_when_its_worker_has_been_reaped_and_not_before(node):
+    start(node)
+    node.handle(HEAD, RevokeLease(LEASE), 12.0)
+    assert [message for to, message in told(node) if to == HEAD] == [], "it is told to end"
+    node.handle(LAUNCHER, WorkerExited(LEASE, GROUP, Death(1, -9)), 13.0)
+    assert (HEAD, ReturnLease(LEASE)) in told(node)
