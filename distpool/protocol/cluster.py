@@ -19,6 +19,7 @@ from distpool.protocol.messages import (
     ExitWorker,
     GrantLease,
     GroupGone,
+    InterruptWorker,
     LeaseLost,
     LeaseStarted,
     Message,
@@ -336,6 +337,7 @@ LINK_MESSAGES = (
     | GroupGone
     | StopGroup
     | EndWorker
+    | InterruptWorker
     | Greeting
     | Welcome
     | Refused
@@ -387,6 +389,7 @@ CALLER_MAY_SAY = (
     | ToWorker
     | StopGroup
     | EndWorker
+    | InterruptWorker
     | CodePiece
     | ReleaseObjects
     | ForgetObjects
