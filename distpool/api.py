@@ -1,5 +1,5 @@
-"""What users call beside the standard names: `init` and `shutdown`, and objects in the store: `put`, `get`, `wait`,
-`release`, `store_stats`, `configure_store`."""
+"""What users call beside the standard names: `init` and `shutdown`, and values behind refs, of the store and of tasks:
+`put`, `get`, `wait`, `as_completed`, `release`, `store_stats`, `configure_store`."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def as_completed(refs: Sequence[Waitable], *, timeout: float | None = None) -> I
 
 
 def release(refs: ObjectRef | Iterable[ObjectRef]) -> None:
-    """Give up refs: their objects are freed at once where nobody else holds them, and `get` of them raises ObjectLost.
+    """Give up refs: their values are freed at once where nobody else holds them, and `get` of them raises ObjectLost.
 
     Values that came from them stay as they are. To release a ref twice does nothing.
     """
@@ -183,9 +183,9 @@ def release(refs: ObjectRef | Iterable[ObjectRef]) -> None:
         refs = [refs]
     for ref in refs:
         if not isinstance(ref, ObjectRef):
-            raise TypeError(f"{ref!r} is a {type(ref).__name__}; release takes refs that put returned")
+            raise TypeError(f"{ref!r} is a {type(ref).__name__}; release takes refs, of `put` and of tasks")
         hold, ref._hold = ref._hold, None
-        if hold is not None:
+        if hold is not None and not isinstance(ref, TaskRef):  # a task goes on, and its value is nobody's
             hold.end()
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures as standard
 from concurrent.futures import process as standard_process
 from concurrent.futures.process import BrokenProcessPool
+from itertools import chain
 from typing import Any
 
 from distpool.context import cpu_count_for_pools, get_context
@@ -20,6 +21,7 @@ from distpool.futures.insides import CallQueue, ManagerThread
 from distpool.futures.maps import map_calls
 from distpool.logic.calls import NO_OPTIONS, CallOptions, Outcome
 from distpool.logic.group_plan import GroupPlan
+from distpool.objects.promises import TaskRef, await_tasks
 from distpool.options import check_repeatable, merged
 from distpool.pool import check_may_have_children, start_method_prefix
 from distpool.process_future import Future as ProcessFuture
@@ -99,6 +101,8 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
     ) -> ProcessFuture:
         if options.retries:
             check_repeatable(options, [*((f"argument {n}", arg) for n, arg in enumerate(args)), *kwargs.items()])
+        if TaskRef in map(type, args) or kwargs:
+            await_tasks((*args, *kwargs.values()))
         with self._shutdown_lock:
             workers = self._open_workers()
             future = ProcessFuture(workers)
@@ -114,6 +118,8 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
         self, options: CallOptions, fn: Callable[..., Any], chunk: list[tuple[Any, ...]], first: int, chunksize: int
     ) -> ProcessFuture:
         """`[fn(*args) for args in chunk]` as one call, whose items are begun one by one from number `first` on."""
+        if TaskRef in map(type, chain.from_iterable(chunk)):
+            await_tasks(chain.from_iterable(chunk))
         with self._shutdown_lock:
             workers = self._open_workers()
             future = ProcessFuture(workers)

@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from itertools import count
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -276,6 +276,13 @@ def wait_for(promise: Promise, timeout: float | None) -> bool:
         if remaining_s is not None and remaining_s < 0:
             return has_ended()
         call.workers.wait(has_ended, remaining_s, wait_passively)
+
+
+def await_tasks(values: Iterable[Any]) -> None:
+    """Wait for those of the values that are refs of tasks: where a lock is taken next that callbacks may want."""
+    for value in values:
+        if type(value) is TaskRef:
+            value.ended()
 
 
 class _Waker:

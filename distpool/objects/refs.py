@@ -5,7 +5,7 @@ from __future__ import annotations
 import _thread
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -124,7 +124,7 @@ def noting_refs(dump: Callable[[Any], Result], value: Any) -> tuple[Result, list
         noted.refs = before
 
 
-def names_of(refs: Iterable[ObjectRef], store_id: StoreId) -> list[ObjectId]:
+def names_of(refs: Collection[ObjectRef], store_id: StoreId) -> list[ObjectId]:
     """The objects that a value names which is put into this store. Raises InvalidRef for those of other stores: nothing
     there could keep them."""
     for ref in refs:
