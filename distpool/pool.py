@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
-from multiprocessing import TimeoutError, process, spawn, util
+from multiprocessing import TimeoutError, util
 from multiprocessing import pool as standard
 from multiprocessing.pool import CLOSE, INIT, RUN, TERMINATE, ThreadPool
 from multiprocessing.pool import MaybeEncodingError as MaybeEncodingError  # type: ignore[attr-defined]
@@ -21,7 +21,7 @@ from distpool.results import AsyncResult, IMapIterator, IMapUnorderedIterator, M
 from distpool.runtime.handles import WorkerHandle
 from distpool.runtime.launcher import LaunchPlan
 from distpool.runtime.session import open_workers
-from distpool.runtime.worker_process import WorkerProcess
+from distpool.runtime.start_methods import check_may_have_children, start_method_prefix
 from distpool.runtime.workers import Workers
 from distpool.signatures import lists_options
 
@@ -134,21 +134,6 @@ class Pool(PoolCalls, standard.Pool):  # type: ignore[misc]
                 self._workers.terminate()
                 self._feeder.stop()
             self._workers.join()
-
-
-def check_may_have_children(start_method: str) -> None:
-    """Raises what the standard library raises in a daemonic process, and in a child that still imports `__main__`."""
-    if start_method != "fork":
-        spawn._check_not_importing_main()  # type: ignore[attr-defined]
-    current = process.current_process()
-    # A worker of ours may open pools of its own: they end with it, however it ends.
-    if current._config.get("daemon") and not isinstance(current, WorkerProcess):  # type: ignore[attr-defined]
-        raise AssertionError("daemonic processes are not allowed to have children")
-
-
-def start_method_prefix(start_method: str) -> str:
-    """What the names of the standard library's processes begin with: Fork, ForkServer or Spawn."""
-    return {"fork": "Fork", "forkserver": "ForkServer", "spawn": "Spawn"}[start_method]
 
 
 ApplyResult = AsyncResult

@@ -23,7 +23,6 @@ from distpool.logic.calls import NO_OPTIONS, CallOptions, Outcome
 from distpool.logic.group_plan import GroupPlan
 from distpool.objects.promises import TaskRef, await_tasks
 from distpool.options import check_repeatable, merged
-from distpool.pool import check_may_have_children, start_method_prefix
 from distpool.process_future import Future as ProcessFuture
 from distpool.process_future import RemoteTraceback
 from distpool.progress import Progress
@@ -31,6 +30,7 @@ from distpool.protocol.messages import CallMode, OutcomeKind
 from distpool.runtime.handles import WorkerHandle
 from distpool.runtime.launcher import LaunchPlan
 from distpool.runtime.session import ENDING, open_workers
+from distpool.runtime.start_methods import check_may_have_children, start_method_prefix
 from distpool.runtime.workers import Workers
 from distpool.serialization.functions import name_of
 from distpool.signatures import lists_options

@@ -26,6 +26,7 @@ from distpool.ids import ObjectId, StoreId
 from distpool.logic.calls import Outcome
 from distpool.logic.promises import Promise, Promises, Watcher
 from distpool.objects.refs import ObjectRef, note
+from distpool.objects.stores import reading
 from distpool.protocol.messages import OutcomeKind
 from distpool.store.create import own_memory
 
@@ -232,13 +233,17 @@ def opened(promise: Promise) -> tuple[bool, object]:
     return False, error
 
 
-def value_of(promise: Promise) -> Any:
-    """Of a promise that has ended; raises what its call raised."""
+def value_of(promise: Promise, *, readonly: bool = False) -> Any:
+    """Of a promise that has ended; raises what its call raised. `readonly`: see `get`."""
     outcome: Any = promise.outcome
     if outcome[0] == _VALUE:
         value = pickle.loads(outcome[1])
         return value if promise.position < 0 else value[promise.position]
-    is_value, value = opened(promise)
+    if readonly:
+        with reading(readonly=True):
+            is_value, value = opened(promise)
+    else:
+        is_value, value = opened(promise)
     if is_value:
         return value
     try:

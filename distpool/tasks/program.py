@@ -20,11 +20,11 @@ from distpool.logic.promises import Promise
 from distpool.objects.promised import Promised
 from distpool.objects.promises import TaskRef, promise_for
 from distpool.options import TaskOptions
-from distpool.pool import check_may_have_children, start_method_prefix
 from distpool.protocol.messages import OutcomeKind
 from distpool.protocol.resources import UNIT, Shape
 from distpool.runtime.launcher import LaunchPlan
 from distpool.runtime.session import ENDING, open_workers
+from distpool.runtime.start_methods import check_may_have_children, start_method_prefix
 from distpool.runtime.workers import Workers
 from distpool.serialization.functions import several_returns
 from distpool.tasks.calls import Prepared, RepeatedTask, Task, WaitingTask, hand_in
@@ -160,6 +160,11 @@ def program() -> Program:
     if not _program:
         _program.append(Program())
     return _program[0]
+
+
+def submit(function: RemoteFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Refs:
+    """See `Program.submit`."""
+    return (_program[0] if _program else program()).submit(function, args, kwargs)
 
 
 os.register_at_fork(after_in_child=_program.clear)

@@ -79,6 +79,14 @@ def test_large_values_lie_in_the_store_and_are_passed_on_from_there():
     assert distpool.get([functions.total.remote(pair[0]), pair[1]]) == [float(LARGE), 5]
 
 
+def test_a_large_value_is_private_or_read_only():
+    ref = functions.zeros.remote(LARGE)
+    distpool.get(ref)[0] = 1.0
+    shared = distpool.get(ref, readonly=True)
+    assert shared[0] == 0.0
+    assert not shared.flags.writeable
+
+
 def test_a_value_is_freed_with_its_last_ref():
     before = objects()
     array = functions.zeros.remote(LARGE)
