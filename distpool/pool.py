@@ -15,6 +15,7 @@ from typing import Any
 from distpool.context import cpu_count_for_pools, get_context
 from distpool.feeder import Feeder
 from distpool.logic.group_plan import GroupPlan
+from distpool.objects.promises import await_tasks
 from distpool.options import NO_OPTIONS, merged
 from distpool.pool_calls import PoolCalls, PoolWithOptions
 from distpool.results import AsyncResult, IMapIterator, IMapUnorderedIterator, MapResult
@@ -63,6 +64,8 @@ class Pool(PoolCalls, standard.Pool):  # type: ignore[misc]
         self._maxtasksperchild = maxtasksperchild
         self._initializer = initializer
         self._initargs = initargs
+        initargs = tuple(initargs)
+        await_tasks(initargs)
         self._feeder = Feeder()
         open_workers(
             GroupPlan(processes, calls_per_worker=maxtasksperchild),
@@ -72,7 +75,7 @@ class Pool(PoolCalls, standard.Pool):  # type: ignore[misc]
                 f"{start_method_prefix(start_method)}PoolWorker",
                 True,
                 initializer,
-                tuple(initargs),
+                initargs,
                 maybe_encoding_error=True,
             ),
             self._own,

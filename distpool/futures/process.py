@@ -81,6 +81,8 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
                     "supply a different mp_context."
                 )
         self._start_method = start_method
+        if isinstance(initargs, (tuple, list)):
+            await_tasks(initargs)
         self._initializer: Any = initializer
         self._initargs = initargs
         self._max_tasks_per_child = max_tasks_per_child

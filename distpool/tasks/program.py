@@ -15,6 +15,7 @@ import msgspec
 
 from distpool.config import SETTINGS
 from distpool.context import cpu_count_for_pools, get_context
+from distpool.interrupts import deferred
 from distpool.logic.group_plan import GroupPlan
 from distpool.logic.promises import Promise
 from distpool.objects.promised import Promised
@@ -148,8 +149,9 @@ def cancel(ref: TaskRef, *, force: bool = False, recursive: bool = True) -> None
     if not isinstance(ref, TaskRef):
         raise TypeError(f"cancel takes the ref of a task, not {ref!r}, a {type(ref).__name__}")
     task = ref.known().call
-    if task is not None and task.end((OutcomeKind.CANCELLED, b"")):
-        task.workers.cancel(task, force=force)
+    with deferred():  # or it would be told as cancelled, and run on
+        if task is not None and task.end((OutcomeKind.CANCELLED, b"")):
+            task.workers.cancel(task, force=force)
 
 
 _program: list[Program] = []

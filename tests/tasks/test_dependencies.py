@@ -111,6 +111,13 @@ def test_put_and_task_refs_are_arguments_together():
     assert distpool.get(sums) == ["ndarray", "ndarray", "ndarray", "int"]
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_initializers_of_pools_get_values_of_tasks(method):
+    array, small = functions.zeros.remote(LARGE), functions.identity.remote("value")
+    with distpool.get_context(method).Pool(1, functions.remember, (array, small)) as pool:
+        assert pool.apply(functions.remembered) == ["ndarray", "str"]
+
+
 def test_calls_of_pools_get_values_of_tasks(tmp_path):
     array, small = functions.zeros.remote(LARGE), functions.identity.remote([1, 2])
     with distpool.Pool(1) as pool, distpool.futures.ProcessPoolExecutor(1) as executor:

@@ -3,10 +3,12 @@
 import os
 import signal
 
+import msgspec
 import psutil
 import pytest
 
 import distpool
+from distpool.config import SETTINGS
 from tests.runtime.programs import LIMIT_S, left_of, output_of, processes_of, program, until
 
 from . import functions
@@ -158,6 +160,14 @@ def test_what_waits_for_a_task_fails_when_the_program_ends_its_tasks(tmp_path):
     with pytest.raises(distpool.PoolTerminated) as caught:
         distpool.get(needs_it)
     assert "as it needed the value of wait_for" in caught.value.__notes__[0]
+
+
+def test_workers_that_have_nothing_to_do_end_and_others_come_when_they_are_needed(monkeypatch):
+    settings = msgspec.structs.replace(SETTINGS, idle_limit_s=0.05)
+    monkeypatch.setattr("distpool.tasks.program.SETTINGS", settings)
+    first = distpool.get(functions.pid.remote())
+    functions.wait_until(lambda: not psutil.pid_exists(first))
+    assert distpool.get(functions.pid.remote()) != first
 
 
 def test_workers_of_another_shape_are_beside_those_that_are_there():
