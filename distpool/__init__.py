@@ -36,10 +36,13 @@ if _TYPE_CHECKING:
         store_stats,
         wait,
     )
-    from distpool.errors import NodeLost, PoolBroken, PoolTerminated, TaskCancelled, WorkerDied
+    from distpool.errors import NodeLost, PoolBroken, PoolTerminated, ResourcesUnavailable, TaskCancelled, WorkerDied
     from distpool.objects.promises import TaskRef
     from distpool.objects.refs import ObjectRef
     from distpool.objects.stats import StoreStats
+    from distpool.placement_groups import PlacementGroup, placement_group, remove_placement_group
+    from distpool.placing import NodeAffinity
+    from distpool.resources import available_resources, cluster_resources, nodes
     from distpool.tasks import RemoteFunction, remote
     from distpool.tasks.program import cancel
 
@@ -92,13 +95,19 @@ _SUBMODULES = frozenset(
     }
 )
 _HOMES = {
+    "NodeAffinity": "distpool.placing",
     "ObjectRef": "distpool.objects.refs",
     "StoreStats": "distpool.objects.stats",
     "as_completed": "distpool.api",
+    "available_resources": "distpool.resources",
+    "cluster_resources": "distpool.resources",
     "configure_store": "distpool.api",
     "get": "distpool.api",
     "init": "distpool.api",
     "is_initialized": "distpool.api",
+    "nodes": "distpool.resources",
+    "placement_group": "distpool.placement_groups",
+    "remove_placement_group": "distpool.placement_groups",
     "put": "distpool.api",
     "release": "distpool.api",
     "shutdown": "distpool.api",
@@ -110,9 +119,11 @@ _HOMES = {
     "remote": "distpool.tasks",
     "Executor": "distpool.futures.process",
     "NodeLost": "distpool.errors",
+    "PlacementGroup": "distpool.placement_groups",
     "PoolBroken": "distpool.errors",
     "PoolTerminated": "distpool.errors",
     "TaskCancelled": "distpool.errors",
+    "ResourcesUnavailable": "distpool.errors",
     "WorkerDied": "distpool.errors",
 }
 
@@ -145,10 +156,12 @@ __all__ = [
     "JoinableQueue",
     "Lock",
     "Manager",
+    "NodeAffinity",
     "NodeLost",
     "ObjectLost",
     "ObjectRef",
     "Pipe",
+    "PlacementGroup",
     "Pool",
     "PoolBroken",
     "PoolTerminated",
@@ -159,6 +172,7 @@ __all__ = [
     "RawArray",
     "RawValue",
     "RemoteFunction",
+    "ResourcesUnavailable",
     "Semaphore",
     "SimpleQueue",
     "StoreFull",
@@ -171,7 +185,9 @@ __all__ = [
     "active_children",
     "as_completed",
     "allow_connection_pickling",
+    "available_resources",
     "cancel",
+    "cluster_resources",
     "configure_store",
     "cpu_count",
     "current_process",
@@ -184,11 +200,14 @@ __all__ = [
     "init",
     "is_initialized",
     "log_to_stderr",
+    "nodes",
     "parent_process",
+    "placement_group",
     "put",
     "reducer",
     "release",
     "remote",
+    "remove_placement_group",
     "set_executable",
     "set_forkserver_preload",
     "set_start_method",

@@ -65,7 +65,7 @@ class Settings(msgspec.Struct, frozen=True):
     idle_limit_s: float = 60.0
     """How long workers for tasks are kept that have nothing to do: a program often goes on with the same."""
 
-    idle_yield_s: float = 1.0
+    idle_yield_s: float = 0.05
     """The same while tasks of another shape wait for workers."""
 
     store_share: float = 0.4

@@ -15,7 +15,7 @@ from multiprocessing import process
 from typing import Any
 
 from distpool.runtime.addresses import head_address
-from distpool.signatures import lists_options
+from distpool.signatures import SHAPE_OPTION_NAMES, lists_options_and
 
 BaseContext = standard.BaseContext
 
@@ -32,21 +32,22 @@ def _starting_early(context: Any) -> AbstractContextManager[None]:
 class _PoolMaker:
     """Gives a standard context distpool's Pool, with the standard signature."""
 
-    @lists_options
+    @lists_options_and(SHAPE_OPTION_NAMES)
     def Pool(
         self,
         processes: int | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
         maxtasksperchild: int | None = None,
+        **resources: Any,
     ) -> Any:
-        """Returns a process pool object."""
+        """Returns a process pool object. `resources`: what each worker is to have, see `distpool.pool.Pool`."""
         context: Any = self
         context = context.get_context()
         with _starting_early(context):
             from distpool.pool import Pool  # the runtime comes with the first pool
 
-            return Pool(processes, initializer, initargs, maxtasksperchild, context=context)
+            return Pool(processes, initializer, initargs, maxtasksperchild, context=context, **resources)
 
 
 class _Interruptible:

@@ -46,6 +46,10 @@ class PoolBroken(DistpoolError, BrokenProcessPool):
     """No call of this pool can run any more, as its initializer always failed, say; the message has the reason."""
 
 
+class ResourcesUnavailable(PoolBroken, ValueError):
+    """No node that is known can ever have what a worker needs; the message shows that beside what the nodes have."""
+
+
 class PoolTerminated(DistpoolError, BrokenProcessPool):
     """The pool was terminated before the call was finished."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from multiprocessing import TimeoutError, util
 from multiprocessing import pool as standard
 from multiprocessing.pool import CLOSE, INIT, RUN, TERMINATE, ThreadPool
@@ -12,11 +13,12 @@ from multiprocessing.pool import RemoteTraceback as RemoteTraceback  # type: ign
 from operator import index
 from typing import Any
 
-from distpool.context import cpu_count_for_pools, get_context
+from distpool.context import get_context
 from distpool.feeder import Feeder
 from distpool.logic.group_plan import GroupPlan
 from distpool.objects.promises import await_tasks
 from distpool.options import NO_OPTIONS, merged
+from distpool.placing import worker_needs, workers_that_fit
 from distpool.pool_calls import PoolCalls, PoolWithOptions
 from distpool.results import AsyncResult, IMapIterator, IMapUnorderedIterator, MapResult
 from distpool.runtime.handles import WorkerHandle
@@ -24,7 +26,7 @@ from distpool.runtime.launcher import LaunchPlan
 from distpool.runtime.session import open_workers
 from distpool.runtime.start_methods import check_may_have_children, start_method_prefix
 from distpool.runtime.workers import Workers
-from distpool.signatures import lists_options
+from distpool.signatures import SHAPE_OPTION_NAMES, lists_options_and
 
 
 class Pool(PoolCalls, standard.Pool):  # type: ignore[misc]
@@ -33,12 +35,17 @@ class Pool(PoolCalls, standard.Pool):  # type: ignore[misc]
     Unlike there, a worker that dies fails only the call that it had begun, with `WorkerDied`, and a lambda or a local
     class may be an argument. `processes`: how many, by default one for each CPU. `initializer(*initargs)` runs first in
     each worker; a worker is replaced after `maxtasksperchild` calls (chunks count as one).
+
+    `num_cpus`, `num_gpus`, `memory`, `memory_per_gpu`, `resources`, `labels`, `scheduling_strategy`, `placement_group`,
+    `bundle`: what each worker is to have, and where it is to be (see `placing.shape_of`); then there are by default as
+    many workers as fit. Those that find no room wait for it. Where no node can ever have it, ResourcesUnavailable is
+    raised; by the calls, where a cluster is used.
     """
 
     _state = INIT
     _options = NO_OPTIONS
 
-    @lists_options
+    @lists_options_and(SHAPE_OPTION_NAMES)
     def __init__(
         self,
         processes: int | None = None,
@@ -46,11 +53,13 @@ class Pool(PoolCalls, standard.Pool):  # type: ignore[misc]
         initargs: Iterable[Any] = (),
         maxtasksperchild: int | None = None,
         context: Any | None = None,
+        **resources: Any,
     ) -> None:
         self._ctx = context or get_context()
         _ = self._ctx.SimpleQueue  # what is no context fails as it does in the standard library
+        needs = worker_needs("Pool", resources)
         if processes is None:
-            processes = cpu_count_for_pools()
+            processes = workers_that_fit(needs)
         if processes < 1:
             raise ValueError("Number of processes must be at least 1")
         processes = index(processes)
@@ -68,7 +77,7 @@ class Pool(PoolCalls, standard.Pool):  # type: ignore[misc]
         await_tasks(initargs)
         self._feeder = Feeder()
         open_workers(
-            GroupPlan(processes, calls_per_worker=maxtasksperchild),
+            GroupPlan(processes, calls_per_worker=maxtasksperchild, shape=needs.shape, cpu_when_far=needs.cpu_when_far),
             LaunchPlan(
                 start_method,
                 processes,
@@ -80,6 +89,9 @@ class Pool(PoolCalls, standard.Pool):  # type: ignore[misc]
             ),
             self._own,
         )
+        if self._workers.unplaced:
+            self._workers.join()
+            raise import_module("distpool.errors").ResourcesUnavailable(self._workers.unplaced)
         self._state = RUN
 
     def _own(self, workers: Workers) -> None:

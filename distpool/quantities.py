@@ -1,10 +1,12 @@
-"""Sizes and durations as people write them: "2GiB", "30%", "500ms"."""
+"""Sizes, durations and amounts as people write them: "2GiB", "30%", "500ms", 0.25, {"tpu": 2}."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
@@ -58,3 +60,60 @@ def _parsed_size(text: str, whole: Callable[[], int] | None) -> int | None:
     if unit == "%" and whole is not None:
         return int(whole() * number / 100) if 0 < number <= 100 else None
     return int(number * _UNITS[unit]) if unit in _UNITS else None
+
+
+PARTS_OF_ONE = 10_000
+_AMOUNT_FORMS = "a number of at least 0, of at most four decimals"
+
+
+def parts_of_one(value: object, name: str, forms: str = _AMOUNT_FORMS) -> int:
+    """An amount in ten-thousandths, exactly. Raises TypeError or ValueError that names the value as `name`."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; it must be {forms}")
+    if not 0 <= value < _LARGEST_AMOUNT:
+        raise ValueError(f"{name} is {value!r}; it must be {forms}")
+    parts = round(value * PARTS_OF_ONE)
+    if abs(value * PARTS_OF_ONE - parts) > _ROUNDING * max(1.0, parts):
+        raise ValueError(f"{name} is {value!r}; it must be {forms}")
+    return parts
+
+
+_LARGEST_AMOUNT = 10**12
+_ROUNDING = 1e-9
+
+
+def amounts(value: object, name: str) -> dict[str, int]:
+    """Amounts of things by their names, in ten-thousandths. Raises TypeError or ValueError."""
+    return {
+        key: parts_of_one(amount, f"{name}[{key!r}]")
+        for key, amount in _table(value, name, 'a dict such as {"tpu": 2}').items()
+    }
+
+
+def texts(value: object, name: str) -> dict[str, str]:
+    """Texts by their names. Raises TypeError or ValueError."""
+    found = _table(value, name, 'a dict such as {"zone": "eu"}')
+    for key, text in found.items():
+        if not isinstance(text, str):
+            raise TypeError(f"{name}[{key!r}] is {text!r}, a {type(text).__name__}; it must be a str")
+    return found
+
+
+def from_json(value: object, name: str) -> object:
+    """What a text means, as environment variables and arguments of commands have it; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    json: Any = import_module("json")  # here, as few need it
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise ValueError(f"{name} is {value!r}, which is no JSON: {error}") from None
+
+
+def _table(value: object, name: str, forms: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; it must be {forms}")
+    for key in value:
+        if not isinstance(key, str) or not key or not key.isprintable():
+            raise ValueError(f"{name} has the name {key!r}; names are texts that can be printed: {forms}")
+    return dict(value)

@@ -3,25 +3,49 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
+
+SHAPE_OPTION_NAMES = (
+    "num_cpus",
+    "num_gpus",
+    "memory",
+    "memory_per_gpu",
+    "resources",
+    "labels",
+    "scheduling_strategy",
+    "placement_group",
+    "bundle",
+)
+"""What a worker may be asked to have; see `placing.shape_of`."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def lists_options(function: Function) -> Function:
     """Make an unknown keyword a TypeError that names it and the valid ones; otherwise change nothing."""
-    code: Any = function.__code__
-    valid = frozenset(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]) - {"self"}
+    return lists_options_and(())(function)
 
-    @functools.wraps(function)
-    def checked(*args: Any, **kwargs: Any) -> Any:
-        unknown = kwargs.keys() - valid
-        if unknown:
-            name = function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
-            raise TypeError(
-                f"{name}() got an unexpected keyword argument {min(unknown)!r}; valid are {', '.join(sorted(valid))}"
-            )
-        return function(*args, **kwargs)
 
-    return checked  # type: ignore[return-value]
+def lists_options_and(more: Collection[str]) -> Callable[[Function], Function]:
+    """The same for a function whose last parameter takes these keywords too."""
+
+    def decorate(function: Function) -> Function:
+        code: Any = function.__code__
+        named = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        valid = frozenset([*named, *more]) - {"self"}
+
+        @functools.wraps(function)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            unknown = kwargs.keys() - valid
+            if unknown:
+                name = function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
+                raise TypeError(
+                    f"{name}() got an unexpected keyword argument {min(unknown)!r}; valid are "
+                    f"{', '.join(sorted(valid))}"
+                )
+            return function(*args, **kwargs)
+
+        return checked  # type: ignore[return-value]
+
+    return decorate

@@ -6,7 +6,6 @@ import sys
 import time
 
 from distpool.base_errors import DistpoolError
-from distpool.cli.status import asked_status
 from distpool.ids import NodeId
 from distpool.protocol.cluster import DrainNode, DrainTold
 from distpool.settings import current
@@ -46,4 +45,6 @@ def _drain(head: str | None, node: str, limit_s: float) -> DrainTold:
 
 def _joined_s(head: str | None, node: str) -> float | None:
     """How long ago it joined; None when it is not there."""
+    from distpool.runtime.asking import asked_status
+
     return next((about.joined_s for about in asked_status(head).nodes if about.node == node), None)

@@ -108,7 +108,7 @@ def _until_replaced(path: Path, file: TextIO) -> Iterator[str]:
 
 def _where_else(home: Path, options: argparse.Namespace) -> str:
     """A node of another machine has its log there, and the head knows where."""
-    from distpool.cli.status import asked_status
+    from distpool.runtime.asking import asked_status
 
     here = ", ".join(logs_in(home)) or "none"
     missing = f"there is no log of {options.name!r} in {log_folder(home)} (there are: {here})"

@@ -13,8 +13,9 @@ from distpool.base_errors import UnusableKey
 from distpool.cli.drain import drain
 from distpool.cli.keys import add_token
 from distpool.cli.output import add_head, add_json, print_facts, seconds
+from distpool.quantities import from_json, size_bytes
 from distpool.runtime.own_log import HEAD
-from distpool.settings import current
+from distpool.settings import current, set_by_argument
 from distpool.transport.keys import KeyFolder, Part
 
 if TYPE_CHECKING:
@@ -36,6 +37,14 @@ def add_to(commands: Commands) -> None:
         "--name", type=_node_name, default=socket.gethostname(), help="must differ from all others' (%(default)s)"
     )
     node.add_argument("--cpus", type=at_least_one, default=len(os.sched_getaffinity(0)), help="how many (%(default)s)")
+    node.add_argument(
+        "--memory", type=_size, metavar="SIZE", help='for tasks that ask for memory, as "8GiB" (all of it)'
+    )
+    node.add_argument("--gpus", type=_whole_number, metavar="COUNT", help="the first so many (all that are found)")
+    node.add_argument(
+        "--resources", type=_json, metavar="JSON", help="""what else it has, as '{"tpu": 2}' (the setting resources)"""
+    )
+    node.add_argument("--labels", type=_json, metavar="JSON", help="""as '{"zone": "eu"}' (the setting node_labels)""")
     node.add_argument("--port", type=_port, default=0, help="where programs reach it; 0 for any that is free")
     add_token(node)
     node.add_argument(
@@ -77,11 +86,14 @@ def _node(options: argparse.Namespace) -> None:
     from distpool.runtime.joining import join
     from distpool.runtime.machine import prepare_node
     from distpool.runtime.node_process import NodeHost
+    from distpool.runtime.offers import first_devices, offer
     from distpool.runtime.own_log import keeping_log, log_place
     from distpool.runtime.serving import Serving
     from distpool.runtime.stack_answers import answer_for_stacks, mark_of
 
     settings = current().constants
+    set_by_argument(resources=options.resources, node_labels=options.labels)
+    offered = offer(options.cpus, first_devices(options.gpus), options.memory)
     folder = KeyFolder.of_user()
     prepare_node(options.cpus)
     serving = Serving(gentle=signal.SIGTERM)
@@ -99,7 +111,7 @@ def _node(options: argparse.Namespace) -> None:
     with keeping_log(folder.path, options.name):
         head = join(address, f"node {options.name}", identity, settings)
         log = log_place(folder.path, options.name)
-        host = NodeHost(head, identity, options.name, options.cpus, settings, options.port, log)
+        host = NodeHost(head, identity, options.name, offered, settings, options.port, log)
         host.serve(serving, tell)
 
 
@@ -138,6 +150,20 @@ def at_least_one(text: str) -> int:
     if count < 1:
         raise argparse.ArgumentTypeError(f"{count} is not at least 1")
     return count
+
+
+def _size(text: str) -> int:
+    try:
+        return size_bytes(text, "--memory", smallest=1)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _json(text: str) -> object:
+    try:
+        return from_json(text, "the value")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _whole_number(text: str) -> int:

@@ -16,13 +16,15 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import chain
 from typing import Any
 
-from distpool.context import cpu_count_for_pools, get_context
+from distpool.context import get_context
 from distpool.futures.insides import CallQueue, ManagerThread
 from distpool.futures.maps import map_calls
+from distpool.futures.with_options import ExecutorWithOptions, executor_with_options
 from distpool.logic.calls import NO_OPTIONS, CallOptions, Outcome
 from distpool.logic.group_plan import GroupPlan
 from distpool.objects.promises import TaskRef, await_tasks
-from distpool.options import check_repeatable, merged
+from distpool.options import check_repeatable
+from distpool.placing import WorkerNeeds, worker_needs, workers_that_fit
 from distpool.process_future import Future as ProcessFuture
 from distpool.process_future import RemoteTraceback
 from distpool.progress import Progress
@@ -33,7 +35,7 @@ from distpool.runtime.session import ENDING, open_workers
 from distpool.runtime.start_methods import check_may_have_children, start_method_prefix
 from distpool.runtime.workers import Workers
 from distpool.serialization.functions import name_of
-from distpool.signatures import lists_options
+from distpool.signatures import SHAPE_OPTION_NAMES, lists_options_and
 
 
 class ProcessPoolExecutor(standard.ProcessPoolExecutor):
@@ -42,13 +44,15 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
     `max_workers`: at most so many, by default one for each CPU. `initializer(*initargs)` runs first in each worker; a
     worker is replaced after `max_tasks_per_child` calls. When a worker dies, all pending futures raise
     BrokenProcessPool, as in the standard library. `progress`: show how many of the submitted calls have ended.
+    `num_cpus`, `num_gpus`, `memory`, `memory_per_gpu`, `resources`, `labels`, `scheduling_strategy`: what each worker
+    is to have, see `distpool.pool.Pool`; calls raise ResourcesUnavailable where no node can ever have it.
     """
 
     _options = NO_OPTIONS
     _breaks = True
     """The death of a worker is the end of the executor."""
 
-    @lists_options
+    @lists_options_and(SHAPE_OPTION_NAMES)
     def __init__(
         self,
         max_workers: int | None = None,
@@ -58,9 +62,12 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
         *,
         max_tasks_per_child: int | None = None,
         progress: bool = False,
+        **resources: Any,
     ) -> None:
+        self._resources = resources
+        self._needs = worker_needs(type(self).__name__, resources)
         if max_workers is None:
-            max_workers = cpu_count_for_pools()
+            max_workers = workers_that_fit(self._needs)
         elif max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         if mp_context is None:
@@ -91,6 +98,7 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
         self._workers: Workers | None = None
         self._progress = Progress(None) if progress else None
         self._submitted = 0
+        self._siblings: dict[WorkerNeeds, ProcessPoolExecutor] = {}
 
     # Calls ----------------------------------------------------------------------------------------------------------
 
@@ -185,10 +193,33 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
 
         `timeout`: how long a call may run, in seconds or as "500ms", "30s", "1.5min"; then its worker is ended and it
         raises CallTimeout. `retries`: how often a call may run again after the death of its worker. `priority`: calls
-        with a higher one (0 is the default) are sent to a worker before others. Raises TypeError and ValueError that
-        list what is valid.
+        with a higher one (0 is the default) are sent to a worker before others. `num_cpus`, `num_gpus` and the other
+        options of the constructor: the calls get workers of their own that have this, as many as fit; these end with
+        the executor. Raises TypeError and ValueError that list what is valid.
         """
-        return ExecutorWithOptions(self, merged(NO_OPTIONS, options))
+        return executor_with_options(self, NO_OPTIONS, options)
+
+    def _sibling(self, resources: dict[str, Any]) -> ProcessPoolExecutor:
+        """The same but for what each worker is to have; one for each such needs, and it ends with this one."""
+        resources = {**self._resources, **resources}
+        needs = worker_needs("with_options", resources)
+        with self._shutdown_lock:
+            sibling = self._siblings.get(needs)
+        if sibling is None:
+            sibling = object.__new__(type(self))  # a derived class may have another constructor
+            ProcessPoolExecutor.__init__(
+                sibling,
+                None,
+                self._mp_context,
+                self._initializer,
+                self._initargs,
+                max_tasks_per_child=self._max_tasks_per_child,
+                **resources,
+            )
+            with self._shutdown_lock:
+                sibling._shutdown_thread = self._shutdown_thread
+                sibling = self._siblings.setdefault(needs, sibling)
+        return sibling
 
     # Life -----------------------------------------------------------------------------------------------------------
 
@@ -221,6 +252,14 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
             workers = self._workers
             if self._progress is not None:
                 self._progress.expect_no_more()
+            siblings = list(self._siblings.values())
+        for sibling in siblings:
+            sibling.shutdown(wait=False, cancel_futures=cancel_futures)
+        self._end(workers, cancel_futures=cancel_futures, wait=wait)
+        for sibling in siblings:
+            sibling.shutdown(wait)
+
+    def _end(self, workers: Workers | None, *, cancel_futures: bool, wait: bool) -> None:
         if workers is None or not workers.is_owned_here():
             return
         if cancel_futures:
@@ -237,6 +276,8 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
         return None
 
     def _interrupt(self) -> None:
+        for sibling in self._siblings.values():
+            sibling._interrupt()
         workers = self._workers
         if workers is not None and workers.is_owned_here():
             workers.terminate(OutcomeKind.BROKEN, "the program was interrupted")
@@ -250,6 +291,8 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
         self._end_workers(WorkerHandle.kill, "killed")
 
     def _end_workers(self, end: Callable[[WorkerHandle], None], how: str) -> None:
+        for sibling in self._siblings.values():
+            sibling._end_workers(end, how)
         workers = self._workers
         if workers is not None:
             for handle in workers.handles():
@@ -275,6 +318,8 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
                 on_demand=self._start_method != "fork",
                 breaks=self._breaks,
                 calls_per_worker=self._max_tasks_per_child,
+                shape=self._needs.shape,
+                cpu_when_far=self._needs.cpu_when_far,
             ),
             LaunchPlan(
                 self._start_method,
@@ -329,41 +374,6 @@ class Executor(ProcessPoolExecutor):
     """
 
     _breaks = False
-
-
-class ExecutorWithOptions(standard.Executor):
-    """An executor whose calls have options; what `with_options` returns. The executor itself is the same."""
-
-    def __init__(self, executor: ProcessPoolExecutor, options: CallOptions) -> None:
-        self._owner = executor
-        self._options = options
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> ProcessFuture:
-        """`fn(*args, **kwargs)` in a worker, with these options."""
-        return self._owner._submit(self._options, fn, args, kwargs)
-
-    def map(
-        self,
-        fn: Callable[..., Any],
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int = 1,
-        buffersize: int | None = None,
-        progress: bool = False,
-    ) -> Iterator[Any]:
-        """See `ProcessPoolExecutor.map`."""
-        return map_calls(self._owner, self._options, fn, iterables, timeout, chunksize, buffersize, progress=progress)
-
-    def with_options(self, **options: Any) -> ExecutorWithOptions:
-        """The same with these options changed."""
-        return ExecutorWithOptions(self._owner, merged(self._options, options))
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Shut the executor down."""
-        self._owner.shutdown(wait, cancel_futures=cancel_futures)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._options} of {self._owner!r}>"
 
 
 __all__ = ["BrokenProcessPool", "Executor", "ProcessPoolExecutor"]

@@ -73,7 +73,7 @@ class Group:
         self.stops = Stops(group_id, settings, functions)
         self._settings = settings
         self._functions = functions
-        self.requests = Requests(group_id)
+        self.requests = Requests(group_id, plan.shape)
         self._failed_starts = 0
         self._stopping_sent = False
         self._end_kind = OutcomeKind.TERMINATED
@@ -208,7 +208,11 @@ class Group:
 
     def is_broken(self) -> bool:
         """It ended because no call could run any more, and not because somebody ended it."""
-        return self._end_kind is OutcomeKind.BROKEN
+        return self._end_kind in (OutcomeKind.BROKEN, OutcomeKind.UNPLACED)
+
+    def is_unplaced(self) -> bool:
+        """And that reason is that no node can ever have what its workers need."""
+        return self._end_kind is OutcomeKind.UNPLACED
 
     # What it is asked for -------------------------------------------------------------------------------------------
 
@@ -234,11 +238,11 @@ class Group:
         self.reason = text
         self._end_everything(outbox, kind)
 
-    def break_down(self, text: str, outbox: Outbox) -> None:
+    def break_down(self, text: str, outbox: Outbox, kind: OutcomeKind = OutcomeKind.BROKEN) -> None:
         """No call can run any more: all that wait end with this text."""
         self.state = GroupState.BROKEN
         self.reason = text
-        self._end_everything(outbox, OutcomeKind.BROKEN)
+        self._end_everything(outbox, kind)
 
     # Decisions ------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,8 @@ from enum import Enum, auto
 
 import msgspec
 
+from distpool.protocol.resources import OWN_WORKER, Shape
+
 
 class GroupState(Enum):
     """The life of a pool's workers."""
@@ -23,13 +25,17 @@ class GroupState(Enum):
 class GroupPlan(msgspec.Struct, frozen=True):
     """What a facade asks for. `on_demand`: start a worker only when a call waits for one. `breaks`: one death ends the
     whole pool, as the standard Executor does it. `calls_per_worker`: replace a worker after so many calls.
-    `is_far`: its workers are on other machines, and what one of them holds is lost with its machine. `idle_limit_s`:
-    end a worker that has had nothing to do for so long; `idle_yield_s`: the same while other groups wait for some."""
+    `is_far`: its workers are on other machines, and what one of them holds is lost with its machine. `shape`: what each
+    of them needs. `cpu_when_far`: and one CPU beside that on another machine; on the program's own there may be more of
+    them than CPUs, as with the standard library. `idle_limit_s`: end one that has had nothing to do for so
+    long; `idle_yield_s`: the same while other groups wait for some."""
 
     size: int
     on_demand: bool = False
     breaks: bool = False
     calls_per_worker: int | None = None
     is_far: bool = False
+    shape: Shape = OWN_WORKER
+    cpu_when_far: bool = False
     idle_limit_s: float | None = None
     idle_yield_s: float | None = None

@@ -7,11 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from distpool.ids import GroupId
 from distpool.logic.group_plan import GroupPlan
 from distpool.logic.leases import Lease, LeaseState
 from distpool.logic.outbox import Outbox
 from distpool.logic.times import earlier
 from distpool.protocol.messages import ExitWorker
+
+
+class Waits:
+    """Which groups have waited for workers for longer than a moment, as most get them at once."""
+
+    def __init__(self, moment_s: float) -> None:
+        self._moment_s = moment_s
+        self._since: dict[GroupId, float] = {}
+
+    def look(self, waiting: Iterable[GroupId], now: float) -> tuple[set[GroupId], float | None]:
+        """Of those that wait now, and when to look again."""
+        self._since = {group: self._since.get(group, now) for group in waiting}
+        long = {group for group, since in self._since.items() if now >= since + self._moment_s}
+        due = [since + self._moment_s for group, since in self._since.items() if group not in long]
+        return long, min(due, default=None)
 
 
 class Idling:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from distpool.ids import Address
 from distpool.logic.calls import Bundle, Outcome, Span
@@ -19,6 +20,7 @@ class Outbox:
         self.messages: deque[tuple[Address, Message]] = deque()
         self.completions: deque[Completion] = deque()
         self.notes: deque[str] = deque()
+        self.news: deque[Callable[[], None]] = deque()
 
     def put(self, to: Address, message: Message) -> None:
         self.messages.append((to, message))
@@ -29,6 +31,10 @@ class Outbox:
     def note(self, text: str) -> None:
         """Something that belongs into the log."""
         self.notes.append(text)
+
+    def tell(self, news: Callable[[], None]) -> None:
+        """To be called when every role is at rest."""
+        self.news.append(news)
 
     def end(self, span: Span, outcome: Outcome) -> None:
         """The calls of this span end like this."""

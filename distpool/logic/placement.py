@@ -1,102 +1,276 @@
-"""Which node gets a lease: the one with the fewest leases for its CPUs. On one machine pools may ask for more workers
-than CPUs, as with the standard library, so nothing is ever refused here for want of a CPU."""
+"""Which node gets a lease, and which of its devices: nodes by what they have, leases by where they are.
+
+Packed, a lease goes to the node that has the least left of what it needs, so that others stay free for what needs a
+whole one; spread, to the one with the least of its CPUs in use. Of equals the first by name gets it. Who goes first is
+decided elsewhere (`waiting`), as is what is held free for whom.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import msgspec
 
 from distpool.ids import LeaseId, NodeId
+from distpool.logic.ranking import Changes, Ranking
+from distpool.logic.resources import Room
+from distpool.protocol.devices import Device
+from distpool.protocol.resources import UNIT, Claim, Offer, Shape
+
+_RANKINGS_LIMIT = 256
+
+MayTake = Callable[[Room, Shape], bool]
+"""Whether a lease may go to this node, as far as others are concerned for whom something is held free there."""
+
+
+class Placed(NamedTuple):
+    """Where a lease is, and the positions of its devices there."""
+
+    node: NodeId
+    devices: tuple[int, ...]
+
+
+class BundleRoom:
+    """A bundle of a placement group as a room of its own. Positions of devices are the node's outside."""
+
+    def __init__(self, node: NodeId, shape: Shape, devices: tuple[Device, ...], positions: tuple[int, ...]) -> None:
+        self.node = node
+        self._positions = positions
+        offer = Offer(0, shape.memory_bytes, devices, shape.custom)
+        self.room = Room(node, offer, shape.cpus)
+        if 0 < shape.gpus < UNIT:
+            self.room.hold_back(UNIT - shape.gpus)
+
+    def take(self, lease: LeaseId, shape: Shape) -> tuple[int, ...] | None:
+        devices = self.room.take(lease, _inside(shape))
+        return None if devices is None else tuple(self._positions[at] for at in devices)
+
+    def claim(self, claim: Claim) -> Claim:
+        """As it is inside. Devices that are not the bundle's have no position, and nobody has them there."""
+        devices = tuple(self._positions.index(at) if at in self._positions else -1 for at in claim.devices)
+        return msgspec.structs.replace(claim, shape=_inside(claim.shape), devices=devices)
+
+
+def _inside(shape: Shape) -> Shape:
+    """Where it is is decided by the bundle alone."""
+    return msgspec.structs.replace(shape, place=None, labels=(), node="")
 
 
 class Placement:
     """The nodes, and where each lease is."""
 
     def __init__(self) -> None:
-        self._cpus: dict[NodeId, int] = {}
+        self.rooms: dict[NodeId, Room] = {}
+        self.changes = Changes()
+        self._open: dict[NodeId, Room] = {}
         self._leases: dict[LeaseId, NodeId] = {}
-        self._load: Counter[NodeId] = Counter()
-        # Leases that are not, or not any more, and whose workers the node has yet to end: each takes a CPU until then.
-        self._ending: dict[NodeId, set[LeaseId]] = {}
-        # They get no more leases.
-        self._draining: set[NodeId] = set()
+        # Leases that are not, or not any more, and whose workers the node has yet to end: each takes what it had until
+        # then.
+        self._ending: dict[NodeId, dict[LeaseId, Room]] = {}
+        self._bundles: dict[tuple[int, int], BundleRoom] = {}
+        # Leases that are in a bundle, and in which.
+        self._inside: dict[LeaseId, tuple[int, int]] = {}
+        self._rankings: dict[Shape, Ranking] = {}
 
-    def add_node(self, node: NodeId, cpus: int) -> None:
-        self._cpus[node] = max(1, cpus)
+    # Nodes ----------------------------------------------------------------------------------------------------------
+
+    def add_node(self, node: NodeId, offer: Offer) -> None:
+        """One that is there already keeps its leases, and gets no more while it is drained."""
+        before = self.rooms.get(node)
+        is_draining = self.is_draining(node)
+        room = self.rooms[node] = Room(node, offer)
+        if before is not None:
+            for lease, taken in before.held.items():
+                room.restore(Claim(lease, 0, taken.shape, taken.devices, taken.waits))
+        if not is_draining:
+            self._open[node] = room
+        self.changes.note(node)
 
     def remove_node(self, node: NodeId) -> list[LeaseId]:
         """The node is lost: the leases that were on it."""
-        self._cpus.pop(node, None)
-        self._draining.discard(node)
+        self.rooms.pop(node, None)
+        self._open.pop(node, None)
         self._ending.pop(node, None)
-        del self._load[node]
+        self.changes.forget(node)
         lost = [lease for lease, where in self._leases.items() if where == node]
         for lease in lost:
             del self._leases[lease]
+            self._inside.pop(lease, None)
+        self._bundles = {place: bundle for place, bundle in self._bundles.items() if bundle.node != node}
         return lost
-
-    def has_nodes(self) -> bool:
-        return bool(self._cpus)
 
     def drain(self, node: NodeId) -> None:
         """It keeps its leases, and gets no more."""
-        if node in self._cpus:
-            self._draining.add(node)
+        self._open.pop(node, None)
+        self.changes.number += 1
 
     def is_draining(self, node: NodeId) -> bool:
-        return node in self._draining
+        return node in self.rooms and node not in self._open
 
-    def has_room(self) -> bool:
-        """Some node that gets leases has fewer than CPUs."""
-        return any(self._taken(node) < cpus and node not in self._draining for node, cpus in self._cpus.items())
+    def open_rooms(self) -> Iterable[Room]:
+        """Of the nodes that get leases."""
+        return self._open.values()
 
     def cpus(self) -> int:
-        """Of all nodes that get leases."""
-        return sum(cpus for node, cpus in self._cpus.items() if node not in self._draining)
+        """Whole ones, of all nodes that get leases."""
+        return sum(max(1, room.offer.cpus) for room in self._open.values())
+
+    def could_ever(self, shape: Shape) -> bool:
+        """Some node has it, in use or not."""
+        return any(room.could_ever(shape) for room in self.rooms.values())
+
+    # Leases ---------------------------------------------------------------------------------------------------------
 
     def node_of(self, lease: LeaseId) -> NodeId | None:
         """None when it is over."""
         return self._leases.get(lease)
 
-    def place(self, lease: LeaseId) -> NodeId:
-        """Choose a node and remember it. Raises LookupError when there is none that gets leases."""
-        open_nodes = self._cpus if not self._draining else [node for node in self._cpus if node not in self._draining]
-        if not open_nodes:
-            raise LookupError("no node has registered: there is nowhere to place a lease")
-        node = min(open_nodes, key=lambda name: (self._taken(name) / self._cpus[name], name))
-        self._leases[lease] = node
-        self._load[node] += 1
-        return node
+    def leases(self) -> Iterable[LeaseId]:
+        return self._leases
 
-    def restore(self, lease: LeaseId, node: NodeId) -> None:
+    def leases_on(self, node: NodeId) -> int:
+        return sum(where == node for where in self._leases.values())
+
+    def place(self, lease: LeaseId, shape: Shape, may_take: MayTake | None = None) -> Placed | None:
+        """Choose a node, and remember it. None: no node has room for it now, or its bundle has not."""
+        if shape.place is not None:
+            return self._place_inside(lease, shape, *shape.place)
+        if shape.node:
+            placed = self._place_on(self._open.get(NodeId(shape.node)), lease, shape, may_take)
+            if placed is not None or not shape.is_soft:
+                return placed
+            shape = msgspec.structs.replace(shape, node="", is_soft=False)
+        ranking = self._ranking(shape)
+        ranking.catch_up(self._open, self.changes)
+        passed_over = []
+        placed = None
+        while placed is None and (entry := ranking.pop(self._open, self.changes)) is not None:
+            room = self._open[entry[1]]
+            if may_take is not None and not may_take(room, shape):
+                passed_over.append(entry)
+            else:
+                placed = self._place_on(room, lease, shape, None)
+        for entry in passed_over:
+            ranking.put_back(entry)
+        return placed
+
+    def _place_on(self, room: Room | None, lease: LeaseId, shape: Shape, may_take: MayTake | None) -> Placed | None:
+        if room is None or (may_take is not None and not may_take(room, shape)):
+            return None
+        devices = room.take(lease, shape)
+        if devices is None:
+            return None
+        node = NodeId(room.name)
+        self._leases[lease] = node
+        self.changes.note(node)
+        return Placed(node, devices)
+
+    def _place_inside(self, lease: LeaseId, shape: Shape, group: int, number: int) -> Placed | None:
+        for place, bundle in self._bundles.items():
+            if place[0] != group or number not in (-1, place[1]):
+                continue
+            devices = bundle.take(lease, shape)
+            if devices is not None:
+                self._leases[lease] = bundle.node
+                self._inside[lease] = place
+                self.changes.note(bundle.node)
+                return Placed(bundle.node, devices)
+        return None
+
+    def _ranking(self, shape: Shape) -> Ranking:
+        ranking = self._rankings.pop(shape, None)
+        if ranking is None:
+            ranking = Ranking(shape)
+            while len(self._rankings) >= _RANKINGS_LIMIT:
+                del self._rankings[next(iter(self._rankings))]
+        self._rankings[shape] = ranking  # the one that was used last stands last
+        return ranking
+
+    def can_restore(self, claim: Claim, node: NodeId) -> bool:
+        """It is there, and nobody else has it."""
+        room, claim, _ = self._where(claim, node)
+        return room.can_restore(claim)
+
+    def restore(self, claim: Claim, node: NodeId) -> None:
         """A lease that the node has already. Said twice, it changes nothing."""
-        if lease not in self._leases:
-            self._leases[lease] = node
-            self._load[node] += 1
+        if claim.lease in self._leases:
+            return
+        room, inner, place = self._where(claim, node)
+        self._leases[claim.lease] = node
+        if place is not None:
+            self._inside[claim.lease] = place
+        room.restore(inner)
+        self.changes.note(node)
+
+    def _where(self, claim: Claim, node: NodeId) -> tuple[Room, Claim, tuple[int, int] | None]:
+        """The room that a claim is about, and the claim as it is there: a bundle of the node, or the node."""
+        if claim.shape.place is not None:
+            group, number = claim.shape.place
+            for place, bundle in self._bundles.items():
+                if bundle.node == node and place[0] == group and number in (-1, place[1]):
+                    inner = bundle.claim(claim)
+                    if bundle.room.can_restore(inner):
+                        return bundle.room, inner, place
+        return self.rooms[node], msgspec.structs.replace(claim, shape=_inside(claim.shape)), None
+
+    def place_of(self, lease: LeaseId) -> tuple[int, int] | None:
+        """The bundle that it is in."""
+        return self._inside.get(lease)
 
     def free(self, lease: LeaseId) -> None:
         """The lease is over. Said twice, it changes nothing."""
         node = self._leases.pop(lease, None)
         if node is not None:
-            self._load[node] -= 1
+            self._room_of(lease, node).give_back(lease)
+            self._inside.pop(lease, None)
+            self.changes.note(node)
 
-    def await_end(self, lease: LeaseId, node: NodeId) -> None:
-        """The node is told to end what it has by this lease, which is none."""
-        self._ending.setdefault(node, set()).add(lease)
+    def _room_of(self, lease: LeaseId, node: NodeId) -> Room:
+        place = self._inside.get(lease)
+        return self.rooms[node] if place is None else self._bundles[place].room
+
+    def wait(self, lease: LeaseId, *, waits: bool) -> None:
+        """Its worker waits for others, and its CPUs are free meanwhile."""
+        node = self._leases.get(lease)
+        if node is not None and self._room_of(lease, node).wait(lease, waits=waits):
+            self.changes.note(node)
+
+    def await_end(self, claim: Claim, node: NodeId) -> None:
+        """The node is told to end what it has by this lease, which is none: until then that takes what it had."""
+        ending = self._ending.setdefault(node, {})
+        if claim.lease not in ending:
+            room, inner, _ = self._where(claim, node)
+            ending[claim.lease] = room
+            room.restore(inner)
+            self.changes.note(node)
 
     def has_ended(self, lease: LeaseId, node: NodeId) -> bool:
         """Whether that was awaited; it is not any more."""
-        ending = self._ending.get(node, set())
-        if lease not in ending:
+        room = self._ending.get(node, {}).pop(lease, None)
+        if room is None:
             return False
-        ending.remove(lease)
+        room.give_back(lease)
+        self.changes.note(node)
         return True
 
-    def _taken(self, node: NodeId) -> int:
-        return self._load[node] + len(self._ending.get(node, ()))
+    # Bundles --------------------------------------------------------------------------------------------------------
 
-    def leases_on(self, node: NodeId) -> int:
-        return self._load[node]
+    def add_bundle(self, place: tuple[int, int], node: NodeId, shape: Shape, positions: tuple[int, ...]) -> None:
+        """Room that was taken there is one of its own from now on."""
+        offered = self.rooms[node].offer.devices
+        self._bundles[place] = BundleRoom(node, shape, tuple(offered[at] for at in positions), positions)
+        self.changes.note(node)
 
-    def has_free(self, node: NodeId) -> bool:
-        """It has fewer leases than CPUs."""
-        return self._load[node] < self._cpus.get(node, 0)
+    def remove_bundle(self, place: tuple[int, int]) -> bool:
+        """If nothing is in it: whether it is gone."""
+        bundle = self._bundles.get(place)
+        if bundle is not None and bundle.room.held:
+            return False
+        self._bundles.pop(place, None)
+        return True
+
+    def give_back(self, lease: LeaseId, node: NodeId) -> None:
+        """What a bundle had."""
+        if node in self.rooms and self.rooms[node].give_back(lease):
+            self.changes.note(node)

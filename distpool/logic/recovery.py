@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from itertools import islice
 
 from distpool.ids import LeaseId, NodeId
-from distpool.protocol.records import Kept, LeaseForgotten, LeaseKept, NodeForgotten, Record
+from distpool.protocol.messages import RegisterNode
+from distpool.protocol.records import Kept, LeaseForgotten, LeaseKept, NodeForgotten, NodeKept, Record
+from distpool.protocol.resources import Offer
 
 _COUNT_BITS = 32
 _EPOCH_BITS = 20
@@ -26,6 +28,17 @@ def first_lease(epoch: int) -> LeaseId:
 def epoch_of(lease: LeaseId) -> int:
     """In which it was granted."""
     return lease >> _COUNT_BITS
+
+
+def offer_of(node: RegisterNode | NodeKept) -> Offer:
+    """What it has."""
+    return Offer(node.cpus, node.memory_bytes, node.devices, node.custom, node.labels)
+
+
+def node_kept(node: RegisterNode, life: int, drain_s: float = -1.0) -> NodeKept:
+    """What is kept of a node. `life`: of its process; `drain_s`: see `NodeKept`."""
+    offered = (node.devices, node.custom, node.labels)
+    return NodeKept(node.node, life, node.cpus, node.memory_bytes, drain_s, *offered)
 
 
 class Recovery:

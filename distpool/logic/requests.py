@@ -6,12 +6,13 @@ from distpool.ids import HEAD, GroupId
 from distpool.logic.outbox import Outbox
 from distpool.protocol.cluster import EndGroup
 from distpool.protocol.messages import RequestLeases
+from distpool.protocol.resources import Shape
 
 
 class Requests:
     """Each is granted, or dropped when the group ends or the head is gone for good."""
 
-    def __init__(self, group: GroupId) -> None:
+    def __init__(self, group: GroupId, shape: Shape) -> None:
         self.pending = 0
         self.has_news = False
         """Something has happened to them since the group decided last."""
@@ -20,11 +21,12 @@ class Requests:
         self.was_told = False
         """The user knows that some have to wait."""
         self._group = group
+        self._shape = shape
         self._is_over = False
 
     def ask(self, count: int, outbox: Outbox) -> None:
         self.pending += count
-        outbox.put(HEAD, RequestLeases(self._group, count))
+        outbox.put(HEAD, RequestLeases(self._group, count, self._shape))
 
     def ask_again(self, granted: int, outbox: Outbox) -> None:
         """The head has forgotten them, but for so many that it has granted before. Those of a group that ends are
@@ -33,7 +35,7 @@ class Requests:
         if self._is_over:
             self.dropped(forgotten)
         elif forgotten:
-            outbox.put(HEAD, RequestLeases(self._group, forgotten))
+            outbox.put(HEAD, RequestLeases(self._group, forgotten, self._shape))
 
     def granted(self) -> None:
         self.pending -= 1

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping
 
 from distpool.ids import Address, NodeId
 from distpool.logic.membership import Member
-from distpool.protocol.cluster import CallerFacts, HeldFacts
+from distpool.logic.resources import Room
+from distpool.protocol.resources import UNIT
+from distpool.protocol.standing import CallerFacts, HeldFacts, NodeFacts
 
 Held = Counter[tuple[NodeId, int]]
 """How many leases there are, by the node and the life of their caller."""
@@ -31,3 +33,22 @@ def held_told(members: Iterable[Member], held: Held) -> list[HeldFacts]:
     names = {member.life: member.name for member in members}
     told = [HeldFacts(node, names.get(life, ""), count) for (node, life), count in held.items()]
     return sorted(told, key=lambda facts: (facts.node, facts.caller))
+
+
+def node_told(room: Room, leases: int, joined_s: float) -> NodeFacts:
+    """What a node has, and what of it is free. CPUs of leases that wait may be in use twice for a moment."""
+    offer = room.offer
+    return NodeFacts(
+        NodeId(room.name),
+        offer.cpus,
+        leases,
+        offer.memory_bytes,
+        joined_s,
+        gpus=len(offer.devices) * UNIT,
+        custom=dict(offer.custom),
+        labels=dict(offer.labels),
+        free_cpus=max(0, room.free_cpus),
+        free_gpus=room.devices.free_amount(),
+        free_memory_bytes=max(0, room.free_memory_bytes),
+        free_custom=dict(room.free_custom),
+    )

@@ -60,7 +60,8 @@ def open_outcome(outcome: Outcome, traceback_class: type[Exception]) -> tuple[bo
     if kind == OutcomeKind.TIMED_OUT:
         return False, CallTimeout(text)
     errors = import_module("distpool.errors")
-    return False, (errors.PoolBroken if kind == OutcomeKind.BROKEN else errors.PoolTerminated)(text)
+    classes = {OutcomeKind.BROKEN: errors.PoolBroken, OutcomeKind.UNPLACED: errors.ResourcesUnavailable}
+    return False, classes.get(OutcomeKind(kind), errors.PoolTerminated)(text)
 
 
 def _worker_died(loss: Loss) -> WorkerDied:

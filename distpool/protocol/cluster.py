@@ -35,6 +35,8 @@ from distpool.protocol.messages import (
     WorkerUnusable,
 )
 from distpool.protocol.objects import ForeignKept, ForgetObjects, ReleaseObjects, StoreUse, WantTransfers
+from distpool.protocol.placing import ClosePlaces, LeaseWaits, OpenPlaces, PlacesTold, RequestsRefused
+from distpool.protocol.standing import AskStatus, StatusTold
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -85,55 +87,6 @@ class Refused(Message, tag=62, frozen=True):
 
 class LeaveCluster(Message, tag=63, frozen=True):
     """Node or driver to head: I end now."""
-
-
-class AskStatus(Message, tag=64, frozen=True):
-    """Driver to head: who is there?"""
-
-
-class NodeFacts(msgspec.Struct, frozen=True):
-    """What a head knows of a node. `joined_s`: how long ago it joined, in seconds. `state`: "up", "draining", or
-    "away": there before this head was started, and not come back yet. `log`: where its log lies. `objects`,
-    `store_bytes`: in its store, and the memory that they take."""
-
-    node: NodeId
-    cpus: int
-    leases: int
-    memory_bytes: int
-    joined_s: float
-    state: str = "up"
-    log: str = ""
-    objects: int = 0
-    store_bytes: int = 0
-
-
-class CallerFacts(msgspec.Struct, frozen=True):
-    """What a head knows of a driver. `waiting`: how many leases it has asked for and not got. `joined_s`: how long ago
-    it joined, in seconds."""
-
-    name: str
-    leases: int
-    waiting: int
-    joined_s: float
-
-
-class HeldFacts(msgspec.Struct, frozen=True):
-    """How many leases a driver has on a node. `caller`: its name; empty while it has not come back to a new head."""
-
-    node: NodeId
-    caller: str
-    leases: int
-
-
-class StatusTold(Message, tag=65, frozen=True):
-    """Head to driver: the nodes, oldest first, how many drivers there are, and for how many seconds this head lives.
-    `callers`: the drivers but the one that asks. `held`: who has how many leases where."""
-
-    nodes: list[NodeFacts]
-    drivers: int
-    up_s: float
-    callers: list[CallerFacts] = msgspec.field(default_factory=list)
-    held: list[HeldFacts] = msgspec.field(default_factory=list)
 
 
 class Enrol(Message, tag=90, frozen=True):
@@ -353,7 +306,12 @@ LINK_MESSAGES = (
     | EndGroup
     | RequestsDropped
     | RequestsWait
+    | RequestsRefused
     | RevokeLease
+    | LeaseWaits
+    | OpenPlaces
+    | PlacesTold
+    | ClosePlaces
     | LeaseUnused
     | WantToLeave
     | DrainNode
@@ -377,7 +335,18 @@ FROM_WORKER = WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogge
 
 NODE_MAY_SAY = Greeting | LeaveCluster | RegisterNode | ReturnLease | StoreUse | WantToLeave
 """To a head."""
-DRIVER_MAY_SAY = Greeting | LeaveCluster | AskStatus | RequestLeases | EndGroup | ReturnLease | DrainNode
+DRIVER_MAY_SAY = (
+    Greeting
+    | LeaveCluster
+    | AskStatus
+    | RequestLeases
+    | EndGroup
+    | ReturnLease
+    | LeaseWaits
+    | OpenPlaces
+    | ClosePlaces
+    | DrainNode
+)
 """To a head."""
 TOKEN_MAY_SAY = Enrol
 """To a head."""

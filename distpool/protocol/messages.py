@@ -7,6 +7,8 @@ from enum import IntEnum
 import msgspec
 
 from distpool.ids import FunctionId, GroupId, LeaseId, NodeId
+from distpool.protocol.devices import Device
+from distpool.protocol.resources import NODE_WORKER, Claim, Shape
 
 PROTOCOL_VERSION = 1
 
@@ -47,6 +49,8 @@ class OutcomeKind(IntEnum):
     """Made by the caller: the call ran for longer than it may; the payload is a text."""
     STORED = 8
     """A value that lies in the store or names objects there; the payload is an encoded `StoredResult`."""
+    UNPLACED = 9
+    """Made by the caller: no node can ever have what a worker of the pool needs; the payload is a text."""
 
 
 class Message(msgspec.Struct, array_like=True, frozen=True):
@@ -165,32 +169,38 @@ class CallsDone(Message, tag=14, frozen=True):
 
 class RegisterNode(Message, tag=20, frozen=True):
     """Node to head: this machine offers workers. `endpoint`, `public`: where callers reach it, and its public key
-    there; empty where they are in the same process. `leases`: that it has, with the lives of their callers. `log`: of
-    the node's process, machine and path, for people."""
+    there; empty where they are in the same process. `leases`: that it has. `log`: of the node's process, machine and
+    path, for people. `devices`, `custom`, `labels`: see `Offer`."""
 
     node: NodeId
     cpus: int
     memory_bytes: int = 0
     endpoint: str = ""
     public: str = ""
-    leases: list[tuple[LeaseId, int]] = []
+    leases: list[Claim] = []
     log: str = ""
+    devices: tuple[Device, ...] = ()
+    custom: tuple[tuple[str, int], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 class RequestLeases(Message, tag=21, frozen=True):
-    """Client to head: place so many leases for a group."""
+    """Client to head: place so many leases for a group, each of which needs this."""
 
     group: GroupId
     count: int
+    shape: Shape = NODE_WORKER
 
 
 class GrantLease(Message, tag=22, frozen=True):
     """Head to node: start a worker for this lease. `caller`: the life of the only process that may use it, and has to
-    ask for it; 0 is the node's own."""
+    ask for it; 0 is the node's own. `devices`: that its worker has, by their positions among the node's."""
 
     lease: LeaseId
     group: GroupId
     caller: int = 0
+    shape: Shape = NODE_WORKER
+    devices: tuple[int, ...] = ()
 
 
 class LeaseStarted(Message, tag=23, frozen=True):
@@ -219,10 +229,12 @@ class ReturnLease(Message, tag=25, frozen=True):
 
 
 class StartWorker(Message, tag=30, frozen=True):
-    """Node to its launcher: start a worker process."""
+    """Node to its launcher: start a worker process. `shape`, `devices`: what it has."""
 
     lease: LeaseId
     group: GroupId
+    shape: Shape = NODE_WORKER
+    devices: tuple[int, ...] = ()
 
 
 class WorkerExited(Message, tag=31, frozen=True):

@@ -5,17 +5,22 @@ from __future__ import annotations
 import msgspec
 
 from distpool.ids import LeaseId, NodeId
+from distpool.protocol.devices import Device
+from distpool.protocol.resources import Shape
 
 
 class NodeKept(msgspec.Struct, array_like=True, frozen=True):
     """There is this node. `life`: of its process. `drain_s`: it is being drained, within this limit; below 0: it is
-    not."""
+    not. `devices`, `custom`, `labels`: see `Offer`."""
 
     node: NodeId
     life: int
     cpus: int
     memory_bytes: int
     drain_s: float = -1.0
+    devices: tuple[Device, ...] = ()
+    custom: tuple[tuple[str, int], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 class NodeForgotten(msgspec.Struct, array_like=True, frozen=True):
@@ -39,7 +44,31 @@ class LeaseForgotten(msgspec.Struct, array_like=True, frozen=True):
     lease: LeaseId
 
 
-Record = NodeKept | NodeForgotten | LeaseKept | LeaseForgotten
+class BundleKept(msgspec.Struct, array_like=True, frozen=True):
+    """A bundle takes room under this lease. `node`: empty while it is nowhere."""
+
+    shape: Shape
+    lease: LeaseId
+    node: NodeId
+    devices: tuple[int, ...]
+
+
+class PlacesKept(msgspec.Struct, array_like=True, frozen=True):
+    """There is this placement group, of the process with this life."""
+
+    group: int
+    life: int
+    strategy: int
+    bundles: list[BundleKept]
+
+
+class PlacesForgotten(msgspec.Struct, array_like=True, frozen=True):
+    """The placement group has ended."""
+
+    group: int
+
+
+Record = NodeKept | NodeForgotten | LeaseKept | LeaseForgotten | PlacesKept | PlacesForgotten
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -48,3 +77,4 @@ class Kept(msgspec.Struct, frozen=True):
     lease_epoch: int
     nodes: list[NodeKept] = []
     leases: list[LeaseKept] = []
+    places: list[PlacesKept] = []

@@ -6,6 +6,9 @@ from enum import IntEnum
 
 import msgspec
 
+from distpool.ids import LeaseId
+from distpool.protocol.devices import Device
+
 UNIT = 10_000
 """One CPU, one GPU, one of a custom resource."""
 
@@ -39,3 +42,29 @@ class Shape(msgspec.Struct, array_like=True, frozen=True):
 
 ONE_CPU = Shape()
 NOTHING = Shape(cpus=0)
+NODE_WORKER = Shape(strategy=Strategy.SPREAD)
+"""Of a pool's worker on a node."""
+OWN_WORKER = Shape(cpus=0, strategy=Strategy.SPREAD)
+"""Of a pool's worker on the program's own machine, where there may be more of them than CPUs, as with the standard
+library."""
+
+
+class Offer(msgspec.Struct, array_like=True, frozen=True):
+    """What a node has. `cpus`: whole ones. `custom`: as in a `Shape`."""
+
+    cpus: int
+    memory_bytes: int = 0
+    devices: tuple[Device, ...] = ()
+    custom: tuple[tuple[str, int], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+class Claim(msgspec.Struct, array_like=True, frozen=True):
+    """A lease that a node has already. `caller`: the life of its process. `devices`: their positions among the node's.
+    `waits`: its worker waits for others, and its CPUs may be used meanwhile."""
+
+    lease: LeaseId
+    caller: int
+    shape: Shape = NODE_WORKER
+    devices: tuple[int, ...] = ()
+    waits: bool = False

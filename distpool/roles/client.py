@@ -11,8 +11,11 @@ from distpool.ids import INLINE_FUNCTION, Address, FunctionId, GroupId, LeaseId
 from distpool.logic.calls import Bundle, Sink, Span
 from distpool.logic.group import Group
 from distpool.logic.group_plan import GroupPlan, GroupState
+from distpool.logic.idling import Waits
 from distpool.logic.leases import Lease
 from distpool.logic.outbox import Outbox
+from distpool.logic.places import OwnPlaces
+from distpool.logic.shown import shown_lines
 from distpool.protocol.cluster import (
     HeadSilent,
     LeaseDrains,
@@ -37,6 +40,7 @@ from distpool.protocol.messages import (
     WorkerReady,
     WorkerUnusable,
 )
+from distpool.protocol.placing import PlacesTold, RequestsRefused
 from distpool.roles.role import unexpected
 
 _FEW_CALLS = 3
@@ -50,12 +54,14 @@ class ClientRole:
     def __init__(self, settings: Settings) -> None:
         self.outbox = Outbox()
         self.groups: dict[GroupId, Group] = {}
+        self.places: dict[int, OwnPlaces] = {}
         self.functions: dict[FunctionId, FunctionBlob] = {}
         self._settings = settings
         self._group_of: dict[LeaseId, Group] = {}
         self._head_gone = ""
         # Some groups give up workers when others wait for some.
         self._some_yield = False
+        self._waits = Waits(settings.idle_yield_s)
 
     # From the session -----------------------------------------------------------------------------------------------
 
@@ -64,6 +70,21 @@ class ClientRole:
         group.requests.head_is(self._head_gone)
         self._some_yield = self._some_yield or plan.idle_yield_s is not None
         return group
+
+    def open_places(self, places: OwnPlaces) -> None:
+        """A placement group."""
+        self.places[places.opening.group] = places
+        places.open(self.outbox)
+
+    def close_places(self, number: int) -> None:
+        """Said twice, it changes nothing."""
+        places = self.places.pop(number, None)
+        if places is not None:
+            places.close(self.outbox)
+
+    def is_used(self) -> bool:
+        """There are groups, of workers or of places."""
+        return bool(self.groups or self.places)
 
     def submit(self, group: Group, bundles: Iterable[Bundle]) -> None:
         group.submit(bundles, self.outbox)
@@ -104,7 +125,17 @@ class ClientRole:
             case RequestsDropped(group_id, count):
                 if group_id in self.groups:
                     self.groups[group_id].requests.dropped(count)
+            case RequestsRefused(group_id, count, text):
+                if group_id in self.groups:
+                    self._refused(self.groups[group_id], count, text)
+            case PlacesTold(number):
+                if number in self.places:
+                    self.places[number].hear(message, self.outbox)
+                    if message.is_refused:
+                        del self.places[number]
             case Rejoined(granted):
+                for places in self.places.values():
+                    places.open(self.outbox)
                 for group_id, group in self.groups.items():
                     group.requests.ask_again(granted.get(group_id, 0), self.outbox)
             case GroupFailed(group_id, text):
@@ -129,9 +160,10 @@ class ClientRole:
     def decide(self, now: float) -> float | None:
         wake_at = None
         if self._some_yield:
-            waiting = [group for group in self.groups.values() if group.requests.pending]
-            for group in self.groups.values():
-                group.idling.others_wait(wait=bool(waiting) and waiting != [group])
+            pending = [group_id for group_id, group in self.groups.items() if group.requests.pending]
+            waiting, wake_at = self._waits.look(pending, now)
+            for group_id, group in self.groups.items():
+                group.idling.others_wait(wait=bool(waiting - {group_id}))
         for group in self.groups.values():
             to_send, group_wake_at = group.decide(now, self.outbox)
             for lease, spans in to_send:
@@ -159,13 +191,20 @@ class ClientRole:
         group = self._group_of.get(lease)
         return group.leases[lease].holding.calls if group is not None else 0
 
+    def _refused(self, group: Group, count: int, text: str) -> None:
+        """No node can ever have what its workers need."""
+        group.requests.dropped(count)
+        if group.state in (GroupState.OPEN, GroupState.CLOSING):
+            group.break_down(shown_lines(text), self.outbox, OutcomeKind.UNPLACED)
+
     def _tell_of_wait(self, group: Group, why: str) -> None:
         """Once for each pool: what it is short of may come and go."""
         if group.requests.pending and not group.requests.was_told:
             group.requests.was_told = True
+            where = "; see `distpool status --pending`" if group.plan.is_far else ""
             self.outbox.note(
                 f"the pool asked for {group.plan.size} workers and has {len(group.leases)}: {why}. It goes on with what"
-                " it has, and gets more when there are; see `distpool status`"
+                f" it has, and gets more when there are{where}"
             )
 
     def _of(self, lease: Address) -> Group:

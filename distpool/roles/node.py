@@ -27,6 +27,7 @@ from distpool.protocol.cluster import (
     WantToLeave,
     Welcome,
 )
+from distpool.protocol.devices import Device
 from distpool.protocol.messages import (
     EndWorker,
     GrantLease,
@@ -38,6 +39,8 @@ from distpool.protocol.messages import (
     StartWorker,
     WorkerExited,
 )
+from distpool.protocol.placing import LeaseWaits
+from distpool.protocol.resources import NODE_WORKER, Claim, Offer, Shape
 from distpool.roles.role import unexpected
 
 _GRANT_LIMIT_S = 5.0
@@ -55,24 +58,35 @@ class GrantState(Enum):
 
 
 class Grant(msgspec.Struct):
-    """The lease of a caller elsewhere."""
+    """The lease of a caller elsewhere. `shape`, `devices`: what the head has granted. `waits`: for others."""
 
     state: GrantState
     group: GroupId
     caller: int
     since: float
+    shape: Shape = NODE_WORKER
+    devices: tuple[int, ...] = ()
+    waits: bool = False
 
 
 class NodeRole:
     """Starts workers for granted leases."""
 
-    def __init__(
-        self, node: NodeId, cpus: int, memory_bytes: int = 0, endpoint: str = "", public: str = "", log: str = ""
-    ) -> None:
+    def __init__(self, node: NodeId, offer: Offer, endpoint: str = "", public: str = "", log: str = "") -> None:
         self.outbox = Outbox()
         self.refusal = ""
         """Why the head does not want this node."""
-        self._registration = RegisterNode(node, cpus, memory_bytes, endpoint, public, log=log)
+        self._registration = RegisterNode(
+            node,
+            offer.cpus,
+            offer.memory_bytes,
+            endpoint,
+            public,
+            log=log,
+            devices=offer.devices,
+            custom=offer.custom,
+            labels=offer.labels,
+        )
         self.is_over = False
         """It was to leave, and nothing is left that it would have to wait for."""
         self._lease_epoch = 0
@@ -80,26 +94,36 @@ class NodeRole:
         self._leave_by: float | None = None
         self._is_drained = False
         self._grants: dict[LeaseId, Grant] = {}
+        # Of callers in this process.
+        self._own: dict[LeaseId, GroupId] = {}
         self.outbox.put(HEAD, self._registration)
 
     def handle(self, sender: Address, message: Any, now: float) -> None:
         match message:
-            case GrantLease(lease, group, 0):
-                self._start(lease, group)
+            case GrantLease(lease, group, 0, shape, devices):
+                self._own[lease] = group
+                self._start(lease, group, shape, devices)
             case DrainNode(_, limit_s):
                 self._is_drained = True
                 self._set_limit(limit_s, now)
-            case GrantLease(lease, group, caller):
-                self._meet(lease, Grant(GrantState.GRANTED, group, caller, now))
+            case GrantLease(lease, group, caller, shape, devices):
+                self._meet(lease, Grant(GrantState.GRANTED, group, caller, now, shape, devices))
             case UseLease(lease, group, caller):
                 self._meet(lease, Grant(GrantState.ASKED, group, caller, now))
+            case LeaseWaits(lease, waits):
+                if lease in self._grants:
+                    self._grants[lease].waits = waits
             case RevokeLease(lease):
                 self._revoke(lease)
             case WorkerExited(lease, group, death):
                 self._grants.pop(lease, None)
+                self._own.pop(lease, None)
                 self.outbox.put(HEAD, ReturnLease(lease))
                 self.outbox.put(CLIENT, LeaseLost(lease, group, death))
-            case GroupGone() | LetIn():
+            case GroupGone(group):
+                self._own = {lease: whose for lease, whose in self._own.items() if whose != group}
+                self.outbox.put(CLIENT, message)
+            case LetIn():
                 self.outbox.put(CLIENT, message)
             case EndGroup(group):
                 self._forget_asked(group)
@@ -128,6 +152,12 @@ class NodeRole:
                     wake_at = due if wake_at is None else min(due, wake_at)
         return wake_at
 
+    def has_devices(self, devices: tuple[Device, ...]) -> None:
+        """They were looked for now that somebody wants some."""
+        if devices != self._registration.devices:
+            self._registration = msgspec.structs.replace(self._registration, devices=devices)
+            self.outbox.put(HEAD, self._registration)
+
     def is_used(self) -> bool:
         """Somebody elsewhere has a worker here, or is about to."""
         return any(grant.state is not GrantState.GRANTED for grant in self._grants.values())
@@ -145,8 +175,8 @@ class NodeRole:
         new = now + limit_s if limit_s > 0 else math.inf
         self._leave_by = new if self._leave_by is None else min(new, self._leave_by)
 
-    def _start(self, lease: LeaseId, group: GroupId) -> None:
-        self.outbox.put(LAUNCHER, StartWorker(lease, group))
+    def _start(self, lease: LeaseId, group: GroupId, shape: Shape, devices: tuple[int, ...]) -> None:
+        self.outbox.put(LAUNCHER, StartWorker(lease, group, shape, devices))
         self.outbox.put(CLIENT, LeaseStarted(lease, group))
 
     def _meet(self, lease: LeaseId, new: Grant) -> None:
@@ -158,12 +188,15 @@ class NodeRole:
         if old is new or old.state is GrantState.STARTED:
             return
         if old.state is not new.state and (old.group, old.caller) == (new.group, new.caller):
-            old.state = GrantState.STARTED
-            self._start(lease, new.group)
+            granted = new if new.state is GrantState.GRANTED else old
+            old.state, old.shape, old.devices = GrantState.STARTED, granted.shape, granted.devices
+            self._start(lease, new.group, old.shape, old.devices)
 
     def _revoke(self, lease: LeaseId) -> None:
         grant = self._grants.get(lease)
-        if grant is None:
+        if lease in self._own:
+            self.outbox.put(LAUNCHER, EndWorker(lease, self._own[lease], 0.0))
+        elif grant is None:
             self.outbox.put(HEAD, ReturnLease(lease))
         elif grant.state is GrantState.STARTED:
             self.outbox.put(LAUNCHER, EndWorker(lease, grant.group, 0.0))
@@ -186,7 +219,9 @@ class NodeRole:
             del self._grants[lease]
             if grant.state is GrantState.ASKED:
                 self.outbox.put(CLIENT, LeaseUnused(lease, grant.group))
-        leases = [(lease, grant.caller) for lease, grant in self._grants.items()]
+        leases = [
+            Claim(lease, grant.caller, grant.shape, grant.devices, grant.waits) for lease, grant in self._grants.items()
+        ]
         self.outbox.put(HEAD, msgspec.structs.replace(self._registration, leases=leases))
         if self._leave_by is not None:
             limit_s = self._leave_by - now if self._leave_by < math.inf else 0.0

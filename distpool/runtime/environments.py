@@ -28,7 +28,7 @@ _LINES_SHOWN = 15
 # pip ends with the thread that has started it, and so with its node.
 _PIP = """
 import os, runpy, sys
-from distpool.runtime.devices import die_with_parent
+from distpool.runtime.parentage import die_with_parent
 die_with_parent(int(sys.argv.pop(1)))
 runpy.run_module("pip", run_name="__main__", alter_sys=True)
 """

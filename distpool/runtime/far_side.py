@@ -19,6 +19,7 @@ from distpool.logic.calls import Claim
 from distpool.logic.group_plan import GroupPlan
 from distpool.objects.stores import connect
 from distpool.protocol.cluster import OpenGroup, Welcome
+from distpool.protocol.resources import UNIT
 from distpool.runtime.arguments import pickle_initializer
 from distpool.runtime.elsewhere import Elsewhere
 from distpool.runtime.far_crew import FarCrew, Order
@@ -54,7 +55,10 @@ class FarSide:
     def plans(self, plan: GroupPlan, launch: LaunchPlan) -> tuple[GroupPlan, LaunchPlan]:
         """For workers on nodes."""
         replace = msgspec.structs.replace
-        return replace(plan, is_far=True), replace(launch, start_method=FAR_METHODS[launch.start_method])
+        shape = replace(plan.shape, cpus=UNIT) if plan.cpu_when_far else plan.shape
+        return replace(plan, is_far=True, shape=shape, cpu_when_far=False), replace(
+            launch, start_method=FAR_METHODS[launch.start_method]
+        )
 
     def open(self, group: GroupId, plan: LaunchPlan, wait: Wait, order: Order) -> FarCrew:
         """Have templates for a group started wherever it gets leases. Raises what pickling the initializer raises, and

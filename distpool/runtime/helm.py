@@ -108,7 +108,7 @@ class Helm:
         self._loop.wake()
         while thread is not None and thread is not threading.current_thread() and thread.is_alive():
             thread.join(0.01)
-            if self._loop.client.groups:
+            if self._loop.client.is_used():
                 return
 
     def _run(self) -> None:
@@ -119,7 +119,7 @@ class Helm:
             self._holder = threading.get_ident()
             try:
                 while not (self._wanted or self._opener_waits or self._stop):
-                    if not self._loop.client.groups:
+                    if not self._loop.client.is_used():
                         self._on_idle()
                         return
                     self._turn(None)

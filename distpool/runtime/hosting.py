@@ -29,6 +29,7 @@ from distpool.protocol.cluster import (
     RequestsWait,
 )
 from distpool.protocol.messages import PROTOCOL_VERSION, Message, RegisterNode
+from distpool.protocol.placing import PlacesTold, RequestsRefused
 from distpool.roles.head import HeadRole
 from distpool.runtime.addresses import is_endpoint
 from distpool.runtime.links import ClientLink, ServerLinks, new_epoch
@@ -45,6 +46,7 @@ _LEAVE_LIMIT_S = 1.0
 _log = logging.getLogger("distpool.security")
 _head_log = logging.getLogger("distpool.head")
 
+_FOR_CLIENT = RequestsDropped | RequestsWait | RequestsRefused | PlacesTold
 _MAY_SAY = {Part.NODE: NODE_MAY_SAY, Part.DRIVER: DRIVER_MAY_SAY}
 
 
@@ -113,7 +115,7 @@ class RemoteHead:
                 self._note_head(expect_head, message.public)
                 self.connection.expect(message.public)
             else:
-                self.outbox.put(CLIENT if isinstance(message, RequestsDropped | RequestsWait) else NODE, message)
+                self.outbox.put(CLIENT if isinstance(message, _FOR_CLIENT) else NODE, message)
         if self._identity is not None and self._link.is_heard() and self.connection.server != self._identity.head:
             self._note_head(accept_head, self.connection.server)
             self.connection.forget_others()

@@ -1,4 +1,4 @@
-"""What a head keeps on disk, so that the next one goes on where it was: nodes, and leases by the nodes they are on.
+"""What a head keeps on disk, so that the next one goes on where it was: nodes, leases by their nodes, and groups.
 
 HeadRole ── records ──► Ledger ── one transaction for a turn ──► head.db (SQLite, mode 0600)
 
@@ -19,15 +19,26 @@ from pathlib import Path
 import msgspec
 
 from distpool.base_errors import DistpoolError
-from distpool.protocol.records import Kept, LeaseForgotten, LeaseKept, NodeForgotten, NodeKept, Record
+from distpool.protocol.records import (
+    Kept,
+    LeaseForgotten,
+    LeaseKept,
+    NodeForgotten,
+    NodeKept,
+    PlacesForgotten,
+    PlacesKept,
+    Record,
+)
 
-_FORMAT = 1
+_FORMAT = 2
 _TABLES = """
-CREATE TABLE IF NOT EXISTS nodes (node TEXT PRIMARY KEY, life INTEGER, cpus INTEGER, memory INTEGER, drain_s REAL);
+CREATE TABLE IF NOT EXISTS nodes (node TEXT PRIMARY KEY, life INTEGER, cpus INTEGER, memory INTEGER, drain_s REAL,
+  more BLOB);
 CREATE TABLE IF NOT EXISTS leases (lease INTEGER PRIMARY KEY, node TEXT, caller INTEGER, is_lost INTEGER);
+CREATE TABLE IF NOT EXISTS places (number INTEGER PRIMARY KEY, about BLOB);
 CREATE TABLE IF NOT EXISTS epochs (epoch INTEGER PRIMARY KEY);
 """
-_NODES = "SELECT node, life, cpus, memory, drain_s FROM nodes ORDER BY rowid"
+_NODES = "SELECT node, life, cpus, memory, drain_s, more FROM nodes ORDER BY rowid"
 _LEASES = "SELECT lease, node, caller, is_lost FROM leases ORDER BY lease"
 
 _log = logging.getLogger("distpool.head")
@@ -44,7 +55,7 @@ class Ledger:
         self._epoch: int | None = None
         try:
             self._database: sqlite3.Connection | None = self._open()
-        except (sqlite3.Error, msgspec.ValidationError, OSError, _Unusable) as error:
+        except (sqlite3.Error, msgspec.DecodeError, OSError, _Unusable) as error:
             try:
                 aside = self._move_aside()
                 self._database = self._open()
@@ -91,11 +102,16 @@ class Ledger:
         return database
 
     def _read(self, database: sqlite3.Connection) -> None:
-        nodes = msgspec.convert(database.execute(_NODES).fetchall(), list[NodeKept])
+        rows = [(*node, *msgspec.msgpack.decode(more)) for *node, more in database.execute(_NODES)]
+        nodes = msgspec.convert(rows, list[NodeKept])
         leases = msgspec.convert(
             [(*lease, bool(is_lost)) for *lease, is_lost in database.execute(_LEASES)], list[LeaseKept]
         )
-        self._kept = Kept(0, nodes, leases)
+        places = [
+            msgspec.msgpack.decode(about, type=PlacesKept)
+            for (about,) in database.execute("SELECT about FROM places ORDER BY rowid")
+        ]
+        self._kept = Kept(0, nodes, leases, places)
         row = database.execute("SELECT max(epoch) FROM epochs").fetchone()
         self._epoch = msgspec.convert(row[0], int | None)
 
@@ -150,10 +166,16 @@ def _files_of(path: Path) -> list[Path]:
 def _statement(record: Record) -> tuple[str, tuple[object, ...]]:
     match record:
         case NodeKept():
-            return "INSERT OR REPLACE INTO nodes VALUES (?, ?, ?, ?, ?)", msgspec.structs.astuple(record)
+            *columns, devices, custom, labels = msgspec.structs.astuple(record)
+            more = msgspec.msgpack.encode((devices, custom, labels))
+            return "INSERT OR REPLACE INTO nodes VALUES (?, ?, ?, ?, ?, ?)", (*columns, more)
         case NodeForgotten(node):
             return "DELETE FROM nodes WHERE node = ?", (node,)
         case LeaseKept():
             return "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?)", msgspec.structs.astuple(record)
+        case PlacesKept(group):
+            return "INSERT OR REPLACE INTO places VALUES (?, ?)", (group, msgspec.msgpack.encode(record))
+        case PlacesForgotten(group):
+            return "DELETE FROM places WHERE number = ?", (group,)
         case LeaseForgotten(lease):
             return "DELETE FROM leases WHERE lease = ?", (lease,)

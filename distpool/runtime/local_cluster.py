@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from distpool.base_errors import DistpoolError
-from distpool.runtime.devices import die_with_parent
+from distpool.runtime.parentage import die_with_parent
 from distpool.runtime.temporary_folders import TemporaryFolder
 
 # Not with the working directory on the path, where there may be modules of any name.

@@ -36,6 +36,7 @@ from distpool.protocol.messages import (
     WorkerExited,
     WorkerLogged,
 )
+from distpool.protocol.resources import Offer
 from distpool.roles.client import ClientRole
 from distpool.roles.head import HeadRole
 from distpool.roles.node import NodeRole
@@ -62,10 +63,11 @@ class Loop:
     """Hosts the client, node and head roles of this process, and the hands that do their I/O."""
 
     def __init__(
-        self, settings: Settings, cpus: int, wait: Wait, elsewhere: Elsewhere = ALL_HERE, node: NodeRole | None = None
+        self, settings: Settings, own: Offer, wait: Wait, elsewhere: Elsewhere = ALL_HERE, node: NodeRole | None = None
     ) -> None:
+        """`own`: what this machine has, for a node role of this process that is not given."""
         self.client: Any = elsewhere.client or ClientRole(settings)
-        self.node: Any = elsewhere.node or node or NodeRole(NodeId("local"), cpus)
+        self.node: Any = elsewhere.node or node or NodeRole(NodeId("local"), own)
         self.head: Any = elsewhere.head or HeadRole()
         self._elsewhere = elsewhere
         self._stand_ins = [role for role in elsewhere if role is not None]
@@ -310,7 +312,7 @@ class Loop:
             self._hand_over(now)
         while True:
             self._wake_at = earlier(self.client.decide(now), self.node.decide(now))
-            self.head.decide(now)
+            self._wake_at = earlier(self._wake_at, self.head.decide(now))
             if not self._hand_over(now):
                 break
         for stand_in in self._stand_ins:
@@ -319,6 +321,9 @@ class Loop:
         if completions:
             self.completions.extend(completions)
             completions.clear()
+        news = self.client.outbox.news
+        while news:
+            self.completions.append(Notice(news.popleft()))
         notes = self.client.outbox.notes
         while notes:
             self.completions.append(Notice(log_note, notes.popleft()))

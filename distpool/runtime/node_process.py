@@ -13,9 +13,9 @@ from distpool.base_errors import HeadUnreachable
 from distpool.config import Settings
 from distpool.ids import NODE, NodeId
 from distpool.logic.silence import Silence
-from distpool.objects.limits import memory_bytes
 from distpool.objects.stores import made_home
 from distpool.protocol.objects import StoreUse
+from distpool.protocol.resources import Offer
 from distpool.roles.node import NodeRole
 from distpool.runtime.caller_links import CallerLinks
 from distpool.runtime.elsewhere import Elsewhere
@@ -37,13 +37,13 @@ class NodeHost:
         head: RemoteHead,
         identity: Identity,
         name: str,
-        cpus: int,
+        offer: Offer,
         settings: Settings,
         port: int = 0,
         log: str = "",
     ) -> None:
-        """`port`: where callers are listened to; 0 for any that is free. `log`: where its log lies, for people. Raises
-        DistpoolError when it cannot listen there."""
+        """`offer`: what it has. `port`: where callers are listened to; 0 for any that is free. `log`: where its log
+        lies, for people. Raises DistpoolError when it cannot listen there."""
         resource_tracker.ensure_running()  # the standard library's, for the workers
         self._head = head
         self._settings = settings
@@ -59,8 +59,8 @@ class NodeHost:
             head.close()
             raise
         endpoint = self._callers.listener.endpoint
-        self._role = NodeRole(NodeId(name), cpus, memory_bytes(), endpoint, identity.public, log)
-        self._loop = Loop(settings, cpus, _wait_for_nothing, Elsewhere(head=head, client=self._callers), self._role)
+        self._role = NodeRole(NodeId(name), offer, endpoint, identity.public, log)
+        self._loop = Loop(settings, offer, _wait_for_nothing, Elsewhere(head=head, client=self._callers), self._role)
         self._loop.launcher.adopt = self._callers.objects.adopt
         self._loop.store_lanes.serve_foreign = self._callers.objects.serve
 

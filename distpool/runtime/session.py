@@ -20,10 +20,13 @@ from multiprocessing import util
 from typing import TYPE_CHECKING, Any
 
 from distpool.config import SETTINGS
-from distpool.ids import GroupId
+from distpool.ids import CLIENT, GroupId
 from distpool.logic.group_plan import GroupPlan
+from distpool.logic.places import OwnPlaces
 from distpool.objects.stores import made_home
 from distpool.protocol.messages import OutcomeKind
+from distpool.protocol.placing import OpenPlaces, PlacesTold
+from distpool.protocol.standing import StatusTold
 from distpool.runtime.addresses import head_address
 from distpool.runtime.elsewhere import ALL_HERE
 from distpool.runtime.handles import WorkerHandle
@@ -31,6 +34,7 @@ from distpool.runtime.helm import Helm
 from distpool.runtime.launcher import Crew, LaunchPlan
 from distpool.runtime.loop import Loop
 from distpool.runtime.main_view import view_of_main
+from distpool.runtime.offers import first_devices, offer
 from distpool.runtime.workers import OPEN_WORKERS, Workers, wait_briefly
 from distpool.settings import current
 
@@ -51,7 +55,7 @@ class Session:
         if address is not None:
             self.far = import_module("distpool.runtime.far_side").FarSide(address, settings)
         elsewhere = ALL_HERE if self.far is None else self.far.elsewhere
-        self.loop = Loop(settings, os.cpu_count() or 1, self._wait_for_handle, elsewhere)
+        self.loop = Loop(settings, offer(os.cpu_count() or 1), self._wait_for_handle, elsewhere)
         if self.far is not None:
             self.far.serve(self.loop.post, self.loop.wake, lambda is_done: self._wait_for_handle(is_done, None))
         self.helm = Helm(self.loop, settings, self._crash, self.end)
@@ -67,7 +71,44 @@ class Session:
 
         Under `fork` the template is forked from this thread, while no thread of ours exists.
         """
+        if self.far is None and plan.shape.gpus:
+            self.look_for_devices()
         return self.helm.exclusively(partial(self._open, plan, launch, own, drains_at_exit))
+
+    def open_places(self, opening: OpenPlaces, told: Callable[[], None]) -> OwnPlaces | None:
+        """A placement group; None when the session has just ended."""
+        if self.far is None and any(shape.gpus for shape in opening.bundles):
+            self.look_for_devices()
+        return self.helm.exclusively(partial(self._open_places, OwnPlaces(opening, told)))
+
+    def _open_places(self, places: OwnPlaces) -> OwnPlaces | None:
+        if self.loop.is_closed:
+            return None
+        self.loop.client.open_places(places)
+        self.loop.turn(0.0)
+        self.helm.start()
+        return places
+
+    def close_places(self, number: int) -> None:
+        self.loop.post(self.loop.client.close_places, number)
+        self.helm.poke()
+
+    def look_for_devices(self) -> None:
+        """In local mode, where they are not looked for before somebody wants some."""
+        devices = first_devices()
+        self.helm.exclusively(partial(self.loop.node.has_devices, devices))
+
+    def standing(self) -> StatusTold:
+        """In local mode: what this machine has, and what of it is free. A session without a pool ends then."""
+        self.look_for_devices()
+        return self.helm.exclusively(self._standing)
+
+    def _standing(self) -> StatusTold:
+        self.loop.turn(0.0)
+        told: StatusTold = self.loop.head.status(CLIENT, time.monotonic())
+        if not self.loop.client.is_used():
+            self.end()
+        return told
 
     def _open(self, plan: GroupPlan, launch: LaunchPlan, own: Own, drains_at_exit: bool) -> bool:
         loop = self.loop
@@ -89,7 +130,7 @@ class Session:
             if not plan.on_demand:
                 loop.turn(0.0)
         finally:
-            if loop.client.groups:
+            if loop.client.is_used():
                 self.helm.start()
             else:
                 self.end()
@@ -104,7 +145,7 @@ class Session:
 
     def join(self) -> None:
         """If the last group is gone, wait for the end of the background thread."""
-        if not self.loop.client.groups:
+        if not self.loop.client.is_used():
             self.helm.join()
 
     def end(self) -> None:
@@ -132,6 +173,9 @@ class Session:
     def _crash(self, error: BaseException) -> None:
         for group in self.loop.client.groups.values():
             group.terminate(self.loop.client.outbox, OutcomeKind.BROKEN, f"the runtime failed: {error!r}")
+        for number, places in self.loop.client.places.items():
+            told = PlacesTold(number, [], f"the runtime failed: {error!r}", is_refused=True)
+            places.hear(told, self.loop.client.outbox)
         self.loop.completions.extend(self.loop.client.outbox.completions)
         self.loop.client.outbox.completions.clear()
 
@@ -173,11 +217,35 @@ def cluster_cpus() -> int | None:
     return None if far is None else far.cpus
 
 
+def open_places(opening: OpenPlaces, told: Callable[[], None]) -> tuple[Session, OwnPlaces]:
+    """A placement group in this process's session, which goes on until it is closed."""
+    while True:
+        with _changes:
+            if not _current:
+                _current.append(Session())
+            session = _current[0]
+        places = session.open_places(opening, told)
+        if places is not None:
+            return session, places
+
+
+def cluster_standing() -> tuple[StatusTold, bool]:
+    """What there is and what of it is free; and whether that is a cluster's. Raises DistpoolError without its head."""
+    address = head_address()
+    if address is not None:
+        return import_module("distpool.runtime.asking").asked_status(address), True
+    with _changes:
+        if not _current:
+            _current.append(Session())
+        session = _current[0]
+    return session.standing(), False
+
+
 def end_session() -> None:
     """End all pools of this process, and its session, also one that has no pool yet."""
     _terminate_at_exit()
     with _changes:
-        remaining = [session for session in _current if not session.loop.client.groups]
+        remaining = [session for session in _current if not session.loop.client.is_used()]
     for session in remaining:
         session.helm.exclusively(session.end)
 
@@ -229,6 +297,10 @@ def _terminate_at_exit() -> None:
         workers.terminate()
     for workers in remaining:
         workers.join(SETTINGS.terminate_grace_s + 4.0)
+    for session in _current:
+        for number in list(session.loop.client.places):
+            session.close_places(number)
+        session.join()
 
 
 def wait_for_end(native_id: int | None) -> None:

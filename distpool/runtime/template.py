@@ -37,8 +37,8 @@ from distpool.protocol.messages import (
 )
 from distpool.runtime import initialization
 from distpool.runtime.descendants import children_of, kill_orphans
-from distpool.runtime.devices import adopt_orphans
 from distpool.runtime.native_threads import limit_loaded_libraries
+from distpool.runtime.parentage import adopt_orphans
 from distpool.runtime.program_paths import main_here
 from distpool.runtime.standard_descriptors import open_missing
 from distpool.runtime.worker_process import WorkerProcess, import_main

@@ -16,9 +16,9 @@ from distpool.objects.stores import attach
 from distpool.protocol.codec import encode
 from distpool.protocol.messages import WorkerLogged
 from distpool.runtime.addresses import be_a_worker
-from distpool.runtime.devices import adopt_orphans, die_with_parent
 from distpool.runtime.import_hook import when_imported
 from distpool.runtime.native_threads import limit_native_threads
+from distpool.runtime.parentage import adopt_orphans, die_with_parent
 from distpool.runtime.stack_answers import answer_for_stacks
 from distpool.runtime.worker import Worker
 from distpool.runtime.worker_setup import WorkerSetup

@@ -22,13 +22,17 @@ FILE_VARIABLE = "DISTPOOL_CONFIG"
 
 class Chosen(msgspec.Struct, frozen=True):
     """What is set in this process now; None is the default. `constants`: the runtime's, with what was chosen of them.
-    `sources`: by the name of each setting that was chosen, where, in words. `file`: that was read."""
+    `resources`: in ten-thousandths. `sources`: by the name of each setting that was chosen, where, in words. `file`:
+    that was read."""
 
     address: str | None = None
     home: str | None = None
     store_size: str | int | None = None
     spill_folder: str | None = None
     labels: bool = True
+    devices: str | list[Any] | None = None
+    resources: dict[str, int] = {}
+    node_labels: dict[str, str] = {}
     constants: Settings = SETTINGS
     sources: dict[str, str] = {}
     file: str = ""

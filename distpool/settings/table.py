@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from distpool.config import SETTINGS
-from distpool.quantities import duration_s, size_bytes
+from distpool.quantities import amounts, duration_s, from_json, size_bytes, texts
 
 _SMALLEST_STORE = 1024 * 1024
 
@@ -43,6 +43,19 @@ def _path(value: object, name: str) -> str:
     return os.path.expanduser(os.fspath(value))
 
 
+def _path_or_tables(value: object, name: str) -> object:
+    """A list in a file is looked at by those who need it."""
+    return value if isinstance(value, list) else _path(value, name)
+
+
+def _resources(value: object, name: str) -> dict[str, int]:
+    return amounts(from_json(value, name), name)
+
+
+def _labels(value: object, name: str) -> dict[str, str]:
+    return texts(from_json(value, name), name)
+
+
 def _size_or_share(value: object, name: str) -> object:
     """As it was given: how much a share is depends on the machine."""
     size_bytes(value, name, smallest=1, whole=lambda: _SMALLEST_STORE)
@@ -66,6 +79,11 @@ TABLE = {
     "store_size": Setting(_size_or_share, f"{SETTINGS.store_share:.0%}", "how much memory the store may take"),
     "spill_folder": Setting(_path, "/var/tmp", "where what does not fit into the store goes to disk", is_path=True),
     "labels": Setting(_switch, "1", "whether the node's name stands before what its workers print and log"),
+    "devices": Setting(
+        _path_or_tables, "those that are found", "a file with the GPUs to be assumed, or a list of them", is_path=True
+    ),
+    "resources": Setting(_resources, "none", "what this machine has besides CPUs, memory and GPUs, as {tpu = 4}"),
+    "node_labels": Setting(_labels, "none", "labels of this machine that tasks and pools may ask for"),
     "connect_limit": _limit("connect_limit_s", "how long a program or command tries to reach a head"),
     "beat": _limit("beat_every_s", "the longest silence of a process of the cluster that lives"),
     "silence_limit": _limit("silence_limit_s", "the silence after which a node is given up; at least twice the beat"),

@@ -9,8 +9,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NoReturn
 
-from distpool.options import TaskOptions, task_options
 from distpool.serialization.functions import is_found, name_of
+from distpool.tasks.options import TaskOptions, task_options
 
 
 def remote(*args: Any, **options: Any) -> Any:
@@ -18,7 +18,8 @@ def remote(*args: Any, **options: Any) -> Any:
 
     As a decorator, `@distpool.remote` or `@distpool.remote(num_cpus=2, retries=3)`, or called with a function.
 
-    `num_cpus`: that a call needs, 1 by default. `num_returns`: how many refs it gives, of the values of the tuple or
+    `num_cpus`: that a call needs, 1 by default; `num_gpus`, `memory` and what else says what a worker needs: see
+    `distpool.placing.shape_of`. `num_returns`: how many refs it gives, of the values of the tuple or
     list that the function returns; 0: None. `retries`: how often a call may run again after the death of its worker, 0
     by default, and with `retry_exceptions` (True, or a list of types) after an exception. `timeout`: how long it may
     run, in seconds or as "500ms", "1.5min"; then its worker is ended and `get` raises CallTimeout. `priority`: calls

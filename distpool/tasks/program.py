@@ -20,15 +20,16 @@ from distpool.logic.group_plan import GroupPlan
 from distpool.logic.promises import Promise
 from distpool.objects.promised import Promised
 from distpool.objects.promises import TaskRef, promise_for
-from distpool.options import TaskOptions
+from distpool.placing import WorkerNeeds, workers_that_fit
 from distpool.protocol.messages import OutcomeKind
-from distpool.protocol.resources import UNIT, Shape
+from distpool.protocol.resources import Shape
 from distpool.runtime.launcher import LaunchPlan
 from distpool.runtime.session import ENDING, open_workers
 from distpool.runtime.start_methods import check_may_have_children, start_method_prefix
 from distpool.runtime.workers import Workers
 from distpool.serialization.functions import several_returns
 from distpool.tasks.calls import Prepared, RepeatedTask, Task, WaitingTask, hand_in
+from distpool.tasks.options import TaskOptions
 
 if TYPE_CHECKING:
     from distpool.tasks.functions import RemoteFunction
@@ -84,8 +85,7 @@ class Program:
             raise RuntimeError("no task can be started any more: the interpreter is ending")
         start_method = get_context().get_start_method()
         check_may_have_children(start_method)
-        cpus = cpu_count_for_pools()
-        size = max(1, cpus * UNIT // shape.cpus) if shape.cpus else _WORKERS_FOR_NO_CPU
+        size = _most_workers(shape)
 
         def own(workers: Workers) -> None:
             known = self._workers.get(shape)
@@ -95,13 +95,26 @@ class Program:
                 self._workers[shape] = workers
 
         open_workers(
-            GroupPlan(size, on_demand=True, idle_limit_s=SETTINGS.idle_limit_s, idle_yield_s=SETTINGS.idle_yield_s),
+            GroupPlan(
+                size,
+                on_demand=True,
+                shape=shape,
+                idle_limit_s=SETTINGS.idle_limit_s,
+                idle_yield_s=SETTINGS.idle_yield_s,
+            ),
             LaunchPlan(
                 start_method, size, f"{start_method_prefix(start_method)}Task", False, None, (), extended_results=True
             ),
             own,
         )
         return self._workers[shape]
+
+
+def _most_workers(shape: Shape) -> int:
+    """As many as there may be room for."""
+    if not shape.cpus and not shape.gpus:
+        return _WORKERS_FOR_NO_CPU
+    return cpu_count_for_pools() if shape.place is not None else workers_that_fit(WorkerNeeds(shape, False))
 
 
 def _task(workers: Workers, options: TaskOptions, name: str, returns: int) -> tuple[Task, Refs]:

@@ -5,7 +5,7 @@ import pytest
 from distpool.ids import LeaseId
 from distpool.logic.calls import Bundle, Span
 from distpool.logic.group_plan import GroupPlan
-from distpool.logic.idling import Idling
+from distpool.logic.idling import Idling, Waits
 from distpool.logic.leases import Lease, LeaseState
 from distpool.logic.outbox import Outbox
 from distpool.protocol.messages import CallMode, ExitWorker
@@ -63,3 +63,13 @@ def test_without_limits_they_stay():
     idling.others_wait(wait=True)
     assert not idling.has_news
     assert leave(idling, leases(0.0), 1000.0) == ([], None)
+
+
+def test_a_group_waits_when_it_has_done_so_for_a_moment():
+    waits = Waits(2.0)
+    assert waits.look([1], 10.0) == (set(), 12.0)
+    assert waits.look([1, 2], 11.0) == (set(), 12.0)
+    assert waits.look([1, 2], 12.0) == ({1}, 13.0)
+    assert waits.look([2], 12.5) == (set(), 13.0)
+    assert waits.look([1, 2], 13.0) == ({2}, 15.0)
+    assert waits.look([], 20.0) == (set(), None)

@@ -5,7 +5,7 @@ from collections import Counter
 from distpool.ids import NodeId
 from distpool.logic.membership import Member
 from distpool.logic.standing import callers_told, held_told
-from distpool.protocol.cluster import CallerFacts, HeldFacts
+from distpool.protocol.standing import CallerFacts, HeldFacts
 
 ONE, TWO = NodeId("one"), NodeId("two")
 MEMBERS = {"a": Member("ann", 1, 10.0), "b": Member("bob", 2, 12.0)}

@@ -47,8 +47,12 @@ def values_of(kind: typing.Any) -> st.SearchStrategy:
         return st.lists(values_of(arguments[0]), max_size=3)
     if origin is dict:
         return st.dictionaries(*map(values_of, arguments), max_size=3)
+    if origin is tuple and arguments[1:] == (...,):
+        return st.lists(values_of(arguments[0]), max_size=3).map(tuple)
     if origin is tuple:
         return st.tuples(*map(values_of, arguments))
+    if kind is type(None):
+        return st.none()
     if kind in SCALARS:
         return SCALARS[kind]
     return records_of(kind)

@@ -8,7 +8,7 @@ import pytest
 
 from distpool.errors import ProtocolError
 from distpool.protocol import codec
-from distpool.protocol.cluster import Greeting, LinkHeader, NodeFacts, StatusTold
+from distpool.protocol.cluster import Greeting, LinkHeader
 from distpool.protocol.messages import (
     FunctionBlob,
     LargeOutcome,
@@ -17,6 +17,7 @@ from distpool.protocol.messages import (
     Slice,
     StopTemplate,
 )
+from distpool.protocol.standing import NodeFacts, StatusTold
 from distpool.protocol.store import (
     HoldObjects,
 )

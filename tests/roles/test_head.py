@@ -6,13 +6,10 @@ from distpool.ids import GroupId, LeaseId, NodeId
 from distpool.logic.membership import Membership, Versions
 from distpool.logic.recovery import first_lease
 from distpool.protocol.cluster import (
-    AskStatus,
-    CallerFacts,
     DrainNode,
     DrainTold,
     EndGroup,
     Greeting,
-    HeldFacts,
     LeaseGranted,
     LeaveCluster,
     NodeDrains,
@@ -22,12 +19,13 @@ from distpool.protocol.cluster import (
     RequestsDropped,
     RequestsWait,
     RevokeLease,
-    StatusTold,
     WantToLeave,
     Welcome,
 )
 from distpool.protocol.messages import GrantLease, RegisterNode, RequestLeases, ReturnLease
 from distpool.protocol.records import Kept, LeaseForgotten, LeaseKept, NodeForgotten, NodeKept
+from distpool.protocol.resources import OWN_WORKER, Claim
+from distpool.protocol.standing import AskStatus, CallerFacts, HeldFacts, StatusTold
 from distpool.roles.head import HeadRole
 
 LIFE = 77
@@ -46,7 +44,9 @@ def offer(head, link, life, node, cpus=2, leases=()):
     """A node with workers for callers elsewhere joins; what the head says to that."""
     head.handle(link, greeting(life), 11.0)
     told(head)
-    head.handle(link, RegisterNode(NodeId(node), cpus, 0, f"tcp://{node}:1", "key", list(leases)), 11.0)
+    head.handle(
+        link, RegisterNode(NodeId(node), cpus, 0, f"tcp://{node}:1", "key", [Claim(*lease) for lease in leases]), 11.0
+    )
     return told(head)
 
 
@@ -265,7 +265,7 @@ def test_the_leases_of_a_lost_driver_are_revoked_and_those_of_a_lost_node_are_to
 
 def test_a_head_that_was_just_started_is_told_of_the_leases_that_there_are(head):
     head.handle("a", greeting(1), 11.0)
-    there = [(LeaseId(900), 3), (LeaseId(901), 3)]
+    there = [Claim(LeaseId(900), 3), Claim(LeaseId(901), 3)]
     head.handle("a", RegisterNode(NodeId("first"), 2, 0, "tcp://first:1", "key", there), 11.0)
     head.handle("c", greeting(3), 12.0)
     told(head)
@@ -474,7 +474,7 @@ def test_a_node_that_has_left_is_not_waited_for(head):
 def test_without_a_cluster_nothing_is_kept():
     head = HeadRole()
     head.handle("node", RegisterNode(NodeId("local"), 2), 1.0)
-    head.handle("client", RequestLeases(GroupId(1), 3), 1.0)
+    head.handle("client", RequestLeases(GroupId(1), 3, OWN_WORKER), 1.0)
     head.decide(1.0)
     assert len(told(head)) == 3
     assert head.records == []

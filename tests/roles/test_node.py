@@ -23,6 +23,7 @@ from distpool.protocol.messages import (
     StartWorker,
     WorkerExited,
 )
+from distpool.protocol.resources import Claim, Offer
 from distpool.roles.node import NodeRole
 
 NAME, GROUP, CALLER = NodeId("first"), GroupId(5), 3
@@ -31,7 +32,7 @@ LEASE = first_lease(4)
 
 @pytest.fixture
 def node():
-    node = NodeRole(NAME, 2, 0, "tcp://first:1", "key")
+    node = NodeRole(NAME, Offer(2), "tcp://first:1", "key")
     node.handle(HEAD, Welcome(1, 2, 4), 10.0)
     told(node)
     return node
@@ -74,7 +75,7 @@ def test_with_a_new_head_what_was_not_taken_up_is_nobodys_and_the_rest_is_told(n
     node.handle(HEAD, Welcome(2, 2, 5), 13.0)
     assert told(node) == [
         (CLIENT, LeaseUnused(asked, GROUP)),
-        (HEAD, RegisterNode(NAME, 2, 0, "tcp://first:1", "key", [(LEASE, CALLER)])),
+        (HEAD, RegisterNode(NAME, 2, 0, "tcp://first:1", "key", [Claim(LEASE, CALLER)])),
     ]
     # Its caller had it from the head that is no more.
     node.handle(CLIENT, UseLease(granted, GROUP, CALLER), 13.0)

@@ -7,8 +7,8 @@ import pytest
 from distpool.config import SETTINGS
 from distpool.errors import HeadUnreachable
 from distpool.ids import NodeId
-from distpool.protocol.cluster import StatusTold
 from distpool.protocol.messages import GroupGone, RegisterNode
+from distpool.protocol.standing import StatusTold
 from distpool.runtime.enrolling import enrol
 from distpool.runtime.joining import ask, join
 from distpool.transport.keys import Identity, KeyFolder, Part

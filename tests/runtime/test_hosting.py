@@ -16,6 +16,7 @@ from distpool.ids import GroupId
 from distpool.logic.calls import Bundle
 from distpool.logic.group_plan import GroupPlan, GroupState
 from distpool.protocol.messages import CallMode, FunctionBlob, OutcomeKind
+from distpool.protocol.resources import Offer
 from distpool.runtime.elsewhere import Elsewhere
 from distpool.runtime.hosting import HeadHost, RemoteHead
 from distpool.runtime.launcher import LaunchPlan
@@ -81,7 +82,7 @@ def turn_until(loop, is_done):
 
 def test_calls_run_on_leases_that_a_head_in_another_process_has_placed(head):
     remote = RemoteHead(head, "driver", SETTINGS, time.monotonic())
-    loop = Loop(SETTINGS, 2, lambda is_done, timeout_s: None, Elsewhere(head=remote))
+    loop = Loop(SETTINGS, Offer(2), lambda is_done, timeout_s: None, Elsewhere(head=remote))
     group_id = GroupId(1)
     launch = LaunchPlan("fork", 2, "Worker", True, None, ())
     loop.launcher.open(group_id, launch)

@@ -7,9 +7,10 @@ import pytest
 from distpool.config import SETTINGS
 from distpool.ids import Epoch
 from distpool.logic.link import LinkLimits
-from distpool.protocol.cluster import DRIVER_MAY_SAY, NODE_MAY_SAY, AskStatus, Greeting, LinkHeader, PeerLost, Welcome
+from distpool.protocol.cluster import DRIVER_MAY_SAY, NODE_MAY_SAY, Greeting, LinkHeader, PeerLost, Welcome
 from distpool.protocol.codec import decode_header, decode_link, encode, encode_header
 from distpool.protocol.messages import RegisterNode
+from distpool.protocol.standing import AskStatus
 from distpool.runtime import links as module
 from distpool.runtime.links import ServerLinks
 from distpool.transport.keys import Allowed, Part

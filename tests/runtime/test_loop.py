@@ -9,6 +9,7 @@ from distpool.config import SETTINGS
 from distpool.ids import INLINE_FUNCTION
 from distpool.logic.calls import Bundle
 from distpool.protocol.messages import CallMode, OutcomeKind
+from distpool.protocol.resources import Offer
 from distpool.runtime.loop import Loop
 
 LONG_S = 5.0
@@ -30,7 +31,7 @@ class Told:
 
 @pytest.fixture
 def loop():
-    loop = Loop(SETTINGS, 1, lambda is_done, timeout_s: None)
+    loop = Loop(SETTINGS, Offer(1), lambda is_done, timeout_s: None)
     yield loop
     if not loop.is_closed:
         loop.close()

@@ -14,6 +14,7 @@ from distpool.protocol.messages import (
     RunCalls,
     WorkerExited,
 )
+from distpool.protocol.resources import Offer
 from distpool.roles.client import ClientRole
 from distpool.roles.head import HeadRole
 from distpool.roles.node import NodeRole
@@ -33,7 +34,7 @@ class Hosting:
 
     def __init__(self, world: World, *, is_apart: bool) -> None:
         self.client = ClientRole(world.settings)
-        self.node = NodeRole(world.node_id, 2)
+        self.node = NodeRole(world.node_id, Offer(2))
         self.head = HeadRole()
         self._known: set[LeaseId] = set()
         self.launcher = PretendLauncher(world, world.new_worker)

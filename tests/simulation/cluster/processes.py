@@ -19,6 +19,7 @@ from distpool.logic.times import earlier
 from distpool.protocol.cluster import LeaveCluster, LetIn, OpenGroup, Refused, Welcome, WorkerSaid
 from distpool.protocol.code import DropSupplies
 from distpool.protocol.messages import Death, GroupGone, LeaseLost, Message, RunCalls, StopGroup, WorkerExited
+from distpool.protocol.resources import Offer
 from distpool.roles.client import ClientRole
 from distpool.roles.node import NodeRole
 from distpool.runtime import caller_links, hosting, links, node_links
@@ -318,7 +319,7 @@ class NodeProcess(LoopProcess):
     def __init__(self, world: ClusterWorld, host: str, name: str, cpus: int, failing: float) -> None:
         head = RemoteHead(HEAD_ENDPOINT, name, world.settings, world.now, PretendIdentity(host))  # type: ignore[arg-type]
         callers = CallerLinks(f"tcp://{host}:0", PretendIdentity(host), name, world.settings)  # type: ignore[arg-type]
-        role = NodeRole(NodeId(name), cpus, 0, callers.listener.endpoint, host)
+        role = NodeRole(NodeId(name), Offer(cpus), callers.listener.endpoint, host)
         super().__init__(world, host, head, role, callers)
         self.name = name
         self.cpus = cpus

@@ -16,6 +16,7 @@ from distpool.logic.calls import SCALAR_BYTES, Bundle, CallOptions
 from distpool.logic.group import Group, GroupPlan
 from distpool.protocol.cluster import OpenGroup
 from distpool.protocol.messages import CallMode, FunctionBlob, OutcomeKind
+from distpool.protocol.resources import NODE_WORKER
 from distpool.roles.head import HeadRole
 from tests.simulation.cluster.faults import Faults
 from tests.simulation.cluster.processes import DriverProcess, WatchedCrew, pretended_sockets
@@ -144,6 +145,7 @@ class ClusterScenario:
             on_demand=rng.random() < 0.3,
             calls_per_worker=rng.choice([None, None, None, 3]),
             is_far=True,
+            shape=NODE_WORKER,
         )
         self.world.tell(driver, f"group {group_id}", plan)
         driver.client.functions[FUNCTION] = FunctionBlob(FUNCTION, b"", False)
@@ -213,7 +215,7 @@ class ClusterScenario:
     def _all_is_quiet(self) -> bool:
         """Every call has ended, but for those of pools without a CPU; every request is granted, if there is room."""
         head = self.world.head()
-        if head is None or len(head.role._nodes) != len(self.world.nodes()):
+        if head is None or len(head.role._nodes.by_link) != len(self.world.nodes()):
             return False
         is_full = self._is_full()
         return self._is_of_one_mind(head.role) and all(self._is_quiet(group, is_full) for group in self._groups())
@@ -232,21 +234,21 @@ class ClusterScenario:
         leases = {lease for group in self._groups() for lease in group.leases}
         asked_for = Counter({group.id: group.requests.pending for group in self._groups()})
         waiting: Counter[GroupId] = Counter()
-        for request in head._waiting:
+        for request in head.leasing.waiting:
             waiting[request.group] += request.wanted
         return set(head.placement._leases) == leases and waiting == asked_for
 
     def _state(self) -> str:
         head = self.world.head()
         nodes = {node.name: node.cpus for node in self.world.nodes()}
-        known = {} if head is None else {node.node: node.cpus for node in head.role._nodes.values()}
+        known = {} if head is None else {node.node: node.cpus for node in head.role._nodes.by_link.values()}
         placed = {} if head is None else {name: head.role.placement.leases_on(name) for name in known}
         groups = [
             f"group {group.id}: {list(group.leases.values())}, {group.requests.pending} asked for, "
             f"{group.outstanding} outstanding"
             for group in self._groups()
         ]
-        waiting = [] if head is None else list(head.role._waiting)
+        waiting = [] if head is None else list(head.role.leasing.waiting)
         leases = [] if head is None else sorted(head.role.placement._leases)
         return (
             f"{self.world.ledger.missing()}; nodes {nodes}, the head has {known} and placed {placed}: {leases}; "
@@ -261,10 +263,10 @@ class ClusterScenario:
             return ["no head"]
         role = head.role
         tables: dict[str, object] = {
-            "requests": list(role._waiting),
-            "callers": role._callers,
+            "requests": list(role.leasing.waiting),
+            "callers": role.leasing.callers,
             "leases": role.placement._leases,
-            "load": +role.placement._load,
+            "held": {name: room.held for name, room in role.placement.rooms.items() if room.held},
         }
         for node in self.world.nodes():
             tables |= {
@@ -276,8 +278,8 @@ class ClusterScenario:
                 f"callers of {node}": node.callers._membership._members,
                 f"lanes of {node}": node.hands.lanes,
             }
-        if len(role._nodes) != len(self.world.nodes()):
-            remains.append(f"{len(role._nodes)} nodes at the head, and {len(self.world.nodes())} nodes")
+        if len(role._nodes.by_link) != len(self.world.nodes()):
+            remains.append(f"{len(role._nodes.by_link)} nodes at the head, and {len(self.world.nodes())} nodes")
         remains += [f"{name}: {table}" for name, table in tables.items() if table]
         remains += [f"worker {lease}" for lease in self.world.alive]
         return remains

@@ -13,12 +13,14 @@ import msgspec
 import pytest
 
 from distpool.logic.link import Link
-from distpool.logic.placement import Placement
 from distpool.logic.requests import Requests
+from distpool.logic.resources import Room
+from distpool.logic.waiting import Waiting
 from distpool.protocol.cluster import EndGroup, UseLease
 from distpool.protocol.messages import Death, GroupGone, LeaseLost, ReturnLease
 from distpool.roles.callers import CallersRole
 from distpool.roles.head import HeadRole
+from distpool.roles.leasing import Leasing
 from distpool.roles.node import GrantState, NodeRole
 from distpool.roles.nodes import NodesRole
 from distpool.runtime.links import ServerLinks
@@ -35,6 +37,8 @@ callers_hear = CallersRole.hear
 head_handle = HeadRole.handle
 forget_member = HeadRole._forget
 register = HeadRole._register
+count = Room._count
+give_back = Room.give_back
 meet = NodeRole._meet
 register_again = NodeRole._register_again
 lease_lost = NodesRole._lost
@@ -77,36 +81,37 @@ def head_keeps_requests_of_groups_that_end(self, sender, message, now):
 
 
 def head_keeps_requests_of_those_who_are_gone(self, caller, group=None):
-    pass
+    return 0
 
 
 def head_forgets_a_member_without_its_leases(self, sender, *, is_lost):
-    with mock.patch.object(HeadRole, "_revoke"):
+    with mock.patch.object(Leasing, "revoke"):
         forget_member(self, sender, is_lost=is_lost)
 
 
 def head_does_not_hear_that_a_caller_returns_a_lease(self, sender, lease):
     node = self.placement.node_of(lease)
-    if node is not None and self._addresses[node] == sender:
-        self._callers.pop(lease, None)
+    if node is not None and self._nodes.links[node] == sender:
+        self.callers.pop(lease, None)
         self.placement.free(lease)
+        self.waiting.over(lease)
 
 
 def head_does_not_hear_what_a_node_has(self, sender, message):
     register(self, sender, msgspec.structs.replace(message, leases=[]))
 
 
-def place_counts_one_for_two(self, lease):
-    node = min(self._cpus, key=lambda name: (self._load[name] / self._cpus[name], name))
-    self._leases[lease] = node
-    self._load[node] += len(self._leases) % 2
-    return node
+def room_counts_one_for_two(self, lease, taken):
+    count(self, lease, taken)
+    if lease % 2:
+        self.free_cpus += taken.shape.cpus
 
 
-def free_frees_twice(self, lease):
-    node = self._leases.pop(lease, None)
-    if node is not None:
-        self._load[node] -= 2
+def room_frees_twice(self, lease):
+    cpus = self.held[lease].shape.cpus if lease in self.held else 0
+    is_news = give_back(self, lease)
+    self.free_cpus += cpus
+    return is_news
 
 
 # Node -----------------------------------------------------------------------------------------------------------------
@@ -233,12 +238,12 @@ MUTANTS = [
     Mutant(ServerLinks, "_say_unknown", server_says_nothing_to_strangers, ("never ends",), 1),
     Mutant(ServerLinks, "_lost_at", server_loses_nobody, ("never ends",), 2),
     Mutant(HeadRole, "handle", head_keeps_requests_of_groups_that_end, ("never ends",), 5),
-    Mutant(HeadRole, "_drop_requests", head_keeps_requests_of_those_who_are_gone, ("never ends",), 5),
+    Mutant(Waiting, "drop", head_keeps_requests_of_those_who_are_gone, ("never ends",), 5),
     Mutant(HeadRole, "_forget", head_forgets_a_member_without_its_leases, ("never ends",), 78),
-    Mutant(HeadRole, "_returned", head_does_not_hear_that_a_caller_returns_a_lease, ("never ends",), 11),
+    Mutant(Leasing, "returned", head_does_not_hear_that_a_caller_returns_a_lease, ("never ends",), 11),
     Mutant(HeadRole, "_register", head_does_not_hear_what_a_node_has, ("over capacity", "never ends"), 1),
-    Mutant(Placement, "place", place_counts_one_for_two, ("over capacity",), 1),
-    Mutant(Placement, "free", free_frees_twice, ("over capacity",), 0),
+    Mutant(Room, "_count", room_counts_one_for_two, ("over capacity",), 1),
+    Mutant(Room, "give_back", room_frees_twice, ("over capacity",), 0),
     Mutant(NodeRole, "_meet", node_starts_what_is_granted, ("raised", "never ends"), 1),
     Mutant(NodeRole, "_meet", node_starts_what_is_asked_for, ("never ends", "over capacity"), 16),
     Mutant(NodeRole, "_revoke", node_keeps_what_is_revoked, ("never ends",), 11),

@@ -11,7 +11,7 @@ from tests.simulation.transcript import Violation
 
 RUNS = 500
 BLOCK = 50
-LOOKED_AT = 80
+LOOKED_AT = 82
 
 
 @pytest.mark.parametrize("first", range(0, RUNS, BLOCK))
@@ -51,7 +51,7 @@ def test_the_runs_show_what_they_are_for():
     outcomes = ["is VALUE", "is LOST", "is TERMINATED", "is TIMED_OUT", "begins call", "finds no token"]
     messages = ["NodeGone(", "RevokeLease(", "ReturnLease(", "EndGroup(", "RequestsDropped(", "LeaveCluster("]
     messages += [
-        "leases=[(",
+        "leases=[Claim(",
         "GroupGone(",
         "TakeBack(",
         "TakenBack(",

@@ -1,4 +1,4 @@
-"""What the operating system does for us beyond Python's library: the death signal of a child, orphans adopted."""
+"""Parents and children beyond Python's library: the death signal of a child, orphans adopted."""
 
 from __future__ import annotations
 

@@ -1,0 +1,253 @@
+"""Placement groups: bundles of resources that are taken together, on nodes that suit each other, for leases in there.
+
+A bundle takes its part of a node under a lease id of its own, which no worker has, and is a room itself. A group has
+all of its bundles or none; one that has lost some with a node waits until they have a place again. A group that was
+removed keeps each bundle until the last lease in it is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from distpool.ids import LeaseId, NodeId
+from distpool.logic.placement import Placement
+from distpool.logic.resources import Room, shape_text
+from distpool.protocol.placing import BundleStrategy
+from distpool.protocol.records import BundleKept, PlacesForgotten, PlacesKept, Record
+from distpool.protocol.resources import Claim, Offer, Shape
+
+
+class Bundle(msgspec.Struct):
+    """`node`: where it is; empty while it is nowhere. `devices`: their positions there."""
+
+    shape: Shape
+    lease: LeaseId
+    node: NodeId = NodeId("")
+    devices: tuple[int, ...] = ()
+
+
+class Places(msgspec.Struct, eq=False):
+    """A placement group. `life`: of its caller's process. `is_told`: of its state now. `is_ending`: it was removed, and
+    ends with the last lease in it."""
+
+    id: int
+    life: int
+    strategy: int
+    bundles: list[Bundle]
+    is_told: bool = False
+    is_ending: bool = False
+
+    def is_ready(self) -> bool:
+        return all(bundle.node for bundle in self.bundles)
+
+
+class PlacementGroups:
+    """Of one head."""
+
+    def __init__(self, placement: Placement, kept: Sequence[PlacesKept]) -> None:
+        """`kept`: by the head before; their bundles come back with their nodes."""
+        self._placement = placement
+        self._groups: dict[int, Places] = {}
+        # Bundles whose nodes have not come back to this head yet.
+        self._away: dict[tuple[int, int], BundleKept] = {}
+        self._tried_at = -1
+        for group in kept:
+            bundles = [Bundle(bundle.shape, bundle.lease) for bundle in group.bundles]
+            self._groups[group.group] = Places(group.group, group.life, group.strategy, bundles)
+            self._away |= {(group.group, at): bundle for at, bundle in enumerate(group.bundles) if bundle.node}
+
+    def __iter__(self) -> Iterator[Places]:
+        return iter(self._groups.values())
+
+    def find(self, group: int) -> Places | None:
+        """None: there is none of that number, or it was removed."""
+        found = self._groups.get(group)
+        return None if found is None or found.is_ending else found
+
+    def __bool__(self) -> bool:
+        return bool(self._groups)
+
+    def refusal(self, shape: Shape, place: tuple[int, int]) -> str:
+        """Why a lease cannot be in this place, ever; empty when it can."""
+        group = self.find(place[0])
+        if group is None:
+            return REMOVED
+        bundles = group.bundles if place[1] < 0 else group.bundles[place[1] : place[1] + 1]
+        if any(_is_within(shape, bundle.shape) for bundle in bundles):
+            return ""
+        which = "no bundle" if place[1] < 0 else f"bundle {place[1]}"
+        has = "; ".join(shape_text(bundle.shape) for bundle in bundles) or "nothing, as there is none of that number"
+        needs = shape_text(msgspec.structs.replace(shape, place=None))
+        return f"{which} of the placement group has what one worker needs, {needs}: there is {has}"
+
+    def why_it_waits(self, place: tuple[int, int]) -> str:
+        """A lease that is to be there."""
+        group = self.find(place[0])
+        if group is None or not group.is_ready():
+            return "its placement group waits for a place itself"
+        return (
+            f"bundle {place[1]} of its placement group is in use" if place[1] >= 0 else "its placement group is in use"
+        )
+
+    def could_ever(self, offers: Sequence[tuple[str, Offer]], shapes: Sequence[Shape], strategy: int) -> bool:
+        """On these nodes, if nobody else had anything."""
+        bundles = [Bundle(shape, LeaseId(number + 1)) for number, shape in enumerate(shapes)]
+        return plan([Room(name, offer) for name, offer in offers], bundles, strategy, []) is not None
+
+    def open(self, group: int, life: int, strategy: int, shapes: Sequence[Shape], leases: Iterator[int]) -> None:
+        """Said twice, its state is told once more."""
+        if group in self._groups:
+            self._groups[group].is_told = False
+            return
+        bundles = [Bundle(shape, LeaseId(next(leases))) for shape in shapes]
+        self._groups[group] = Places(group, life, strategy, bundles)
+        self._tried_at = -1
+
+    def place_waiting(self) -> list[Record]:
+        """Those that fit now, the oldest first: what is to be kept."""
+        if self._tried_at == self._placement.changes.number:
+            return []
+        records: list[Record] = []
+        for group in self._groups.values():
+            missing = [at for at, bundle in enumerate(group.bundles) if not bundle.node]
+            if group.is_ending or not missing or any((group.id, at) in self._away for at in missing):
+                continue
+            wanted = [group.bundles[at] for at in missing]
+            there = [bundle.node for bundle in group.bundles if bundle.node]
+            found = plan(list(self._placement.open_rooms()), wanted, group.strategy, there)
+            if found is None:
+                continue
+            for at, bundle, (room, devices) in zip(missing, wanted, found, strict=True):
+                bundle.node, bundle.devices = NodeId(room.name), devices
+                self._placement.add_bundle((group.id, at), bundle.node, bundle.shape, devices)
+            group.is_told = False
+            records.append(_kept(group))
+        self._tried_at = self._placement.changes.number
+        return records
+
+    def to_be_told(self) -> list[Places]:
+        """Those whose callers do not know how they are now. What may come back with its node is not lost."""
+        away = {number for number, _ in self._away}
+        told = [group for group in self if not (group.is_told or group.is_ending or group.id in away)]
+        for group in told:
+            group.is_told = True
+        return told
+
+    def node_came(self, node: NodeId) -> None:
+        """To a head that is new: the bundles that it had are its own, before any lease is."""
+        for (group, at), kept in [pair for pair in self._away.items() if pair[1].node == node]:
+            del self._away[group, at]
+            bundle = self._groups[group].bundles[at]
+            claim = Claim(bundle.lease, 0, bundle.shape, kept.devices)
+            if self._placement.rooms[node].can_restore(claim):
+                bundle.node, bundle.devices = node, kept.devices
+                self._placement.rooms[node].restore(claim)
+                self._placement.add_bundle((group, at), node, bundle.shape, kept.devices)
+
+    def forget_away(self, lives: Iterable[int]) -> list[Record]:
+        """Nodes that have not come back will not, nor will callers: `lives` are of those that are there."""
+        self._away.clear()
+        self._tried_at = -1
+        there = set(lives)
+        return [record for group in list(self) if group.life not in there for record in self.remove(group.id)]
+
+    def lose_node(self, node: NodeId) -> list[Record]:
+        """Its bundles are nowhere."""
+        records: list[Record] = []
+        for group in list(self._groups.values()):
+            lost = [bundle for bundle in group.bundles if bundle.node == node]
+            for bundle in lost:
+                bundle.node, bundle.devices = NodeId(""), ()
+            if lost:
+                group.is_told = False
+                records += self._end_if_over(group) if group.is_ending else [_kept(group)]
+        return records
+
+    def remove(self, group_id: int) -> list[Record]:
+        """Whoever calls this ends the leases in it. Said twice, it changes nothing."""
+        group = self._groups.get(group_id)
+        if group is None:
+            return []
+        group.is_ending = True
+        return self._end_if_over(group)
+
+    def lease_ended(self, place: tuple[int, int] | None) -> list[Record]:
+        """Perhaps the last one of a group that was removed."""
+        group = None if place is None else self._groups.get(place[0])
+        return [] if group is None or not group.is_ending else self._end_if_over(group)
+
+    def _end_if_over(self, group: Places) -> list[Record]:
+        for at, bundle in enumerate(group.bundles):
+            if bundle.node and self._placement.remove_bundle((group.id, at)):
+                self._placement.give_back(bundle.lease, bundle.node)
+                bundle.node = NodeId("")
+        if any(bundle.node for bundle in group.bundles):
+            return [_kept(group)]
+        self._away = {place: kept for place, kept in self._away.items() if place[0] != group.id}
+        del self._groups[group.id]
+        return [PlacesForgotten(group.id)]
+
+
+def _kept(group: Places) -> PlacesKept:
+    bundles = [BundleKept(bundle.shape, bundle.lease, bundle.node, bundle.devices) for bundle in group.bundles]
+    return PlacesKept(group.id, group.life, group.strategy, bundles)
+
+
+_Found = tuple[Room, tuple[int, ...]]
+
+
+def plan(
+    rooms: Sequence[Room], bundles: Sequence[Bundle], strategy: int, there: Sequence[NodeId]
+) -> list[_Found] | None:
+    """Take room for all of the bundles, each under its lease; None: not all fit, and nothing is taken. `there`: nodes
+    that have others of their group."""
+    if strategy == BundleStrategy.STRICT_PACK:
+        for room in sorted(rooms, key=lambda one: one.name):
+            if set(there) <= {room.name} and (found := _take([room], bundles, strategy, there)) is not None:
+                return found
+        return None
+    return _take(rooms, bundles, strategy, there)
+
+
+def _take(
+    rooms: Sequence[Room], bundles: Sequence[Bundle], strategy: int, there: Sequence[NodeId]
+) -> list[_Found] | None:
+    used = set(map(str, there))
+    found: dict[LeaseId, _Found] = {}
+    # The largest first: what is left over is enough for small ones.
+    for bundle in sorted(bundles, key=lambda one: (-one.shape.gpus, -one.shape.cpus, -one.shape.memory_bytes)):
+        taken = _take_one(rooms, bundle, strategy, used)
+        if taken is None:
+            for lease, (room, _) in found.items():
+                room.give_back(lease)
+            return None
+        found[bundle.lease] = taken
+        used.add(taken[0].name)
+    return [found[bundle.lease] for bundle in bundles]
+
+
+def _take_one(rooms: Sequence[Room], bundle: Bundle, strategy: int, used: set[str]) -> _Found | None:
+    spreads = strategy in (BundleStrategy.SPREAD, BundleStrategy.STRICT_SPREAD)
+    fitting = [room for room in rooms if room.seems_to_fit(bundle.shape)]
+    if strategy == BundleStrategy.STRICT_SPREAD:
+        fitting = [room for room in fitting if room.name not in used]
+    for room in sorted(fitting, key=lambda one: ((one.name in used) == spreads, one.rank(bundle.shape), one.name)):
+        devices = room.take(bundle.lease, bundle.shape)
+        if devices is not None:
+            return room, devices
+    return None
+
+
+REMOVED = "the placement group was removed, or its program is gone"
+
+
+def _is_within(inner: Shape, outer: Shape) -> bool:
+    custom = dict(outer.custom)
+    return (
+        inner.cpus <= outer.cpus
+        and inner.gpus <= outer.gpus
+        and inner.memory_bytes <= outer.memory_bytes
+        and all(amount <= custom.get(name, 0) for name, amount in inner.custom)
+    )
