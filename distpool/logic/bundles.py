@@ -121,7 +121,8 @@ class PlacementGroups:
                 continue
             for at, bundle, (room, devices) in zip(missing, wanted, found, strict=True):
                 bundle.node, bundle.devices = NodeId(room.name), devices
-                self._placement.add_bundle((group.id, at), bundle.node, bundle.shape, devices)
+                self._placement.bundles.add((group.id, at), room, bundle.shape, devices)
+                self._placement.changes.note(bundle.node)
             group.is_told = False
             records.append(_kept(group))
         self._tried_at = self._placement.changes.number
@@ -141,10 +142,12 @@ class PlacementGroups:
             del self._away[group, at]
             bundle = self._groups[group].bundles[at]
             claim = Claim(bundle.lease, 0, bundle.shape, kept.devices)
-            if self._placement.rooms[node].can_restore(claim):
+            room = self._placement.rooms[node]
+            if room.can_restore(claim):
                 bundle.node, bundle.devices = node, kept.devices
-                self._placement.rooms[node].restore(claim)
-                self._placement.add_bundle((group, at), node, bundle.shape, kept.devices)
+                room.restore(claim)
+                self._placement.bundles.add((group, at), room, bundle.shape, kept.devices)
+                self._placement.changes.note(node)
 
     def forget_away(self, lives: Iterable[int]) -> list[Record]:
         """Nodes that have not come back will not, nor will callers: `lives` are of those that are there."""
@@ -180,8 +183,9 @@ class PlacementGroups:
 
     def _end_if_over(self, group: Places) -> list[Record]:
         for at, bundle in enumerate(group.bundles):
-            if bundle.node and self._placement.remove_bundle((group.id, at)):
-                self._placement.give_back(bundle.lease, bundle.node)
+            if bundle.node and self._placement.bundles.remove((group.id, at)):
+                self._placement.rooms[bundle.node].give_back(bundle.lease)
+                self._placement.changes.note(bundle.node)
                 bundle.node = NodeId("")
         if any(bundle.node for bundle in group.bundles):
             return [_kept(group)]

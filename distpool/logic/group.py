@@ -76,7 +76,8 @@ class Group:
         self.requests = Requests(group_id, plan.shape)
         self._failed_starts = 0
         self._stopping_sent = False
-        self._end_kind = OutcomeKind.TERMINATED
+        self.end_kind = OutcomeKind.TERMINATED
+        """How calls end when no call can run any more."""
         self.outstanding = 0
         """Calls that have no outcome yet."""
         self._has_news = True
@@ -92,7 +93,7 @@ class Group:
             self.outstanding += self.queue.push(bundles)
             return
         spans = [Span(bundle, 0, len(bundle.entries)) for bundle in bundles]
-        outbox.end_all(spans, self._end_kind, self.reason)
+        outbox.end_all(spans, self.end_kind, self.reason)
 
     def started(self, lease_id: LeaseId) -> None:
         self._has_news = True
@@ -208,11 +209,7 @@ class Group:
 
     def is_broken(self) -> bool:
         """It ended because no call could run any more, and not because somebody ended it."""
-        return self._end_kind in (OutcomeKind.BROKEN, OutcomeKind.UNPLACED)
-
-    def is_unplaced(self) -> bool:
-        """And that reason is that no node can ever have what its workers need."""
-        return self._end_kind is OutcomeKind.UNPLACED
+        return self.end_kind in (OutcomeKind.BROKEN, OutcomeKind.UNPLACED)
 
     # What it is asked for -------------------------------------------------------------------------------------------
 
@@ -346,7 +343,7 @@ class Group:
             outbox.put(LAUNCHER, StopGroup(self.id, False, []))
 
     def _end_everything(self, outbox: Outbox, kind: OutcomeKind) -> None:
-        self._end_kind = kind
+        self.end_kind = kind
         self.requests.end()
         busy = [lease.id for lease in self.leases.values() if lease.holding.calls or lease.is_abandoned]
         spans = [span for lease in self.leases.values() for span in lease.holding.take_back(lease.holding.calls)]

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import msgspec
 
 from distpool.ids import LeaseId, NodeId
+from distpool.logic.bundle_rooms import BundleRooms, shape_inside
 from distpool.logic.ranking import Changes, Ranking
 from distpool.logic.resources import Room
-from distpool.protocol.devices import Device
-from distpool.protocol.resources import UNIT, Claim, Offer, Shape
+from distpool.protocol.resources import Claim, Offer, Shape
 
 _RANKINGS_LIMIT = 256
 
@@ -31,32 +31,6 @@ class Placed(NamedTuple):
     devices: tuple[int, ...]
 
 
-class BundleRoom:
-    """A bundle of a placement group as a room of its own. Positions of devices are the node's outside."""
-
-    def __init__(self, node: NodeId, shape: Shape, devices: tuple[Device, ...], positions: tuple[int, ...]) -> None:
-        self.node = node
-        self._positions = positions
-        offer = Offer(0, shape.memory_bytes, devices, shape.custom)
-        self.room = Room(node, offer, shape.cpus)
-        if 0 < shape.gpus < UNIT:
-            self.room.hold_back(UNIT - shape.gpus)
-
-    def take(self, lease: LeaseId, shape: Shape) -> tuple[int, ...] | None:
-        devices = self.room.take(lease, _inside(shape))
-        return None if devices is None else tuple(self._positions[at] for at in devices)
-
-    def claim(self, claim: Claim) -> Claim:
-        """As it is inside. Devices that are not the bundle's have no position, and nobody has them there."""
-        devices = tuple(self._positions.index(at) if at in self._positions else -1 for at in claim.devices)
-        return msgspec.structs.replace(claim, shape=_inside(claim.shape), devices=devices)
-
-
-def _inside(shape: Shape) -> Shape:
-    """Where it is is decided by the bundle alone."""
-    return msgspec.structs.replace(shape, place=None, labels=(), node="")
-
-
 class Placement:
     """The nodes, and where each lease is."""
 
@@ -68,7 +42,7 @@ class Placement:
         # Leases that are not, or not any more, and whose workers the node has yet to end: each takes what it had until
         # then.
         self._ending: dict[NodeId, dict[LeaseId, Room]] = {}
-        self._bundles: dict[tuple[int, int], BundleRoom] = {}
+        self.bundles = BundleRooms()
         # Leases that are in a bundle, and in which.
         self._inside: dict[LeaseId, tuple[int, int]] = {}
         self._rankings: dict[Shape, Ranking] = {}
@@ -97,7 +71,7 @@ class Placement:
         for lease in lost:
             del self._leases[lease]
             self._inside.pop(lease, None)
-        self._bundles = {place: bundle for place, bundle in self._bundles.items() if bundle.node != node}
+        self.bundles.lose_node(node)
         return lost
 
     def drain(self, node: NodeId) -> None:
@@ -167,9 +141,7 @@ class Placement:
         return Placed(node, devices)
 
     def _place_inside(self, lease: LeaseId, shape: Shape, group: int, number: int) -> Placed | None:
-        for place, bundle in self._bundles.items():
-            if place[0] != group or number not in (-1, place[1]):
-                continue
+        for place, bundle in self.bundles.of(group, number):
             devices = bundle.take(lease, shape)
             if devices is not None:
                 self._leases[lease] = bundle.node
@@ -206,13 +178,11 @@ class Placement:
     def _where(self, claim: Claim, node: NodeId) -> tuple[Room, Claim, tuple[int, int] | None]:
         """The room that a claim is about, and the claim as it is there: a bundle of the node, or the node."""
         if claim.shape.place is not None:
-            group, number = claim.shape.place
-            for place, bundle in self._bundles.items():
-                if bundle.node == node and place[0] == group and number in (-1, place[1]):
-                    inner = bundle.claim(claim)
-                    if bundle.room.can_restore(inner):
-                        return bundle.room, inner, place
-        return self.rooms[node], msgspec.structs.replace(claim, shape=_inside(claim.shape)), None
+            for place, bundle in self.bundles.of(*claim.shape.place):
+                inner = bundle.claim(claim)
+                if bundle.node == node and bundle.room.can_restore(inner):
+                    return bundle.room, inner, place
+        return self.rooms[node], msgspec.structs.replace(claim, shape=shape_inside(claim.shape)), None
 
     def place_of(self, lease: LeaseId) -> tuple[int, int] | None:
         """The bundle that it is in."""
@@ -228,7 +198,7 @@ class Placement:
 
     def _room_of(self, lease: LeaseId, node: NodeId) -> Room:
         place = self._inside.get(lease)
-        return self.rooms[node] if place is None else self._bundles[place].room
+        return self.rooms[node] if place is None else self.bundles.room(place)
 
     def wait(self, lease: LeaseId, *, waits: bool) -> None:
         """Its worker waits for others, and its CPUs are free meanwhile."""
@@ -253,24 +223,3 @@ class Placement:
         room.give_back(lease)
         self.changes.note(node)
         return True
-
-    # Bundles --------------------------------------------------------------------------------------------------------
-
-    def add_bundle(self, place: tuple[int, int], node: NodeId, shape: Shape, positions: tuple[int, ...]) -> None:
-        """Room that was taken there is one of its own from now on."""
-        offered = self.rooms[node].offer.devices
-        self._bundles[place] = BundleRoom(node, shape, tuple(offered[at] for at in positions), positions)
-        self.changes.note(node)
-
-    def remove_bundle(self, place: tuple[int, int]) -> bool:
-        """If nothing is in it: whether it is gone."""
-        bundle = self._bundles.get(place)
-        if bundle is not None and bundle.room.held:
-            return False
-        self._bundles.pop(place, None)
-        return True
-
-    def give_back(self, lease: LeaseId, node: NodeId) -> None:
-        """What a bundle had."""
-        if node in self.rooms and self.rooms[node].give_back(lease):
-            self.changes.note(node)

@@ -163,7 +163,7 @@ class Workers:
     @property
     def unplaced(self) -> str:
         """Why no worker can ever be had; empty while one may be."""
-        return self._group.reason if self._group.is_unplaced() else ""
+        return self._group.reason if self._group.end_kind is OutcomeKind.UNPLACED else ""
 
     def is_open(self) -> bool:
         """Calls can be handed in."""

@@ -5,7 +5,7 @@ A loop here does what `runtime.loop` does in a turn; only sockets, lanes, templa
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -18,8 +18,17 @@ from distpool.logic.membership import Versions
 from distpool.logic.times import earlier
 from distpool.protocol.cluster import LeaveCluster, LetIn, OpenGroup, Refused, Welcome, WorkerSaid
 from distpool.protocol.code import DropSupplies
-from distpool.protocol.messages import Death, GroupGone, LeaseLost, Message, RunCalls, StopGroup, WorkerExited
-from distpool.protocol.resources import Offer
+from distpool.protocol.messages import (
+    Death,
+    GroupGone,
+    LeaseLost,
+    Message,
+    RunCalls,
+    StartWorker,
+    StopGroup,
+    WorkerExited,
+)
+from distpool.protocol.resources import UNIT, Offer, Shape
 from distpool.roles.client import ClientRole
 from distpool.roles.node import NodeRole
 from distpool.runtime import caller_links, hosting, links, node_links
@@ -297,9 +306,13 @@ class NodeLauncher(PretendLauncher):
         super().__init__(world, partial(world.new_worker, node))
         self._cluster = world
         self._failing = failing
+        # What each worker was given.
+        self._devices: dict[LeaseId, tuple[Shape, tuple[int, ...]]] = {}
 
     def handle(self, message: Message) -> list[Message]:
         match message:
+            case StartWorker(lease, group, shape, devices) if group in self.crews:
+                self._give(lease, shape, devices)
             case OpenGroup(group, size):
                 if group in self.crews:
                     raise Violation("opened twice", f"group {group} has a template already")
@@ -312,6 +325,18 @@ class NodeLauncher(PretendLauncher):
                 return []  # by its caller, who is gone since then
         return super().handle(message)
 
+    def _give(self, lease: LeaseId, shape: Shape, devices: tuple[int, ...]) -> None:
+        """No part of a device is in two hands, and each worker has what it was to have."""
+        if len(devices) != -(-shape.gpus // UNIT):
+            raise Violation("a worker without devices", f"lease {lease} has {devices}, and needs {shape.gpus}")
+        self._devices[lease] = (shape, devices)
+        alive = {one for crew in self.crews.values() for one in crew.workers}
+        used: Counter[int] = Counter()
+        for held, positions in (self._devices[one] for one in [*alive, lease] if one in self._devices):
+            used.update(dict.fromkeys(positions, min(held.gpus, UNIT)))
+        if any(share > UNIT for share in used.values()):
+            raise Violation("a device in two hands", f"lease {lease} has {devices}; in use are {dict(used)}")
+
 
 class NodeProcess(LoopProcess):
     """`distpool node`."""
@@ -319,7 +344,7 @@ class NodeProcess(LoopProcess):
     def __init__(self, world: ClusterWorld, host: str, name: str, cpus: int, failing: float) -> None:
         head = RemoteHead(HEAD_ENDPOINT, name, world.settings, world.now, PretendIdentity(host))  # type: ignore[arg-type]
         callers = CallerLinks(f"tcp://{host}:0", PretendIdentity(host), name, world.settings)  # type: ignore[arg-type]
-        role = NodeRole(NodeId(name), Offer(cpus), callers.listener.endpoint, host)
+        role = NodeRole(NodeId(name), Offer(cpus, devices=world.devices), callers.listener.endpoint, host)
         super().__init__(world, host, head, role, callers)
         self.name = name
         self.cpus = cpus

@@ -15,8 +15,9 @@ from distpool.ids import FunctionId, GroupId
 from distpool.logic.calls import SCALAR_BYTES, Bundle, CallOptions
 from distpool.logic.group import Group, GroupPlan
 from distpool.protocol.cluster import OpenGroup
+from distpool.protocol.devices import Device
 from distpool.protocol.messages import CallMode, FunctionBlob, OutcomeKind
-from distpool.protocol.resources import NODE_WORKER
+from distpool.protocol.resources import NODE_WORKER, UNIT, Shape, Strategy
 from distpool.roles.head import HeadRole
 from tests.simulation.cluster.faults import Faults
 from tests.simulation.cluster.processes import DriverProcess, WatchedCrew, pretended_sockets
@@ -34,6 +35,11 @@ FUNCTION = FunctionId(1)
 RESTART_S = 0.5
 
 
+HALF_GPU = Shape(gpus=UNIT // 2, strategy=Strategy.SPREAD)
+GPU = Shape(gpus=UNIT, strategy=Strategy.SPREAD)
+SHAPES = [NODE_WORKER, HALF_GPU, HALF_GPU, GPU, Shape(gpus=2 * UNIT)]
+
+
 @dataclass
 class Pool:
     """A pool as its user sees it."""
@@ -48,14 +54,18 @@ class Pool:
 class ClusterScenario:
     """A seeded script for a cluster."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, has_gpus: bool = False) -> None:
+        """`has_gpus`: nodes have two each, and some pools need whole ones or shares."""
         self.seed = seed
+        self._has_gpus = has_gpus
         self._rng = rng = random.Random(seed)
         self.world = ClusterWorld(rng)
         self.faults = Faults(self, rng)
         self.pools: list[Pool] = []
         self._cpus: dict[str, int] = {}
         self._restarts: dict[str, tuple[float, str]] = {}
+        if has_gpus:
+            self.world.devices = (Device("0", "pretend", 0), Device("1", "pretend", 0))
         self._failing = rng.choice([0.0, 0.0, 0.0, 0.2])
         self._long_calls_left = 4
         self._nodes = 0
@@ -145,7 +155,7 @@ class ClusterScenario:
             on_demand=rng.random() < 0.3,
             calls_per_worker=rng.choice([None, None, None, 3]),
             is_far=True,
-            shape=NODE_WORKER,
+            shape=rng.choice(SHAPES) if self._has_gpus else NODE_WORKER,
         )
         self.world.tell(driver, f"group {group_id}", plan)
         driver.client.functions[FUNCTION] = FunctionBlob(FUNCTION, b"", False)
@@ -222,6 +232,9 @@ class ClusterScenario:
 
     def _is_quiet(self, group: Group, is_full: bool) -> bool:
         pool = self.pools[group.id - 1]
+        head = self.world.head()
+        if group.plan.shape.gpus and head is not None:
+            is_full = not any(room.seems_to_fit(group.plan.shape) for room in head.role.placement.open_rooms())
         if group.outstanding:
             return is_full and not group.leases
         if not pool.is_open:

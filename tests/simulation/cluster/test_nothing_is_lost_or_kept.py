@@ -11,6 +11,7 @@ from tests.simulation.transcript import Violation
 
 RUNS = 500
 BLOCK = 50
+GPU_RUNS = 25
 LOOKED_AT = 82
 
 
@@ -18,6 +19,11 @@ LOOKED_AT = 82
 def test_with_faults_of_all_kinds(first):
     for seed in range(first, first + BLOCK):
         ClusterScenario(seed).run()
+
+
+def test_with_gpus_none_is_in_two_hands():
+    for seed in range(GPU_RUNS):
+        ClusterScenario(seed, has_gpus=True).run()
 
 
 def test_a_seed_repeats_its_run_to_the_letter():

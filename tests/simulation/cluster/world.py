@@ -15,6 +15,7 @@ from operator import itemgetter
 
 from distpool.config import Settings
 from distpool.ids import GroupId, LeaseId
+from distpool.protocol.devices import Device
 from distpool.transport.keys import Allowed, Part
 from tests.simulation.cluster.ledger import ClusterLedger
 from tests.simulation.cluster.network import Network
@@ -43,6 +44,8 @@ class ClusterWorld:
         self.workers: dict[LeaseId, PretendWorker] = {}
         self.alive: dict[LeaseId, PretendWorker] = {}
         self.templates: list[PretendTemplate] = []
+        self.devices: tuple[Device, ...] = ()
+        """Of each node."""
         self.steps = 0
         self._places: dict[LeaseId, tuple[NodeProcess, GroupId]] = {}
         self._agenda: list[tuple[float, int, Action]] = []
