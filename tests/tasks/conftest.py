@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 
 import distpool
+from distpool.context import cpu_count_for_pools
 
 from . import functions
 
 
 @pytest.fixture(scope="module")
-def program() -> Iterator[None]:
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Its workers are there before the first test counts what it left behind; no test ends one."""
-    distpool.get([functions.pid.remote() for _ in range(8)])
+    path, workers = str(tmp_path_factory.mktemp("program") / "here"), cpu_count_for_pools()
+    distpool.get([functions.meet.remote(path, workers) for _ in range(workers)])
     yield
     distpool.shutdown()
 

@@ -69,6 +69,18 @@ def note(path, line, *values):
 
 
 @distpool.remote
+def meet(path, number):
+    """Ends when so many of it run."""
+    note_line(path, "here")
+
+    def are_all_here():
+        with open(path) as file:
+            return len(file.readlines()) >= number
+
+    wait_until(are_all_here)
+
+
+@distpool.remote
 def wait_for(path):
     wait_until(lambda: os.path.exists(path))
     return path

@@ -9,6 +9,7 @@ import pytest
 
 import distpool
 from distpool.config import SETTINGS
+from distpool.context import cpu_count_for_pools
 from tests.runtime.programs import LIMIT_S, left_of, output_of, processes_of, program, until
 
 from . import functions
@@ -170,9 +171,9 @@ def test_workers_that_have_nothing_to_do_end_and_others_come_when_they_are_neede
     assert distpool.get(functions.pid.remote()) != first
 
 
-def test_workers_of_another_shape_are_beside_those_that_are_there():
-    one = distpool.get(functions.pid.remote())
-    half = functions.pid.options(num_cpus=0.5)
-    others = set(distpool.get([half.remote() for _ in range(50)]))
-    assert one not in others
-    assert {process.pid for process in psutil.Process().children(recursive=True)} >= {one, *others}
+def test_workers_that_have_nothing_to_do_make_room_for_those_of_another_shape():
+    first = distpool.get(functions.pid.remote())
+    other = functions.pid.options(num_cpus=cpu_count_for_pools())
+    assert distpool.get(other.remote()) != first
+    functions.wait_until(lambda: not psutil.pid_exists(first))
+    assert distpool.get(functions.pid.remote()) != first
