@@ -68,6 +68,9 @@ class Settings(msgspec.Struct, frozen=True):
     idle_yield_s: float = 0.05
     """The same while tasks of another shape wait for workers."""
 
+    turn_s: float = 0.5
+    """How often one of the busy ones makes room then: to start another takes some hundredths of that."""
+
     store_share: float = 0.4
     """Of the memory that this process may use: how much the store may take."""
 

@@ -68,7 +68,7 @@ class Group:
         self._sharing = Balance(settings.steal_after_s, 2)
         self._recall = Balance(settings.recall_after_s, 3)
         self._cancels = False
-        self._some_leave = plan.calls_per_worker is not None
+        self._some_leave = plan.calls_per_worker is not None or plan.turn_s is not None
         self.idling = Idling(plan)
         self.stops = Stops(group_id, settings, functions)
         self._settings = settings
@@ -269,9 +269,9 @@ class Group:
         to_send = self._assign(now, outbox) if self.queue.waiting else _NOTHING
         if self.outstanding and not self.queue.waiting and has_idle_worker(self.leases.values()):
             self._ask_back(self._sharing, now, outbox)
+        self._wake_by(self.idling.let_leave(self.leases.values(), now, outbox))
         if self._some_leave:
             let_leave(self.leases.values(), outbox)
-        self._wake_by(self.idling.let_leave(self.leases.values(), now, outbox))
         self._request_leases(outbox)
         if self.state is GroupState.CLOSING:
             self._close_down(outbox)
@@ -328,7 +328,7 @@ class Group:
         if self.plan.on_demand or self.state is GroupState.CLOSING:
             wanted = min(wanted, self.outstanding)
         missing = wanted - len(self.leases) - self.requests.pending
-        if missing > 0:
+        if missing > 0 and not (self.leases and self.idling.makes_room()):
             self.requests.ask(missing, outbox)
 
     def _close_down(self, outbox: Outbox) -> None:

@@ -1,11 +1,12 @@
 """Workers that have nothing to do: they are kept for a while, as more calls of the same kind often come, and then end.
 
-They end earlier while another group of the program waits for workers, which may need their place.
+They end earlier while another group of the program waits for workers, which may need their place. Then one that has
+something to do makes room now and then, too: calls of one kind do not wait for the end of all of another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from distpool.ids import GroupId
 from distpool.logic.group_plan import GroupPlan
@@ -38,19 +39,28 @@ class Idling:
         self._limit_s = plan.idle_limit_s
         self.has_news = False
         """The limit has changed since the group decided last."""
+        self._turn_at: float | None = None
 
-    def others_wait(self, *, wait: bool) -> None:
+    def others_wait(self, now: float, *, wait: bool) -> None:
         """Other groups wait for workers, or do not."""
+        if not wait or self._plan.turn_s is None:
+            self._turn_at = None
+        elif self._turn_at is None:
+            self._turn_at = now + self._plan.turn_s
         limit_s = self._plan.idle_yield_s if wait else self._plan.idle_limit_s
         if limit_s != self._limit_s:
             self._limit_s = limit_s
             self.has_news = True
 
-    def let_leave(self, leases: Iterable[Lease], now: float, outbox: Outbox) -> float | None:
+    def makes_room(self) -> bool:
+        """Others wait, so it asks for no more than it has."""
+        return self._turn_at is not None
+
+    def let_leave(self, leases: Collection[Lease], now: float, outbox: Outbox) -> float | None:
         """Tell those to end that have had nothing to do for too long; when the next may be due (None: none is idle)."""
         if self._limit_s is None:
             return None
-        due = None
+        due = self._turn(leases, now)
         for lease in leases:
             if lease.holding.calls or lease.state is not LeaseState.READY or lease.is_asked:
                 continue
@@ -60,3 +70,14 @@ class Idling:
             else:
                 due = earlier(due, lease.heard_at + self._limit_s)
         return due
+
+    def _turn(self, leases: Collection[Lease], now: float) -> float | None:
+        """When it is time, have one make room after its call; when the next turn is (None: nobody waits)."""
+        if self._turn_at is None or self._plan.turn_s is None or now < self._turn_at:
+            return self._turn_at
+        self._turn_at = now + self._plan.turn_s
+        for lease in leases:
+            if lease.holding.calls and lease.state is LeaseState.READY and not lease.is_draining:
+                lease.is_draining = True
+                break
+        return self._turn_at

@@ -163,7 +163,7 @@ class ClientRole:
             pending = [group_id for group_id, group in self.groups.items() if group.requests.pending]
             waiting, wake_at = self._waits.look(pending, now)
             for group_id, group in self.groups.items():
-                group.idling.others_wait(wait=bool(waiting - {group_id}))
+                group.idling.others_wait(now, wait=bool(waiting - {group_id}))
         for group in self.groups.values():
             to_send, group_wake_at = group.decide(now, self.outbox)
             for lease, spans in to_send:

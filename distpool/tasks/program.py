@@ -101,6 +101,7 @@ class Program:
                 shape=shape,
                 idle_limit_s=SETTINGS.idle_limit_s,
                 idle_yield_s=SETTINGS.idle_yield_s,
+                turn_s=SETTINGS.turn_s,
             ),
             LaunchPlan(
                 start_method, size, f"{start_method_prefix(start_method)}Task", False, None, (), extended_results=True

@@ -39,10 +39,10 @@ def test_they_end_one_by_one_when_their_time_is_over():
 
 def test_they_end_early_while_others_wait():
     those, idling = leases(0.0, 5.0), Idling(LIMITS)
-    idling.others_wait(wait=True)
+    idling.others_wait(5.0, wait=True)
     assert idling.has_news
     assert leave(idling, those, 5.5) == ([0], 6.0)
-    idling.others_wait(wait=False)
+    idling.others_wait(6.0, wait=False)
     assert leave(idling, those, 6.5) == ([], 65.0)
 
 
@@ -60,7 +60,7 @@ def test_one_that_has_something_to_do_is_kept(why):
 
 def test_without_limits_they_stay():
     idling = Idling(GroupPlan(4))
-    idling.others_wait(wait=True)
+    idling.others_wait(0.0, wait=True)
     assert not idling.has_news
     assert leave(idling, leases(0.0), 1000.0) == ([], None)
 
@@ -73,3 +73,19 @@ def test_a_group_waits_when_it_has_done_so_for_a_moment():
     assert waits.look([2], 12.5) == (set(), 13.0)
     assert waits.look([1, 2], 13.0) == ({2}, 15.0)
     assert waits.look([], 20.0) == (set(), None)
+
+
+def test_busy_ones_make_room_one_by_one_while_others_wait():
+    those, idling = leases(0.0, 0.0, 0.0), Idling(GroupPlan(4, idle_limit_s=60.0, idle_yield_s=1.0, turn_s=5.0))
+    for lease in those:
+        lease.holding.add([Span(Bundle(1, CallMode.CALL, (b"",), None), 0, 1)])
+    assert leave(idling, those, 100.0) == ([], None)
+    idling.others_wait(100.0, wait=True)
+    assert leave(idling, those, 104.0) == ([], 105.0)
+    idling.others_wait(104.0, wait=True)
+    assert leave(idling, those, 105.0) == ([], 110.0)
+    assert [lease.is_draining for lease in those] == [True, False, False]
+    assert leave(idling, those, 110.0) == ([], 115.0)
+    assert [lease.is_draining for lease in those] == [True, True, False]
+    idling.others_wait(112.0, wait=False)
+    assert leave(idling, those, 120.0) == ([], None)

@@ -97,6 +97,11 @@ def run_until_interrupted(path):
 
 
 @distpool.remote
+def nap(seconds):
+    time.sleep(seconds)
+
+
+@distpool.remote
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 

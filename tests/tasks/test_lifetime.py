@@ -171,6 +171,15 @@ def test_workers_that_have_nothing_to_do_end_and_others_come_when_they_are_neede
     assert distpool.get(functions.pid.remote()) != first
 
 
+def test_tasks_of_another_shape_do_not_wait_for_the_end_of_all_others():
+    many = [functions.nap.remote(0.05) for _ in range(400)]
+    whole = functions.pid.options(num_cpus=cpu_count_for_pools()).remote()
+    distpool.get(whole)
+    assert not many[-1].done()
+    for ref in many:
+        distpool.cancel(ref)
+
+
 def test_workers_that_have_nothing_to_do_make_room_for_those_of_another_shape():
     first = distpool.get(functions.pid.remote())
     other = functions.pid.options(num_cpus=cpu_count_for_pools())
