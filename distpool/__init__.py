@@ -24,21 +24,36 @@ from distpool.base_errors import CallTimeout, DistpoolError, InvalidRef, ObjectL
 from distpool.context import Process, active_children, default_context
 
 if _TYPE_CHECKING:
-    from distpool.api import configure_store, get, init, is_initialized, put, release, shutdown, store_stats, wait
+    from distpool.api import (
+        as_completed,
+        configure_store,
+        get,
+        init,
+        is_initialized,
+        put,
+        release,
+        shutdown,
+        store_stats,
+        wait,
+    )
     from distpool.errors import (
         NodeLost,
         OutOfMemory,
         PoolBroken,
         PoolTerminated,
         ResourcesUnavailable,
+        TaskCancelled,
         WorkerDied,
     )
+    from distpool.objects.promises import TaskRef
     from distpool.objects.refs import ObjectRef
     from distpool.objects.stats import StoreStats
     from distpool.placement_groups import PlacementGroup, placement_group, remove_placement_group
     from distpool.placing import NodeAffinity
     from distpool.resources import available_resources, cluster_resources, nodes
     from distpool.runtime.worker_devices import get_gpu_ids
+    from distpool.tasks import RemoteFunction, remote
+    from distpool.tasks.program import cancel
 
 # Bound methods of the default context, as in the standard library.
 Array = default_context.Array
@@ -92,6 +107,7 @@ _HOMES = {
     "NodeAffinity": "distpool.placing",
     "ObjectRef": "distpool.objects.refs",
     "StoreStats": "distpool.objects.stats",
+    "as_completed": "distpool.api",
     "available_resources": "distpool.resources",
     "cluster_resources": "distpool.resources",
     "configure_store": "distpool.api",
@@ -107,12 +123,17 @@ _HOMES = {
     "shutdown": "distpool.api",
     "store_stats": "distpool.api",
     "wait": "distpool.api",
+    "RemoteFunction": "distpool.tasks",
+    "TaskRef": "distpool.objects.promises",
+    "cancel": "distpool.tasks.program",
+    "remote": "distpool.tasks",
     "Executor": "distpool.futures.process",
     "NodeLost": "distpool.errors",
     "OutOfMemory": "distpool.errors",
     "PlacementGroup": "distpool.placement_groups",
     "PoolBroken": "distpool.errors",
     "PoolTerminated": "distpool.errors",
+    "TaskCancelled": "distpool.errors",
     "ResourcesUnavailable": "distpool.errors",
     "WorkerDied": "distpool.errors",
 }
@@ -162,17 +183,22 @@ __all__ = [
     "RLock",
     "RawArray",
     "RawValue",
+    "RemoteFunction",
     "ResourcesUnavailable",
     "Semaphore",
     "SimpleQueue",
     "StoreFull",
     "StoreStats",
+    "TaskCancelled",
+    "TaskRef",
     "TimeoutError",
     "Value",
     "WorkerDied",
     "active_children",
+    "as_completed",
     "allow_connection_pickling",
     "available_resources",
+    "cancel",
     "cluster_resources",
     "configure_store",
     "cpu_count",
@@ -193,6 +219,7 @@ __all__ = [
     "put",
     "reducer",
     "release",
+    "remote",
     "remove_placement_group",
     "set_executable",
     "set_forkserver_preload",

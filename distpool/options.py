@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from importlib import import_module
 from typing import Any
 
@@ -15,11 +15,10 @@ from distpool.quantities import DURATION_FORMS, duration_s
 def merged(known: CallOptions, given: dict[str, Any], also: Collection[str] = ()) -> CallOptions:
     """`known` with what `with_options` was given. `also`: other options that it takes. Raises TypeError or ValueError
     that name what is valid."""
-    checks = {"timeout": _timeout_s, "retries": _retries, "priority": _priority}
-    check_names(given, [*checks, *also], "with_options")
+    check_names(given, [*CALL_OPTIONS, *also], "with_options")
     fields = {"timeout": "timeout_s"}
     return msgspec.structs.replace(
-        known, **{fields.get(name, name): checks[name](value) for name, value in given.items()}
+        known, **{fields.get(name, name): CALL_OPTIONS[name](value) for name, value in given.items()}
     )
 
 
@@ -28,7 +27,8 @@ def check_names(given: Iterable[str], valid: Collection[str], whose: str) -> Non
     for name in given:
         if name not in valid:
             difflib: Any = import_module("difflib")  # here, as only a mistake needs it
-            close = difflib.get_close_matches(name, valid, 1)
+            elsewhere = [_NAMES_ELSEWHERE[name]] if _NAMES_ELSEWHERE.get(name) in valid else []
+            close = elsewhere or difflib.get_close_matches(name, valid, 1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise TypeError(f"{whose} has no option {name!r}; its options are {', '.join(valid)}{hint}")
 
@@ -63,4 +63,9 @@ def _priority(value: object) -> int:
     return value
 
 
-__all__ = ["NO_OPTIONS", "CallOptions", "check_names", "check_repeatable", "merged"]
+CALL_OPTIONS: dict[str, Callable[[object], Any]] = {"timeout": _timeout_s, "retries": _retries, "priority": _priority}
+
+_NAMES_ELSEWHERE = {"max_retries": "retries", "num_retries": "retries", "timeout_s": "timeout"}
+"""What other libraries call some of the options."""
+
+__all__ = ["CALL_OPTIONS", "NO_OPTIONS", "CallOptions", "check_names", "check_repeatable", "merged"]

@@ -27,7 +27,9 @@ class GroupPlan(msgspec.Struct, frozen=True):
     whole pool, as the standard Executor does it. `calls_per_worker`: replace a worker after so many calls.
     `is_far`: its workers are on other machines, and what one of them holds is lost with its machine. `shape`: what each
     of them needs. `cpu_when_far`: and one CPU beside that on another machine; on the program's own there may be more of
-    them than CPUs, as with the standard library."""
+    them than CPUs, as with the standard library. `idle_limit_s`: end one that has had nothing to do for so
+    long; `idle_yield_s`: the same while other groups wait for some. `turn_s`: how often a busy one makes room
+    then."""
 
     size: int
     on_demand: bool = False
@@ -36,3 +38,6 @@ class GroupPlan(msgspec.Struct, frozen=True):
     is_far: bool = False
     shape: Shape = OWN_WORKER
     cpu_when_far: bool = False
+    idle_limit_s: float | None = None
+    idle_yield_s: float | None = None
+    turn_s: float | None = None

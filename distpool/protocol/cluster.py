@@ -20,6 +20,7 @@ from distpool.protocol.messages import (
     ExitWorker,
     GrantLease,
     GroupGone,
+    InterruptWorker,
     LeaseLost,
     LeaseStarted,
     Message,
@@ -290,6 +291,7 @@ LINK_MESSAGES = (
     | GroupGone
     | StopGroup
     | EndWorker
+    | InterruptWorker
     | Greeting
     | Welcome
     | Refused

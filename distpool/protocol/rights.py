@@ -33,6 +33,7 @@ from distpool.protocol.messages import (
     EndWorker,
     GrantLease,
     GroupGone,
+    InterruptWorker,
     LeaseLost,
     LeaseStarted,
     RegisterNode,
@@ -95,6 +96,7 @@ CALLER_MAY_SAY = (
     | ToWorker
     | StopGroup
     | EndWorker
+    | InterruptWorker
     | CodePiece
     | BringSoon
     | ReleaseObjects

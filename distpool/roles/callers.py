@@ -43,6 +43,7 @@ from distpool.protocol.messages import (
     EndWorker,
     ExitWorker,
     GroupGone,
+    InterruptWorker,
     LeaseLost,
     LeaseStarted,
     RunCalls,
@@ -196,12 +197,12 @@ class CallersRole:
                     del self._owners[group]
                 else:
                     self.outbox.put(LAUNCHER, message)
-            case EndWorker(lease, group) if self._owns(sender, group):
+            case EndWorker(lease, group) | InterruptWorker(lease, group) if self._owns(sender, group):
                 held = self._held.get(lease)
                 if held is not None:
                     _require(held.group == group, f"lease {lease} is of another group")
                     self.outbox.put(LAUNCHER, message)
-            case StopGroup() | EndWorker():
+            case StopGroup() | EndWorker() | InterruptWorker():
                 pass  # it has ended meanwhile
             case _:
                 raise unexpected("callers", sender, message)

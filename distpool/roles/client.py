@@ -10,9 +10,10 @@ import msgspec
 
 from distpool.config import Settings
 from distpool.ids import INLINE_FUNCTION, Address, FunctionId, GroupId, LeaseId
-from distpool.logic.calls import Bundle, Span
+from distpool.logic.calls import Bundle, Sink, Span
 from distpool.logic.group import Group
 from distpool.logic.group_plan import GroupPlan, GroupState
+from distpool.logic.idling import Waits
 from distpool.logic.leases import Lease
 from distpool.logic.losses import may_repeat, name_of
 from distpool.logic.memory_guard import Running
@@ -62,12 +63,16 @@ class ClientRole:
         self._settings = settings
         self._group_of: dict[LeaseId, Group] = {}
         self._head_gone = ""
+        # Some groups give up workers when others wait for some.
+        self._some_yield = False
+        self._waits = Waits(settings.idle_yield_s)
 
     # From the session -----------------------------------------------------------------------------------------------
 
     def open(self, group_id: GroupId, plan: GroupPlan) -> Group:
         group = self.groups[group_id] = Group(group_id, plan, self._settings, self.functions)
         group.requests.head_is(self._head_gone)
+        self._some_yield = self._some_yield or plan.idle_yield_s is not None
         return group
 
     def open_places(self, places: OwnPlaces) -> None:
@@ -93,6 +98,9 @@ class ClientRole:
 
     def cancel_waiting(self, group: Group) -> None:
         group.cancel_waiting()
+
+    def cancel(self, group: Group, sink: Sink, force: bool) -> None:
+        group.stops.cancel(sink, force=force)
 
     def terminate(self, group: Group, kind: OutcomeKind, text: str) -> None:
         group.terminate(self.outbox, kind, text)
@@ -155,6 +163,11 @@ class ClientRole:
 
     def decide(self, now: float) -> float | None:
         wake_at = None
+        if self._some_yield:
+            pending = [group_id for group_id, group in self.groups.items() if group.requests.pending]
+            waiting, wake_at = self._waits.look(pending, now)
+            for group_id, group in self.groups.items():
+                group.idling.others_wait(now, wait=bool(waiting - {group_id}))
         for group in self.groups.values():
             to_send, group_wake_at = group.decide(now, self.outbox)
             for lease, spans in to_send:

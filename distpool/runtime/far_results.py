@@ -102,7 +102,7 @@ class FarResults:
             raise ProtocolError("it tells of a stored result, and not of its store")
         holds: list[Any] = [*objects.made_on(node, result.named), *objects.keep(result.foreign)]
         outcomes = pending.message.outcomes
-        outcomes[position] = OutcomeKind.STORED, StoredValue(result.pickled, holds)
+        outcomes[position] = OutcomeKind.STORED, StoredValue(result.pickled, holds, result.tasks)
         if not result.made:
             return
         pending.missing += 1

@@ -30,6 +30,7 @@ from distpool.protocol.messages import (
     Death,
     EndWorker,
     ForkWorker,
+    InterruptWorker,
     Message,
     StopTemplate,
     WorkerForked,
@@ -195,6 +196,10 @@ class Template:
                     if lease == ended:
                         self._busy.add(lease)
                         self._end(watch, signal.SIGINT if grace_s else signal.SIGKILL, grace_s)
+            case InterruptWorker(running):
+                for watch, (_, lease) in self._workers.items():
+                    if lease == running:
+                        signal.pidfd_send_signal(watch, signal.SIGINT)
             case other:
                 raise ValueError(f"a template cannot obey {other!r}")
 

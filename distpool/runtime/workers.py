@@ -129,11 +129,13 @@ class Workers:
 
     def look_again(self) -> None:
         """See that a turn follows, after which whoever runs the loop looks whether it has what it waits for."""
-        self._post(_do_nothing)
+        self.post(_do_nothing)
 
     def post(self, function: Callable[..., None], *args: Any) -> None:
         """Have something done by whoever holds the loop."""
-        self._post(function, *args)
+        self._check_process()
+        self._session.loop.post(function, *args)
+        self._session.helm.poke()
 
     def wait(
         self, is_done: Callable[[], bool], timeout_s: float | None, passively: Callable[[float | None], Any]
@@ -183,23 +185,27 @@ class Workers:
         """Wait until what was handed in has been decided on, so that `handles` shows the workers that it needs."""
         for _ in range(2):  # what is posted second is done in a turn after that of the first
             done: list[bool] = []
-            self._post(done.append, True)
+            self.post(done.append, True)
             while not done and not self._session.is_foreign:
                 self._session.wait(lambda: bool(done), None, wait_briefly)  # noqa: B023
 
     def close(self) -> None:
         """No more calls: workers end when all are done."""
-        self._post(self._session.loop.client.close, self._group)
+        self.post(self._session.loop.client.close, self._group)
 
     def cancel_waiting(self) -> None:
         """Cancel the calls that were not sent to a worker."""
-        self._post(self._session.loop.client.cancel_waiting, self._group)
+        self.post(self._session.loop.client.cancel_waiting, self._group)
+
+    def cancel(self, sink: Receiver, *, force: bool) -> None:
+        """Its call is not wanted: if a worker runs it, interrupt it, or with `force` end the worker."""
+        self.post(self._session.loop.client.cancel, self._group, sink, force)
 
     def terminate(self, kind: OutcomeKind = OutcomeKind.TERMINATED, text: str = "the pool was terminated") -> None:
         """End all calls and all workers."""
         if self.is_owned_here() and not self._gone.is_set():
             with deferred():  # the garbage collector calls this too, and only once
-                self._post(self._session.loop.client.terminate, self._group, kind, text)
+                self.post(self._session.loop.client.terminate, self._group, kind, text)
 
     def break_down(self, text: str) -> None:
         """By whoever holds the loop, at rest: end all calls before anybody can hear of the reason."""
@@ -220,11 +226,6 @@ class Workers:
         # No cycle is left, so that what the initializer's arguments hold is free when its pool is.
         self._group.on_gone = _do_nothing
         OPEN_WORKERS.pop(id(self), None)
-
-    def _post(self, function: Callable[..., None], *args: Any) -> None:
-        self._check_process()
-        self._session.loop.post(function, *args)
-        self._session.helm.poke()
 
     def _check_process(self) -> None:
         if self._session.is_foreign:

@@ -7,13 +7,14 @@ from unittest import mock
 import msgspec
 import pytest
 
-from distpool.logic import group, limits, losses
+from distpool.logic import group, limits, losses, stops
 from distpool.logic.balance import Balance
 from distpool.logic.calls import CallQueue, Holding, Span
 from distpool.logic.credits import Credits
 from distpool.logic.group import Group
 from distpool.logic.group_plan import GroupPlan
 from distpool.logic.leases import Lease
+from distpool.logic.stops import Stops
 from distpool.protocol.messages import OutcomeKind
 from distpool.roles import client
 from distpool.roles.client import ClientRole
@@ -40,7 +41,8 @@ lose = Group._lose
 push = CallQueue.push
 call_to_repeat = losses.call_to_repeat
 rest_of_chunk = losses.rest_of_chunk
-end_overdue = Group._end_overdue
+end_overdue = Stops._end_overdue
+group_decide = Group.decide
 overdue = limits.overdue
 slice_of = client.slice_of
 
@@ -243,42 +245,44 @@ def overdue_looks_at_the_last(lease):
     return None, 0.0
 
 
-def end_overdue_does_not_abandon(self, now, outbox):
-    end_overdue(self, now, outbox)
-    for lease in self.leases.values():
+def end_overdue_does_not_abandon(self, leases, now, ended, outbox):
+    wake_at = end_overdue(self, leases, now, ended, outbox)
+    for lease in leases:
         if lease.is_abandoned:
             lease.is_abandoned = False
+    return wake_at
 
 
-def end_overdue_leaves_the_worker(self, now, outbox):
-    end_overdue(self, now, outbox)
+def end_overdue_leaves_the_worker(self, leases, now, ended, outbox):
+    wake_at = end_overdue(self, leases, now, ended, outbox)
     for entry in [entry for entry in outbox.messages if type(entry[1]).__name__ == "EndWorker"]:
         outbox.messages.remove(entry)
+    return wake_at
 
 
-def end_overdue_ends_all_that_is_held(self, now, outbox):
-    for lease in self.leases.values():
+def end_overdue_ends_all_that_is_held(self, leases, now, ended, outbox):
+    for lease in leases:
         due, _ = overdue(lease)
         if due is not None and now >= due:
             spans = lease.holding.take_back(lease.holding.calls - 1)
-            self._end(spans, OutcomeKind.TIMED_OUT, "it was there too", outbox)
-    end_overdue(self, now, outbox)
+            ended.append((spans, OutcomeKind.TIMED_OUT, "it was there too"))
+    return end_overdue(self, leases, now, ended, outbox)
 
 
-def end_overdue_gives_up_what_is_held(self, now, outbox):
+def decide_gives_up_what_is_held(self, now, outbox):
     """What is held beside an overdue call is queued without asking whether it has begun."""
     for lease in self.leases.values():
         due, _ = overdue(lease)
         if due is not None and now >= due:
             self.queue.push_back(lease.holding.take_back(lease.holding.calls - 1))
-    end_overdue(self, now, outbox)
+    return group_decide(self, now, outbox)
 
 
-def end_overdue_leaves_the_token(self, now, outbox):
+def end_overdue_leaves_the_token(self, leases, now, ended, outbox):
     """A call that is alone at its worker is taken for begun."""
-    for lease in self.leases.values():
+    for lease in leases:
         lease.has_begun_all = lease.has_begun_all or lease.holding.calls == 1
-    end_overdue(self, now, outbox)
+    return end_overdue(self, leases, now, ended, outbox)
 
 
 def room_beside_an_overdue_call(self, limit):
@@ -365,14 +369,14 @@ MUTANTS = [
     Mutant(group, "rest_of_chunk", rest_is_for_the_whole, ("a part for the whole",)),
     Mutant(Group, "_lose", loss_is_told_before_the_rest_has_run, ("items left out",)),
     Mutant(client, "slice_of", slice_keeps_the_begun, ("began too often",)),
-    Mutant(group, "overdue", never_overdue, ("over its limit",)),
-    Mutant(group, "overdue", overdue_at_once, ("timed out too early", "timed out though not begun")),
-    Mutant(group, "overdue", overdue_looks_at_the_last, ("over its limit", "ended without a reason")),
-    Mutant(Group, "_end_overdue", end_overdue_does_not_abandon, ("raised",)),
-    Mutant(Group, "_end_overdue", end_overdue_leaves_the_worker, ("a worker stays",)),
-    Mutant(Group, "_end_overdue", end_overdue_ends_all_that_is_held, ("timed out though not begun", "credit")),
-    Mutant(Group, "_end_overdue", end_overdue_gives_up_what_is_held, ("began twice", "credit")),
-    Mutant(Group, "_end_overdue", end_overdue_leaves_the_token, ("credit", "began after its end")),
+    Mutant(stops, "overdue", never_overdue, ("over its limit",)),
+    Mutant(stops, "overdue", overdue_at_once, ("timed out too early", "timed out though not begun")),
+    Mutant(stops, "overdue", overdue_looks_at_the_last, ("over its limit", "ended without a reason")),
+    Mutant(Stops, "_end_overdue", end_overdue_does_not_abandon, ("raised",)),
+    Mutant(Stops, "_end_overdue", end_overdue_leaves_the_worker, ("a worker stays",)),
+    Mutant(Stops, "_end_overdue", end_overdue_ends_all_that_is_held, ("timed out though not begun", "credit")),
+    Mutant(Group, "decide", decide_gives_up_what_is_held, ("began twice", "credit")),
+    Mutant(Stops, "_end_overdue", end_overdue_leaves_the_token, ("credit", "began after its end")),
     Mutant(Lease, "room", room_beside_an_overdue_call, ("sent to a worker that is not ready", "over its limit")),
     Mutant(CallQueue, "push", push_ignores_priority, ("a higher one waits",)),
     Mutant(CallQueue, "push", push_turns_priority_around, ("a higher one waits",)),
