@@ -254,7 +254,7 @@ def value_of(promise: Promise, *, readonly: bool = False) -> Any:
         del value  # it refers to this frame
 
 
-# Waiting --------------------------------------------------------------------------------------------------------------
+# RequestQueue --------------------------------------------------------------------------------------------------------------
 
 
 def wait_for(promise: Promise, timeout: float | None) -> bool:

@@ -15,10 +15,10 @@ from distpool.logic.membership import Member, Membership
 from distpool.logic.outbox import Outbox
 from distpool.logic.placement import Placed, Placement
 from distpool.logic.recovery import Recovery, first_lease
+from distpool.logic.request_queue import Request, RequestQueue
 from distpool.logic.resources import is_sound, shape_text
 from distpool.logic.shortage import never_places_text, never_text, why_it_waits, why_places_wait
 from distpool.logic.shown import shown
-from distpool.logic.waiting import Request, Waiting
 from distpool.protocol.cluster import LeaseGranted, NodeGone, RequestsDropped, RequestsWait, RevokeLease
 from distpool.protocol.messages import GrantLease, RegisterNode, RequestLeases
 from distpool.protocol.placing import BundleStrategy, LeaseWaits, OpenPlaces, PendingFacts, PlacesTold, RequestsRefused
@@ -47,7 +47,7 @@ class Leasing:
         now: float,
     ) -> None:
         self.placement = Placement()
-        self.waiting = Waiting(self.placement)
+        self.waiting = RequestQueue(self.placement)
         self.recovery = Recovery(kept, now + settings.head_gone_limit_s)
         self.groups = PlacementGroups(self.placement, kept.places)
         self._is_recovering = bool(kept.nodes or kept.places)

@@ -28,7 +28,7 @@ def test_a_waiting_thread_is_told():
     assert got == [5]
 
 
-def test_waiting_without_the_lock_is_an_error_as_with_the_standard_condition():
+def test_request_queue_without_the_lock_is_an_error_as_with_the_standard_condition():
     for condition in (Future()._condition, threading.Condition()):
         with pytest.raises(RuntimeError, match="cannot notify on un-acquired lock"):
             condition.notify_all()

@@ -57,7 +57,7 @@ def test_a_ref_in_a_list_stays_a_ref(ray):
     assert ray.get(echo_and_get.remote([1, ray.put(2)])) == [True, False]
 
 
-def test_waiting_for_partial_results(ray):
+def test_request_queue_for_partial_results(ray):
     @ray.remote
     def nap(seconds):
         time.sleep(seconds)

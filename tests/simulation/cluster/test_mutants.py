@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from distpool.logic.link import Link
+from distpool.logic.request_queue import RequestQueue
 from distpool.logic.requests import Requests
 from distpool.logic.resources import Room
-from distpool.logic.waiting import Waiting
 from distpool.protocol.cluster import EndGroup, UseLease
 from distpool.protocol.messages import Death, GroupGone, LeaseLost, ReturnLease
 from distpool.roles.callers import CallersRole
@@ -238,7 +238,7 @@ MUTANTS = [
     Mutant(ServerLinks, "_say_unknown", server_says_nothing_to_strangers, ("never ends",), 1),
     Mutant(ServerLinks, "_lost_at", server_loses_nobody, ("never ends",), 2),
     Mutant(HeadRole, "handle", head_keeps_requests_of_groups_that_end, ("never ends",), 5),
-    Mutant(Waiting, "drop", head_keeps_requests_of_those_who_are_gone, ("never ends",), 5),
+    Mutant(RequestQueue, "drop", head_keeps_requests_of_those_who_are_gone, ("never ends",), 5),
     Mutant(HeadRole, "_forget", head_forgets_a_member_without_its_leases, ("never ends",), 78),
     Mutant(Leasing, "returned", head_does_not_hear_that_a_caller_returns_a_lease, ("never ends",), 11),
     Mutant(HeadRole, "_register", head_does_not_hear_what_a_node_has, ("over capacity", "never ends"), 1),

@@ -53,7 +53,7 @@ _Kind = tuple[int, str]
 """A caller by its life, and of what it has leases: that is compared with others' of the same."""
 
 
-class Waiting:
+class RequestQueue:
     """The queue. `Placement` says what fits; what callers have is told by `granted` and `over`."""
 
     def __init__(self, placement: Placement, patience: Patience = _PATIENCE) -> None:

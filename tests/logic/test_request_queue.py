@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from distpool.ids import GroupId, NodeId
 from distpool.logic.placement import Placement
-from distpool.logic.waiting import Patience, Request, Waiting
+from distpool.logic.request_queue import Patience, Request, RequestQueue
 from distpool.protocol.devices import Device
 from distpool.protocol.resources import UNIT, Offer, Shape
 from tests.logic.machines import tries
@@ -25,7 +25,7 @@ class Queue:
         self.placement = Placement()
         for name, number in cpus.items():
             self.placement.add_node(NodeId(name), Offer(number))
-        self.waiting = Waiting(self.placement, PATIENCE)
+        self.waiting = RequestQueue(self.placement, PATIENCE)
         self.ids = count(1)
         self.leases = {}
         self.now = 10.0
