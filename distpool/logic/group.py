@@ -152,7 +152,7 @@ class Group:
         lease = self.leases.pop(message.lease)
         expected = lease.state is LeaseState.LEAVING or self.state in (GroupState.BROKEN, GroupState.TERMINATED)
         lease.step("exited")
-        death = message.death
+        death = lease.explained(message.death)
         unbegun = lease.holding.take_back(min(death.unbegun, lease.holding.calls))
         begun = lease.holding.take_back(lease.holding.calls)
         lease.holding.waits_again([*begun, *unbegun])

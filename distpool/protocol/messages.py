@@ -152,6 +152,10 @@ class WorkerLogged(Message, tag=15, frozen=True):
     node: str = ""
 
 
+class OpenUpLane(Message, tag=130, frozen=True):
+    """Worker to caller: the descriptor of this frame is the end of a socket pair; I have something to ask you there."""
+
+
 class CallsDone(Message, tag=14, frozen=True):
     """The caller's lane to its client role: these calls ended, in the order in which they were sent."""
 
@@ -302,6 +306,14 @@ class StopTemplate(Message, tag=43, frozen=True):
 
 
 LANE_MESSAGES = (
-    RunCalls | ExitWorker | RoomInRing | WorkerReady | WorkerUnusable | CallsFinished | LargeOutcome | WorkerLogged
+    RunCalls
+    | ExitWorker
+    | RoomInRing
+    | WorkerReady
+    | WorkerUnusable
+    | CallsFinished
+    | LargeOutcome
+    | WorkerLogged
+    | OpenUpLane
 )
 TEMPLATE_MESSAGES = ForkWorker | WorkerForked | WorkerReaped | StopTemplate | EndWorker

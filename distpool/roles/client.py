@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from distpool.config import Settings
-from distpool.ids import INLINE_FUNCTION, Address, FunctionId, GroupId, LeaseId
+from distpool.ids import INLINE_FUNCTION, LAUNCHER, Address, FunctionId, GroupId, LeaseId
 from distpool.logic.calls import Bundle, Span
 from distpool.logic.group import Group
 from distpool.logic.group_plan import GroupPlan, GroupState
@@ -26,6 +26,7 @@ from distpool.protocol.code import (
 from distpool.protocol.messages import (
     CallMode,
     CallsDone,
+    EndWorker,
     FunctionBlob,
     GroupGone,
     LeaseLost,
@@ -73,6 +74,13 @@ class ClientRole:
 
     def terminate(self, group: Group, kind: OutcomeKind, text: str) -> None:
         group.terminate(self.outbox, kind, text)
+
+    def condemn(self, lease: LeaseId, why: str) -> None:
+        """End a worker that does not keep to the protocol. `why`: for whoever has a call there."""
+        group = self._group_of.get(lease)
+        if group is not None:
+            group.leases[lease].condemned = why
+            self.outbox.put(LAUNCHER, EndWorker(lease, group.id, 0.0))
 
     # From workers, lanes, node and launcher -------------------------------------------------------------------------
 

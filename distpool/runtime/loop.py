@@ -27,25 +27,25 @@ from distpool.logic.outbox import Completion
 from distpool.logic.times import earlier
 from distpool.protocol.cluster import OpenGroup, WorkerPrinted, WorkerSaid
 from distpool.protocol.messages import (
-    Death,
     Message,
     RunCalls,
     StartWorker,
     TakeBack,
     TakenBack,
     WorkerExited,
-    WorkerLogged,
 )
+from distpool.protocol.upcalls import DownSaid, UpSaid
 from distpool.roles.client import ClientRole
 from distpool.roles.head import HeadRole
 from distpool.roles.node import NodeRole
 from distpool.runtime.elsewhere import ALL_HERE, Elsewhere
 from distpool.runtime.handles import Wait
 from distpool.runtime.launcher import Launcher
-from distpool.runtime.notices import Notice, handle_log_record, log_note
-from distpool.runtime.output import Outputs, show
+from distpool.runtime.notices import Notice, log_note, notice_of
+from distpool.runtime.output import Outputs
 from distpool.runtime.peeks import Peeks
 from distpool.runtime.store_lanes import StoreLanes
+from distpool.runtime.up_lanes import UpLanes
 from distpool.runtime.watched import Watched
 from distpool.transport.lanes import Lane
 
@@ -77,16 +77,18 @@ class Loop:
         self.lanes: dict[LeaseId, Lane] = {}
         self._epoll = select.epoll()
         self._watched = Watched(self._epoll)
-        self._outputs = Outputs(
-            settings.flush_part_after_s,
-            self._epoll,
-            lambda lease, name, text: self._told(lease, WorkerPrinted(name, text), time.monotonic()),
-        )
+        self._outputs = Outputs(settings.flush_part_after_s, self._epoll, self._printed)
         self.store_lanes = StoreLanes(
             self._epoll,
             self.wake,
             lambda lease: self.client.held_by(lease) > 0,
             lambda lease: self._peek(lease, time.monotonic()),
+        )
+        self.up_lanes = UpLanes(
+            self._epoll,
+            lambda lease, frame, now: self._told(lease, UpSaid(frame), now),
+            lambda lease, message: self._deliver_to_worker(lease, message, 0.0),
+            lambda lease, why: self.client.condemn(lease, why),
         )
         self.launcher = Launcher(
             settings, self.lanes, wait, self._watched.forget, self._outputs.open, self.store_lanes.open
@@ -189,6 +191,7 @@ class Loop:
             lane.close()
         self._outputs.close()
         self.store_lanes.close()
+        self.up_lanes.close()
         self.lanes.clear()
         self.launcher.close_after_fork()
 
@@ -232,6 +235,8 @@ class Loop:
             self._outputs.read(self._outputs.pipes[descriptor], now)
         elif descriptor in self.store_lanes.leases:
             self.store_lanes.read(descriptor)
+        elif descriptor in self.up_lanes.lanes:
+            self.up_lanes.ready(descriptor, event, now)
         elif descriptor in self._watched.lanes:
             lease = self._watched.lanes[descriptor]
             lane = self.lanes[lease]
@@ -243,6 +248,8 @@ class Loop:
         messages = lane.receive()
         # After that, and before anybody gets a result: what the worker wrote before it finished a call is there.
         self._outputs.read(lease, now)
+        self.up_lanes.open(lease, lane.passed)
+        self.up_lanes.read(lease, now)
         for message in messages:
             self._told(lease, message, now)
         self._peeks.heard(lease, now, holds_calls=self.client.held_by(lease) > 0)
@@ -252,21 +259,24 @@ class Loop:
 
     def _peek(self, lease: LeaseId, now: float) -> None:
         lane = self.lanes[lease]
-        if lane.has_unread_log_records():
+        if lane.has_unread_frames():
             self._read_lane(lease, lane, now)
             return
         done = lane.peek()
         if done is not None:
             self._outputs.read(lease, now)
+            self.up_lanes.read(lease, now)
             self.client.handle(lease, done, now)
 
+    def _printed(self, lease: LeaseId, name: str, text: bytes) -> None:
+        self._told(lease, WorkerPrinted(name, text), time.monotonic())
+
     def _told(self, sender: Address, message: Message, now: float) -> None:
-        if self._elsewhere.client is not None:
-            self.client.handle(sender, message, now)
-        elif type(message) is WorkerLogged:
-            self.completions.append(Notice(handle_log_record, message.record, message.node))
-        elif type(message) is WorkerPrinted:
-            self.completions.append(Notice(show, message.stream, message.text))
+        notice = None if self._elsewhere.client is not None else notice_of(message)
+        if notice is not None:
+            self.completions.append(notice)
+        elif type(message) is UpSaid and self._elsewhere.client is None:
+            self.up_lanes.said(LeaseId(int(sender)), message.frame, now)
         else:
             self.client.handle(sender, message, now)
 
@@ -282,15 +292,8 @@ class Loop:
         lease = exited.lease
         lane = self.lanes[lease]
         self._read_lane(lease, lane, now)
-        death = exited.death
-        death = Death(
-            death.pid,
-            death.exitcode,
-            death.peak_memory_bytes,
-            lane.count_unbegun(),
-            lane.items_begun(),
-            self._outputs.bury(lease),
-        )
+        self.up_lanes.bury(lease, now)
+        death = lane.left_by(exited.death, self._outputs.bury(lease))
         self._peeks.forget(lease)
         self.store_lanes.bury(lease)
         self._watched.forget_lane(lane)
@@ -356,6 +359,8 @@ class Loop:
     def _deliver_to_worker(self, lease: LeaseId, message: Message, now: float) -> None:
         if self._elsewhere.node is not None and lease not in self.lanes:
             self.node.pass_on(lease, message)
+        elif isinstance(message, DownSaid):
+            self.up_lanes.send(lease, message.frame)
         elif isinstance(message, TakeBack):
             self.client.handle(lease, TakenBack(self.lanes[lease].take_back()), now)
             # What it has begun may be finished by now; then it is no longer what the worker runs.

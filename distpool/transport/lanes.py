@@ -17,8 +17,10 @@ from distpool.protocol.codec import decode_lane, encode
 from distpool.protocol.messages import (
     CallsDone,
     CallsFinished,
+    Death,
     LargeOutcome,
     Message,
+    OpenUpLane,
     OutcomeKind,
     RoomInRing,
     RunCalls,
@@ -59,6 +61,9 @@ class Lane:
         self._unsent: deque[tuple[Message, int]] = deque()
         self._large: deque[bytes] = deque()
         self._logged: list[Message] = []
+        self.passed: list[int] = []
+        """The descriptor of the worker's way up, until somebody takes it."""
+        self._has_way_up = False
         self._log_records_read = 0
         self._busy_ns = 0
 
@@ -107,13 +112,11 @@ class Lane:
         self._unsent = deque((message, 0) for message in kept)
         return unsent + taken
 
-    def items_begun(self) -> int:
-        """After the worker's death: how many items it had begun of the chunk that it ran."""
-        return self.ring.items_begun()
-
-    def count_unbegun(self) -> int:
-        """After the worker's death: how many of its calls it had not begun."""
-        return sum(calls for _, calls in self._unsent) + self._take_all_tokens()
+    def left_by(self, death: Death, stderr: str) -> Death:
+        """After the worker's death: with how many of its calls it had not begun, and how many items of its chunk it
+        had."""
+        unbegun = sum(calls for _, calls in self._unsent) + self._take_all_tokens()
+        return Death(death.pid, death.exitcode, death.peak_memory_bytes, unbegun, self.ring.items_begun(), stderr)
 
     def receive(self) -> list[Message]:
         """All that has come: results as one CallsDone, other messages as they are."""
@@ -121,7 +124,7 @@ class Lane:
         stopped = False
         while not self.is_at_end:
             try:
-                frame = receive_frame(self.sock)
+                frame = receive_frame(self.sock, passed=self.passed)
             except BlockingIOError:
                 break
             except ConnectionResetError:
@@ -138,6 +141,8 @@ class Lane:
                 case WorkerLogged() as logged:
                     self._log_records_read += 1
                     messages.append(logged)
+                case OpenUpLane():
+                    self._has_way_up = True
                 case other:
                     messages.append(other)
         done = self.peek(stopped=stopped)
@@ -145,9 +150,13 @@ class Lane:
             messages.append(done)
         return messages
 
-    def has_unread_log_records(self) -> bool:
-        """Some come before results that lie in the ring: `receive`, and not only `peek`."""
-        return self.ring.log_records() != self._log_records_read or bool(self._logged)
+    def has_unread_frames(self) -> bool:
+        """Log records or a way up that come before results in the ring: `receive`, and not only `peek`."""
+        return (
+            self.ring.log_records() != self._log_records_read
+            or bool(self._logged)
+            or self.ring.has_way_up() != self._has_way_up
+        )
 
     def peek(self, *, stopped: bool = False) -> CallsDone | None:
         """The results that lie in the ring, told of or not."""
@@ -167,6 +176,8 @@ class Lane:
         return CallsDone(outcomes, (self._busy_ns - busy_ns) / 1e9, stopped)
 
     def close(self) -> None:
+        while self.passed:
+            os.close(self.passed.pop())
         self.sock.close()
         os.close(self.tokens)
         self.ring.close()
@@ -174,9 +185,12 @@ class Lane:
     def _large_outcome(self, kind: bytes) -> tuple[int, bytes]:
         """The frame was sent before its record was written, so it is there."""
         while not self._large:
-            message = decode_lane(receive_frame(self.sock))
+            message = decode_lane(receive_frame(self.sock, passed=self.passed))
             if not isinstance(message, LargeOutcome):
                 if isinstance(message, CallsFinished):
+                    continue
+                if isinstance(message, OpenUpLane):
+                    self._has_way_up = True
                     continue
                 if isinstance(message, WorkerLogged):
                     self._log_records_read += 1

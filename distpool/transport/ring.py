@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable
 
 PAGE = mmap.PAGESIZE
-_WRITTEN, _READ, _WRITER_WAITS, _BUSY_NS, _ITEMS_BEGUN, _READER_LOOKS, _LOGGED = range(7)
+_WRITTEN, _READ, _WRITER_WAITS, _BUSY_NS, _ITEMS_BEGUN, _READER_LOOKS, _LOGGED, _HAS_WAY_UP = range(8)
 _RECORD = struct.Struct("<II")
 SMALL_BYTES = 256
 _SMALL_HEADERS = [_RECORD.pack(0, size) for size in range(SMALL_BYTES + 1)]
@@ -35,7 +35,7 @@ class Ring:
 
     def clear(self) -> None:
         """Before a new worker gets it."""
-        for word in range(_LOGGED + 1):
+        for word in range(_HAS_WAY_UP + 1):
             self._words[word] = 0
 
     def close(self) -> None:
@@ -118,6 +118,10 @@ class Ring:
         """A log record was sent by the lane; whoever finds later results here reads it first."""
         self._words[_LOGGED] += 1
 
+    def note_way_up(self) -> None:
+        """The way up was sent by the lane; whoever finds later results here reads it first."""
+        self._words[_HAS_WAY_UP] = 1
+
     def wait_for_room(self) -> None:
         """Ask the reader to say when it has read."""
         self._words[_WRITER_WAITS] = 1
@@ -127,6 +131,10 @@ class Ring:
     def log_records(self) -> int:
         """How many log records the writer has sent by the lane."""
         return self._words[_LOGGED]
+
+    def has_way_up(self) -> bool:
+        """The writer has sent its way up by the lane."""
+        return self._words[_HAS_WAY_UP] == 1
 
     def look(self, *, on: bool) -> None:
         """Say that the ring is being watched, or is not any more; after the latter, look once more."""
