@@ -77,7 +77,11 @@ class Loop:
         self.lanes: dict[LeaseId, Lane] = {}
         self._epoll = select.epoll()
         self._watched = Watched(self._epoll)
-        self._outputs = Outputs(settings.flush_part_after_s, self._epoll, self._printed)
+        self._outputs = Outputs(
+            settings.flush_part_after_s,
+            self._epoll,
+            lambda lease, name, text: self._told(lease, WorkerPrinted(name, text), time.monotonic()),
+        )
         self.store_lanes = StoreLanes(
             self._epoll,
             self.wake,
@@ -267,9 +271,6 @@ class Loop:
             self._outputs.read(lease, now)
             self.up_lanes.read(lease, now)
             self.client.handle(lease, done, now)
-
-    def _printed(self, lease: LeaseId, name: str, text: bytes) -> None:
-        self._told(lease, WorkerPrinted(name, text), time.monotonic())
 
     def _told(self, sender: Address, message: Message, now: float) -> None:
         notice = None if self._elsewhere.client is not None else notice_of(message)
