@@ -32,6 +32,7 @@ from distpool.logic.losses import (
 from distpool.logic.nearness import Nearness, put_nearest_first
 from distpool.logic.outbox import Outbox
 from distpool.logic.requests import Requests
+from distpool.logic.waiting import Waiting
 from distpool.protocol.messages import (
     CallsDone,
     Death,
@@ -72,6 +73,9 @@ class Group:
         self._settings = settings
         self._functions = functions
         self.requests = Requests(group_id)
+        self.waiting = Waiting(
+            plan.size, settings.waiting_limit, settings.waiting_linger_s, replaces=plan.replaces_waiting
+        )
         self._failed_starts = 0
         self._stopping_sent = False
         self._end_kind = OutcomeKind.TERMINATED
@@ -150,6 +154,7 @@ class Group:
         """The worker has ended, by itself or not: what it had not begun runs elsewhere, what it had begun is lost."""
         self._has_news = True
         lease = self.leases.pop(message.lease)
+        self.waiting.lost(lease)
         expected = lease.state is LeaseState.LEAVING or self.state in (GroupState.BROKEN, GroupState.TERMINATED)
         lease.step("exited")
         death = lease.explained(message.death)
@@ -242,9 +247,10 @@ class Group:
 
     def decide(self, now: float, outbox: Outbox) -> tuple[list[tuple[Lease, list[Span]]], float | None]:
         """What to send to whom, and when to decide again without news (None: only with news)."""
-        if not (self._has_news or self.requests.has_news) and (self._wake_at is None or now < self._wake_at):
+        has_news = self._has_news or self.requests.has_news or self.waiting.has_news
+        if not has_news and (self._wake_at is None or now < self._wake_at):
             return _NOTHING, self._wake_at
-        self._has_news = self.requests.has_news = False
+        self._has_news = self.requests.has_news = self.waiting.has_news = False
         self._wake_at = None
         if self.requests.head_gone and self.outstanding and not self.leases:
             self.break_down(self.requests.head_gone, outbox)
@@ -264,6 +270,10 @@ class Group:
             self._ask_back(self._sharing, now, outbox)
         if self._some_leave:
             let_leave(self.leases.values(), outbox)
+        surplus, look_again = self.waiting.surplus(self.leases.values(), now)
+        self._wake_by(look_again)
+        for lease in surplus:
+            _let_leave(lease, outbox)
         self._request_leases(outbox)
         if self.state is GroupState.CLOSING:
             self._close_down(outbox)
@@ -316,6 +326,7 @@ class Group:
         open_leases = [lease for lease in self.leases.values() if lease.room(limit) > 0]
         # The worker heard from last comes first: it may still be spinning for its next call.
         open_leases.sort(key=lambda lease: (lease.holding.calls, -lease.heard_at))
+        open_leases = self.waiting.within_size(open_leases, self.leases.values())
         to_send = []
         for position in range(len(open_leases)):
             put_nearest_first(open_leases, position, self.queue.first(), self.nearness)
@@ -343,7 +354,7 @@ class Group:
         return to_send
 
     def _request_leases(self, outbox: Outbox) -> None:
-        wanted = self.plan.size
+        wanted = self.waiting.size()
         if self.plan.on_demand or self.state is GroupState.CLOSING:
             wanted = min(wanted, self.outstanding)
         missing = wanted - len(self.leases) - self.requests.pending

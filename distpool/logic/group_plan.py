@@ -23,10 +23,12 @@ class GroupState(Enum):
 class GroupPlan(msgspec.Struct, frozen=True):
     """What a facade asks for. `on_demand`: start a worker only when a call waits for one. `breaks`: one death ends the
     whole pool, as the standard Executor does it. `calls_per_worker`: replace a worker after so many calls.
-    `is_far`: its workers are on other machines, and what one of them holds is lost with its machine."""
+    `is_far`: its workers are on other machines, and what one of them holds is lost with its machine.
+    `replaces_waiting`: its calls wait for others of its calls, and while they do there is one worker more for each."""
 
     size: int
     on_demand: bool = False
     breaks: bool = False
     calls_per_worker: int | None = None
     is_far: bool = False
+    replaces_waiting: bool = False

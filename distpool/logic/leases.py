@@ -62,6 +62,8 @@ class Lease:
         self.is_abandoned = False
         # Its node is about to leave: it gets no more calls, and ends.
         self.is_draining = False
+        # How many requests of its worker are not answered for which its call does nothing.
+        self.waits = 0
         # Why its caller has its worker killed, for whoever has a call there.
         self.condemned = ""
         self.functions: set[int] = set()
@@ -76,10 +78,14 @@ class Lease:
 
     def room(self, limit: int) -> int:
         """How many more calls may be sent, when no worker may hold more than `limit`."""
-        if self.state is not LeaseState.READY or self.is_asked or self.is_draining:
+        if self.state is not LeaseState.READY or self.is_asked or self.is_draining or self.waits:
             return 0
         room = limit - self.holding.calls
         return room if self.calls_left is None else min(room, self.calls_left)
+
+    def may_be_asked(self) -> bool:
+        """To give back what it has not begun."""
+        return self.state is LeaseState.READY and not self.is_asked and not self.has_begun_all
 
     def sent(self, calls: int) -> None:
         if self.calls_left is not None:

@@ -34,6 +34,7 @@ from distpool.protocol.messages import (
     WorkerUnusable,
 )
 from distpool.protocol.objects import ForeignKept, ForgetObjects, ReleaseObjects, StoreUse, WantTransfers
+from distpool.protocol.placing import LeaseWaits
 from distpool.protocol.upcalls import DownSaid, UpSaid
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -353,6 +354,7 @@ LINK_MESSAGES = (
     | RequestsDropped
     | RequestsWait
     | RevokeLease
+    | LeaseWaits
     | LeaseUnused
     | WantToLeave
     | DrainNode
@@ -376,7 +378,7 @@ FROM_WORKER = WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogge
 
 NODE_MAY_SAY = Greeting | LeaveCluster | RegisterNode | ReturnLease | StoreUse | WantToLeave
 """To a head."""
-DRIVER_MAY_SAY = Greeting | LeaveCluster | AskStatus | RequestLeases | EndGroup | ReturnLease | DrainNode
+DRIVER_MAY_SAY = Greeting | LeaveCluster | AskStatus | RequestLeases | EndGroup | ReturnLease | LeaseWaits | DrainNode
 """To a head."""
 TOKEN_MAY_SAY = Enrol
 """To a head."""

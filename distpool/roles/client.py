@@ -82,6 +82,23 @@ class ClientRole:
             group.leases[lease].condemned = why
             self.outbox.put(LAUNCHER, EndWorker(lease, group.id, 0.0))
 
+    def waits(self, lease: LeaseId) -> str:
+        """Its worker does nothing until a request is answered. Or why it may not wait; empty when it may."""
+        group = self._group_of.get(lease)
+        return "" if group is None else group.waiting.begin(group.leases[lease], self.outbox)
+
+    def goes_on(self, lease: LeaseId) -> None:
+        """The request is answered."""
+        group = self._group_of.get(lease)
+        if group is not None:
+            group.waiting.end(group.leases[lease], self.outbox)
+
+    def depth_of(self, lease: LeaseId) -> int:
+        """How many calls are above those that its worker starts now."""
+        group = self._group_of.get(lease)
+        holding = None if group is None else group.leases[lease].holding
+        return holding.oldest().bundle.options.depth + 1 if holding is not None and holding.calls else 0
+
     # From workers, lanes, node and launcher -------------------------------------------------------------------------
 
     def handle(self, sender: Address, message: Any, now: float) -> None:
