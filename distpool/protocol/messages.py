@@ -152,7 +152,7 @@ class WorkerLogged(Message, tag=15, frozen=True):
     node: str = ""
 
 
-class OpenUpLane(Message, tag=130, frozen=True):
+class OpenUpLane(Message, tag=131, frozen=True):
     """Worker to caller: the descriptor of this frame is the end of a socket pair; I have something to ask you there."""
 
 

@@ -7,7 +7,26 @@ from __future__ import annotations
 
 import msgspec
 
-from distpool.protocol.messages import Message
+from distpool.ids import FunctionId
+from distpool.protocol.messages import FunctionBlob, Message
+
+
+class SubmitTask(Message, tag=137, frozen=True):
+    """Worker to program: run this call. `promises`: the numbers of its values, which nobody else has. `blob`: of the
+    function, the first time. `kind`, `call`: the pickled arguments, as a result would be told: VALUE or STORED.
+    `needed`: promises whose values stand-ins in them are for. `returns`: how many values it has, -1: one. `options`: a
+    pickle, for the program only."""
+
+    promises: list[int]
+    function: FunctionId
+    blob: FunctionBlob | None
+    kind: int
+    call: bytes
+    needed: list[int]
+    depth: int
+    returns: int = -1
+    name: str = ""
+    options: bytes = b""
 
 
 class AwaitPromises(Message, tag=132, frozen=True):
@@ -62,5 +81,5 @@ class DownSaid(Message, tag=139, frozen=True):
     frame: bytes
 
 
-UP_MESSAGES = AwaitPromises | KeepPromises | ForgetRequest
+UP_MESSAGES = SubmitTask | AwaitPromises | KeepPromises | ForgetRequest
 DOWN_MESSAGES = PromisesTold | RequestRefused
