@@ -24,10 +24,23 @@ from distpool.base_errors import CallTimeout, DistpoolError, InvalidRef, ObjectL
 from distpool.context import Process, active_children, default_context
 
 if _TYPE_CHECKING:
-    from distpool.api import configure_store, get, init, is_initialized, put, release, shutdown, store_stats, wait
-    from distpool.errors import NodeLost, PoolBroken, PoolTerminated, WorkerDied
+    from distpool.api import (
+        as_completed,
+        configure_store,
+        get,
+        init,
+        is_initialized,
+        put,
+        release,
+        shutdown,
+        store_stats,
+        wait,
+    )
+    from distpool.errors import NodeLost, PoolBroken, PoolTerminated, TaskCancelled, WorkerDied
+    from distpool.objects.promises import TaskRef
     from distpool.objects.refs import ObjectRef
     from distpool.objects.stats import StoreStats
+    from distpool.tasks import RemoteFunction, cancel, remote
 
 # Bound methods of the default context, as in the standard library.
 Array = default_context.Array
@@ -80,6 +93,7 @@ _SUBMODULES = frozenset(
 _HOMES = {
     "ObjectRef": "distpool.objects.refs",
     "StoreStats": "distpool.objects.stats",
+    "as_completed": "distpool.api",
     "configure_store": "distpool.api",
     "get": "distpool.api",
     "init": "distpool.api",
@@ -89,10 +103,15 @@ _HOMES = {
     "shutdown": "distpool.api",
     "store_stats": "distpool.api",
     "wait": "distpool.api",
+    "RemoteFunction": "distpool.tasks",
+    "TaskRef": "distpool.objects.promises",
+    "cancel": "distpool.tasks",
+    "remote": "distpool.tasks",
     "Executor": "distpool.futures.process",
     "NodeLost": "distpool.errors",
     "PoolBroken": "distpool.errors",
     "PoolTerminated": "distpool.errors",
+    "TaskCancelled": "distpool.errors",
     "WorkerDied": "distpool.errors",
 }
 
@@ -138,15 +157,20 @@ __all__ = [
     "RLock",
     "RawArray",
     "RawValue",
+    "RemoteFunction",
     "Semaphore",
     "SimpleQueue",
     "StoreFull",
     "StoreStats",
+    "TaskCancelled",
+    "TaskRef",
     "TimeoutError",
     "Value",
     "WorkerDied",
     "active_children",
+    "as_completed",
     "allow_connection_pickling",
+    "cancel",
     "configure_store",
     "cpu_count",
     "current_process",
@@ -163,6 +187,7 @@ __all__ = [
     "put",
     "reducer",
     "release",
+    "remote",
     "set_executable",
     "set_forkserver_preload",
     "set_start_method",

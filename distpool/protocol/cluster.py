@@ -19,6 +19,7 @@ from distpool.protocol.messages import (
     ExitWorker,
     GrantLease,
     GroupGone,
+    InterruptWorker,
     LeaseLost,
     LeaseStarted,
     Message,
@@ -338,6 +339,7 @@ LINK_MESSAGES = (
     | GroupGone
     | StopGroup
     | EndWorker
+    | InterruptWorker
     | Greeting
     | Welcome
     | Refused
@@ -390,6 +392,7 @@ CALLER_MAY_SAY = (
     | ToWorker
     | StopGroup
     | EndWorker
+    | InterruptWorker
     | CodePiece
     | ReleaseObjects
     | ForgetObjects

@@ -29,6 +29,7 @@ from distpool.protocol.messages import (
     EndWorker,
     ForkWorker,
     GroupGone,
+    InterruptWorker,
     Message,
     StartWorker,
     StopGroup,
@@ -180,6 +181,11 @@ class Launcher:
             case EndWorker(_, group):
                 if group in self.crews:
                     self._order(self.crews[group], message)
+                return []
+            case InterruptWorker(lease, group, ended):
+                crew = self.crews.get(group)
+                if crew is not None and lease in crew.handles and self._lanes[lease].mark_interrupt(ended):
+                    self._order(crew, message)
                 return []
             case _:
                 raise ValueError(f"the launcher cannot handle {type(message).__name__}")

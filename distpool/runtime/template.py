@@ -29,6 +29,7 @@ from distpool.protocol.messages import (
     Death,
     EndWorker,
     ForkWorker,
+    InterruptWorker,
     Message,
     StopTemplate,
     WorkerForked,
@@ -194,6 +195,10 @@ class Template:
                         self._busy.add(lease)
                         # Without a grace there is no interrupt: its call would end with that, if it is quick.
                         self._end(watch, signal.SIGINT if grace_s else signal.SIGKILL, grace_s)
+            case InterruptWorker(running):
+                for watch, (_, lease) in self._workers.items():
+                    if lease == running:
+                        signal.pidfd_send_signal(watch, signal.SIGINT)
             case other:
                 raise ValueError(f"a template cannot obey {other!r}")
 

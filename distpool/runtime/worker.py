@@ -317,8 +317,12 @@ class Worker:
             return maybe_encoding_error(error, object.__repr__(value))  # type: ignore[no-any-return]
 
     def _on_interrupt(self, signum: int, frame: Any) -> None:
-        """Ctrl-C reaches every process of a terminal: here it interrupts the call that runs, and nothing else."""
-        if self._in_call:
+        """Ctrl-C reaches every process of a terminal: here it interrupts the call that runs, and nothing else. So does
+        the caller, which means one call only: it may have ended meanwhile."""
+        is_meant = self._ring.is_interrupted()
+        if is_meant is not False and self._in_call:
+            if is_meant:
+                self._ring.hear_interrupt()
             raise KeyboardInterrupt
 
     def _leave_if_forked(self) -> None:

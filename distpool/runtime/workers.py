@@ -190,6 +190,10 @@ class Workers:
         """Cancel the calls that were not sent to a worker."""
         self._post(self._session.loop.client.cancel_waiting, self._group)
 
+    def cancel(self, sink: Receiver, *, force: bool) -> None:
+        """Its call is not wanted: if a worker runs it, interrupt it, or with `force` end the worker."""
+        self._post(self._session.loop.client.cancel, self._group, sink, force)
+
     def terminate(self, kind: OutcomeKind = OutcomeKind.TERMINATED, text: str = "the pool was terminated") -> None:
         """End all calls and all workers."""
         if self.is_owned_here() and not self._gone.is_set():

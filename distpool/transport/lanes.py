@@ -58,6 +58,8 @@ class Lane:
         self.ring = ring
         self._adopt = adopt
         self.is_at_end = False
+        self.ended = 0
+        """Calls whose results were read."""
         self._unsent: deque[tuple[Message, int]] = deque()
         self._large: deque[bytes] = deque()
         self._logged: list[Message] = []
@@ -112,6 +114,10 @@ class Lane:
         self._unsent = deque((message, 0) for message in kept)
         return unsent + taken
 
+    def mark_interrupt(self, ended: int) -> bool:
+        """The call that runs when so many have ended is the one to be interrupted; False: it has ended, or was."""
+        return self.ended == ended and self.ring.mark_interrupt()
+
     def left_by(self, death: Death, stderr: str) -> Death:
         """After the worker's death: with how many of its calls it had not begun, and how many items of its chunk it
         had."""
@@ -161,6 +167,7 @@ class Lane:
     def peek(self, *, stopped: bool = False) -> CallsDone | None:
         """The results that lie in the ring, told of or not."""
         outcomes = self.ring.read_all()
+        self.ended += len(outcomes)
         if self.ring.take_wait():
             self.send(RoomInRing())
         if not outcomes and not stopped:
