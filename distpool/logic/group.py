@@ -13,7 +13,7 @@ from distpool.config import Settings
 from distpool.ids import LAUNCHER, FunctionId, GroupId, LeaseId
 from distpool.logic.balance import Balance, has_idle_worker
 from distpool.logic.calls import Bundle, CallQueue, Span
-from distpool.logic.credits import Credits
+from distpool.logic.credits import CreditsByDepth
 from distpool.logic.group_plan import GroupPlan, GroupState
 from distpool.logic.idling import Idling
 from distpool.logic.leases import Lease, LeaseState
@@ -63,7 +63,7 @@ class Group:
         self.leases: dict[LeaseId, Lease] = {}
         self.queue = CallQueue()
         ahead_s, least = (settings.far_work_ahead_s, 1) if plan.is_far else (settings.work_ahead_s, 2)
-        self.credits = Credits(ahead_s, settings.calls_ahead_limit, least)
+        self.credits = CreditsByDepth(ahead_s, settings.calls_ahead_limit, least)
         # For a worker that has nothing to do; and when nobody has, from one whose call turned out to be long: what it
         # had been sent can be cancelled again, and calls of a higher priority overtake it.
         self._sharing = Balance(settings.steal_after_s, 2)
@@ -123,9 +123,11 @@ class Group:
             return  # Its calls have had their outcome.
         if message.outcomes:
             lease.is_overdue = False  # the call that was is over: what is taken back lies behind it
-            outbox.complete(lease.holding.finish(message.outcomes))
+            finished = lease.holding.finish(message.outcomes)
+            outbox.complete(finished)
             self.outstanding -= len(message.outcomes)
-            self.credits.observe(len(message.outcomes), message.busy_s)
+            depth = finished[-1][0].options.depth
+            self.credits.of(depth).observe(len(message.outcomes), message.busy_s)
         if message.stopped and lease.state in (LeaseState.STOPPING, LeaseState.LEAVING):
             lease.step("stopped")
 
@@ -303,7 +305,8 @@ class Group:
         outbox.end_all(spans, kind, text)
 
     def _assign(self, now: float, outbox: Outbox) -> list[tuple[Lease, list[Span]]]:
-        limit = self.credits.limit()
+        first = self.queue.first()
+        limit = self.credits.of(first.bundle.options.depth if first is not None else 0).limit()
         open_leases = [lease for lease in self.leases.values() if lease.room(limit) > 0]
         # The worker heard from last comes first: it may still be spinning for its next call.
         open_leases.sort(key=lambda lease: (lease.holding.calls, -lease.heard_at))

@@ -56,7 +56,7 @@ class Message(msgspec.Struct, array_like=True, frozen=True):
 class Slice(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A run of calls of one function. `args`: one pickle (`packed`: of the list of all `count` arguments, else of the
     only call's), or a list of one pickle for each call, or the size of one pickle that follows in the frame. `skip`: of
-    a chunk, leave out so many items."""
+    a chunk, leave out so many items. `depth`: how many calls they are in, each started by the one before."""
 
     function: FunctionId
     mode: int
@@ -64,6 +64,7 @@ class Slice(msgspec.Struct, array_like=True, frozen=True, gc=False):
     packed: bool
     args: bytes | list[bytes] | int
     skip: int = 0
+    depth: int = 0
 
 
 class FunctionBlob(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -12,10 +12,11 @@ from distpool.protocol.messages import FunctionBlob, Message
 
 
 class SubmitTask(Message, tag=137, frozen=True):
-    """Worker to program: run this call. `promises`: the numbers of its values, which nobody else has. `blob`: of the
-    function, the first time. `kind`, `call`: the pickled arguments, as a result would be told: VALUE or STORED.
-    `needed`: promises whose values stand-ins in them are for. `returns`: how many values it has, -1: one. `options`: a
-    pickle, for the program only."""
+    """Worker to program: run this call. `promises`: the numbers of its values, which nobody else has. `function`: the
+    worker's number of it, with `blob` the first time; 0: it is in the arguments. `kind`, `call`: the pickled arguments,
+    as a result is told: VALUE or STORED. `needed`: promises whose values stand-ins in them are for, by position.
+    `options`: the pickled options of a remote function. `name`: of the call, for people. `depth`: how many calls it is
+    in."""
 
     promises: list[int]
     function: FunctionId
@@ -23,30 +24,44 @@ class SubmitTask(Message, tag=137, frozen=True):
     kind: int
     call: bytes
     needed: list[int]
+    options: bytes
+    name: str
     depth: int
-    returns: int = -1
-    name: str = ""
-    options: bytes = b""
 
 
 class AwaitPromises(Message, tag=132, frozen=True):
-    """Worker to program: tell me when `count` of these promises have an outcome, and if `fetch` also which. `waits`:
-    the call that the worker runs does nothing until then."""
+    """Worker to program: tell me when `count` of these promises have an outcome, and which. Its call does nothing until
+    then."""
 
     number: int
     promises: list[int]
     count: int
-    fetch: bool = True
-    waits: bool = True
+
+
+class PromiseOutcome(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What became of a promise. `payload`: by its kind; of STORED an encoded `StoredResult` whose `named` and `foreign`
+    objects are those that the value needs. `item`: of the value that is meant, or -1. `cause`: the name of the call
+    whose error it is, if it is another's."""
+
+    kind: int
+    payload: bytes
+    item: int = -1
+    cause: str = ""
 
 
 class PromisesTold(Message, tag=133, frozen=True):
-    """Program to worker: those of the request that have an outcome, by their position in it; and if they were to be
-    fetched, their outcomes, as (OutcomeKind, payload)."""
+    """Program to worker: those of the request that have an outcome, by their position in it, and their outcomes."""
 
     number: int
     ready: list[int]
-    outcomes: list[tuple[int, bytes]] = msgspec.field(default_factory=list)
+    outcomes: list[PromiseOutcome] = msgspec.field(default_factory=list)
+
+
+class CancelPromises(Message, tag=141, frozen=True):
+    """Worker to program: the calls of these promises are not wanted. `force`: end the workers that run them."""
+
+    promises: list[int]
+    force: bool
 
 
 class KeepPromises(Message, tag=134, frozen=True):
@@ -81,5 +96,5 @@ class DownSaid(Message, tag=139, frozen=True):
     frame: bytes
 
 
-UP_MESSAGES = SubmitTask | AwaitPromises | KeepPromises | ForgetRequest
+UP_MESSAGES = SubmitTask | AwaitPromises | KeepPromises | CancelPromises | ForgetRequest
 DOWN_MESSAGES = PromisesTold | RequestRefused

@@ -27,6 +27,7 @@ from distpool.logic.outbox import Completion
 from distpool.logic.times import earlier
 from distpool.protocol.cluster import OpenGroup, WorkerPrinted, WorkerSaid
 from distpool.protocol.messages import (
+    LeaseLost,
     Message,
     RunCalls,
     StartWorker,
@@ -90,7 +91,7 @@ class Loop:
         )
         self.up_lanes = UpLanes(
             self._epoll,
-            lambda lease, frame, now: self._told(lease, UpSaid(frame), now),
+            lambda lease, frame: self._told(lease, UpSaid(frame), time.monotonic()),
             lambda lease, message: self._deliver_to_worker(lease, message, 0.0),
             lambda lease, why: self.client.condemn(lease, why),
         )
@@ -240,7 +241,7 @@ class Loop:
         elif descriptor in self.store_lanes.leases:
             self.store_lanes.read(descriptor)
         elif descriptor in self.up_lanes.lanes:
-            self.up_lanes.ready(descriptor, event, now)
+            self.up_lanes.ready(descriptor, event)
         elif descriptor in self._watched.lanes:
             lease = self._watched.lanes[descriptor]
             lane = self.lanes[lease]
@@ -252,8 +253,7 @@ class Loop:
         messages = lane.receive()
         # After that, and before anybody gets a result: what the worker wrote before it finished a call is there.
         self._outputs.read(lease, now)
-        self.up_lanes.open(lease, lane.passed)
-        self.up_lanes.read(lease, now)
+        self.up_lanes.open(lease, lane)
         for message in messages:
             self._told(lease, message, now)
         self._peeks.heard(lease, now, holds_calls=self.client.held_by(lease) > 0)
@@ -269,7 +269,6 @@ class Loop:
         done = lane.peek()
         if done is not None:
             self._outputs.read(lease, now)
-            self.up_lanes.read(lease, now)
             self.client.handle(lease, done, now)
 
     def _told(self, sender: Address, message: Message, now: float) -> None:
@@ -277,9 +276,11 @@ class Loop:
         if notice is not None:
             self.completions.append(notice)
         elif type(message) is UpSaid and self._elsewhere.client is None:
-            self.up_lanes.said(LeaseId(int(sender)), message.frame, now)
+            self.up_lanes.said(LeaseId(int(sender)), message.frame)
         else:
             self.client.handle(sender, message, now)
+            if type(message) is LeaseLost:
+                self.up_lanes.lost(message)
 
     def _read_template(self, group: GroupId, now: float) -> None:
         messages = self.launcher.receive(group)
@@ -293,7 +294,7 @@ class Loop:
         lease = exited.lease
         lane = self.lanes[lease]
         self._read_lane(lease, lane, now)
-        self.up_lanes.bury(lease, now)
+        self.up_lanes.bury(lease)
         death = lane.left_by(exited.death, self._outputs.bury(lease))
         self._peeks.forget(lease)
         self.store_lanes.bury(lease)
@@ -377,6 +378,7 @@ class Loop:
             self.node.handle(LAUNCHER, answer, now)
         if isinstance(message, StartWorker) and message.lease in self.lanes:
             self._watched.add_lane(self.lanes[message.lease], message.lease)
+            self.up_lanes.expect(message.lease, self.lanes[message.lease])
         elif isinstance(message, OpenGroup) and message.group in self.launcher.crews:
             self.watch_template(message.group)
 

@@ -21,6 +21,7 @@ from itertools import count
 from typing import Any, Protocol
 
 from distpool.base_errors import ForeignProcess
+from distpool.ids import StoreId
 from distpool.interrupts import Deferral, deferred
 from distpool.protocol.codec import decode_down, encode
 from distpool.protocol.messages import Message
@@ -29,6 +30,11 @@ from distpool.runtime.locks import Wakeup
 from distpool.serialization.remote_errors import decode_failure
 from distpool.transport.frames import Packet, frame_of, send_frame, take_packet
 from distpool.transport.pairs import socket_pair
+
+_FORKED = (
+    "process {pid} was forked from a worker and cannot use the worker's way to its program: use refs and remote "
+    "functions in the call itself, and give the child values"
+)
 
 Request = Callable[[int], Message]
 """Makes the message of a request of its number."""
@@ -85,6 +91,16 @@ class CoroutineWaiter:
             self.future.set_result(answer)
 
 
+class CallbackWaiter:
+    """Something that is told by whichever thread reads the answer."""
+
+    def __init__(self, give: Callable[[Message], None]) -> None:
+        self.give = give
+
+    def take_over(self) -> bool:
+        return False
+
+
 class UpLane:
     """The worker's end. Any thread may call any method; when the program is gone, the process ends at once."""
 
@@ -102,6 +118,10 @@ class UpLane:
         self._poll.register(self._interrupted, select.POLLIN)
         self._watching: dict[asyncio.AbstractEventLoop, int] = {}
         self._is_foreign = False
+        # Answers that nobody waits for here; the thread that reads then, if no other does; and to count and start them.
+        self._callbacks = 0
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
 
     def tell(self, message: Message) -> None:
         """Say this. It is heard before any result that this worker tells later. Raises ForeignProcess."""
@@ -146,6 +166,25 @@ class UpLane:
             self._unwatch(loop)
             self._leave(number, was_answered=waiter.future.done() and not waiter.future.cancelled())
 
+    def ask_later(self, request: Request, give: Callable[[Message], None]) -> None:
+        """Have `give` called with the answer, on another thread or this one. Raises ForeignProcess."""
+        self._check_process()
+        number = next(self._numbers)
+
+        def take(answer: Message) -> None:
+            if self._waiting.pop(number, None) is not None:
+                with self._starting:
+                    self._callbacks -= 1
+                give(answer)
+
+        self._waiting[number] = CallbackWaiter(take)
+        with self._starting:
+            self._callbacks += 1
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._read_for_callbacks, name="distpool-up", daemon=True)
+                self._thread.start()
+        self._send(request(number))
+
     def close_after_fork(self) -> None:
         """In a child of the worker, which cannot use it."""
         self._is_foreign = True
@@ -168,6 +207,20 @@ class UpLane:
                 self._reader.clear()
         # Who reads wakes somebody when it leaves, and so found this one among those that wait.
         waiter.wakeup.wait(-1.0 if timeout_s is None else timeout_s)
+
+    def _read_for_callbacks(self) -> None:
+        """On a thread of its own, while there are any: read, if nobody else does."""
+        waiter = ThreadWaiter()
+        number = next(self._numbers)
+        self._waiting[number] = waiter
+        while True:
+            with self._starting:
+                if not self._callbacks:
+                    self._thread = None
+                    break
+            self._wait(waiter, None)
+        self._waiting.pop(number, None)
+        self._wake_another()
 
     def _end_wait(self, waiter: ThreadWaiter) -> None:
         """Ctrl-C, while its handler must wait."""
@@ -251,10 +304,7 @@ class UpLane:
 
     def _check_process(self) -> None:
         if self._is_foreign:
-            raise ForeignProcess(
-                f"process {os.getpid()} was forked from a worker and cannot use the worker's way to its program: use "
-                "refs and remote functions in the call itself, and give the child values"
-            )
+            raise ForeignProcess(_FORKED.format(pid=os.getpid()))
 
 
 def _checked(answer: Any) -> Any:
@@ -265,29 +315,39 @@ def _checked(answer: Any) -> Any:
 
 # The worker's own -----------------------------------------------------------------------------------------------------
 
+DEPTH = [0]
+"""Its one item: how many calls the one that this worker runs is in."""
+
 _pass_end: list[Callable[[int], None]] = []
+_program: list[StoreId] = []
 _made: list[UpLane] = []
 _making = threading.Lock()
 
 
-def offer(pass_end: Callable[[int], None]) -> None:
-    """In a worker: `pass_end` sends the program a descriptor."""
+def offer(pass_end: Callable[[int], None], program: StoreId) -> None:
+    """In a worker: `pass_end` sends the program a descriptor; `program`: the program's store."""
     _pass_end[:] = [pass_end]
+    _program[:] = [program]
     _made.clear()
 
 
-def is_offered() -> bool:
-    """This process is a worker, or was forked from one that has used its way up."""
-    return bool(_pass_end or _made)
+def store_above() -> StoreId:
+    """Of the program of this worker, or of the worker that this process was forked from. Raises RuntimeError in one
+    that is neither."""
+    if not _program:
+        raise RuntimeError(f"process {os.getpid()} is no worker, and has no program above it")
+    return _program[0]
 
 
 def way_up() -> UpLane:
-    """Of this worker, made with the first use. Raises RuntimeError in a process that is none."""
+    """Of this worker, made with the first use. Raises RuntimeError in a process that is none, and ForeignProcess in one
+    that was forked from a worker."""
     if not _made:
+        store_above()
         with deferred(), _making:
             if not _made:
                 if not _pass_end:
-                    raise RuntimeError(f"process {os.getpid()} is no worker, and has no program above it")
+                    raise ForeignProcess(_FORKED.format(pid=os.getpid()))
                 ours, theirs = socket_pair()
                 with theirs:
                     _pass_end[0](theirs.fileno())

@@ -11,22 +11,25 @@ import select
 import socket
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from distpool.base_errors import ProtocolError
 from distpool.ids import LeaseId
 from distpool.protocol.codec import decode_up, encode
-from distpool.protocol.messages import Message
+from distpool.protocol.messages import LeaseLost, Message
 from distpool.protocol.upcalls import DownSaid, RequestRefused
 from distpool.serialization.remote_errors import encode_failure
 from distpool.transport.frames import DONT_WAIT, receive_frame, send_frame
+from distpool.transport.lanes import Lane
 
 BACKLOG_LIMIT = 10_000
 """Answers that a worker has not read. Each was asked for by somebody who waits."""
 
 _READ_WRITE = select.EPOLLIN | select.EPOLLOUT
 
-Serve = Callable[[LeaseId, Any, float], None]
+Serve = Callable[[LeaseId, Any], None]
+"""Of a worker: what it says, and at last `LeaseLost`."""
 
 
 class UpLane:
@@ -44,7 +47,7 @@ class UpLanes:
     def __init__(
         self,
         epoll: select.epoll,
-        tell: Callable[[LeaseId, bytes, float], None],
+        tell: Callable[[LeaseId, bytes], None],
         pass_on: Callable[[LeaseId, Message], None],
         condemn: Callable[[LeaseId, str], None],
     ) -> None:
@@ -58,28 +61,38 @@ class UpLanes:
         self._pass_on = pass_on
         self._condemn = condemn
         self.serve: Serve = self._refuse
-        """Sees to what workers say, at the time that is given."""
+        """Sees to what workers say."""
+        self._served: set[LeaseId] = set()
 
     # Sockets --------------------------------------------------------------------------------------------------------
 
-    def open(self, lease: LeaseId, descriptors: list[int]) -> None:
-        """The worker has sent its end. A second one takes the place of the first: its maker was interrupted."""
-        while descriptors:
+    def open(self, lease: LeaseId, worker: Lane) -> None:
+        """If the worker has sent its end. A second one takes the place of the first: its maker was interrupted."""
+        while worker.passed:
             self._forget(lease)
-            sock = socket.socket(fileno=descriptors.pop(0))
+            sock = socket.socket(fileno=worker.passed.pop(0))
             lane = self._of[lease] = UpLane(lease, sock)
             self.lanes[sock.fileno()] = lane
             self._epoll.register(sock, select.EPOLLIN)
 
-    def ready(self, descriptor: int, event: int, now: float) -> None:
+    def expect(self, lease: LeaseId, worker: Lane) -> None:
+        """The worker is being started."""
+        worker.hear_first = partial(self._hear_first, lease, worker)
+
+    def _hear_first(self, lease: LeaseId, worker: Lane) -> None:
+        """What it has said before the results that were just read, which may name what it told of."""
+        self.open(lease, worker)
+        self.read(lease)
+
+    def ready(self, descriptor: int, event: int) -> None:
         """There is something to read, or room for what could not be sent."""
         lane = self.lanes[descriptor]
         if event & select.EPOLLOUT and self._flush(lane):
             self._epoll.modify(lane.sock, select.EPOLLIN)
-        self.read(lane.lease, now)
+        self.read(lane.lease)
 
-    def read(self, lease: LeaseId, now: float) -> None:
-        """All that the worker has said by now; it comes before the results that it tells later."""
+    def read(self, lease: LeaseId) -> None:
+        """All that the worker has said by now."""
         lane = self._of.get(lease)
         while lane is not None:
             try:
@@ -92,7 +105,7 @@ class UpLanes:
                 # The worker's end is closed: it has ended, which is told elsewhere.
                 self._forget(lease)
                 return
-            self._tell(lease, bytes(frame), now)
+            self._tell(lease, bytes(frame))
             lane = self._of.get(lease)
 
     def send(self, lease: LeaseId, frame: bytes) -> None:
@@ -109,9 +122,9 @@ class UpLanes:
         elif not self._flush(lane):
             self._epoll.modify(lane.sock, _READ_WRITE)
 
-    def bury(self, lease: LeaseId, now: float) -> None:
+    def bury(self, lease: LeaseId) -> None:
         """The worker has ended: hear its last words."""
-        self.read(lease, now)
+        self.read(lease)
         self._forget(lease)
 
     def close(self) -> None:
@@ -143,15 +156,21 @@ class UpLanes:
 
     # Messages -------------------------------------------------------------------------------------------------------
 
-    def said(self, lease: LeaseId, frame: bytes, now: float) -> None:
+    def lost(self, message: LeaseLost) -> None:
+        """A worker of this program has ended, wherever it was."""
+        if message.lease in self._served:
+            self._served.discard(message.lease)
+            self.serve(message.lease, message)
+
+    def said(self, lease: LeaseId, frame: bytes) -> None:
         """By a worker of this program, wherever it is."""
         try:
             message = decode_up(frame)
+            self._served.add(lease)
+            self.serve(lease, message)
         except ProtocolError as error:
             self._forget(lease)
             self._condemn(lease, f"what it said to its program cannot be read: {error}")
-            return
-        self.serve(lease, message, now)
 
     def answer(self, lease: LeaseId, message: Message) -> None:
         """Tell a worker, wherever it is."""
@@ -161,7 +180,7 @@ class UpLanes:
         else:
             self._pass_on(lease, DownSaid(frame))  # or it has ended
 
-    def _refuse(self, lease: LeaseId, message: Any, now: float) -> None:
+    def _refuse(self, lease: LeaseId, message: Any) -> None:
         """Nothing of this program has to do with tasks."""
         number = getattr(message, "number", None)
         if number is not None:

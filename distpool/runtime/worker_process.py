@@ -13,6 +13,8 @@ from typing import Any
 
 from distpool.config import SETTINGS
 from distpool.ids import StoreId
+from distpool.logic.promises import Promise
+from distpool.objects.promises import FROM_ABOVE
 from distpool.objects.stores import attach
 from distpool.protocol.codec import encode
 from distpool.protocol.messages import OpenUpLane, WorkerLogged
@@ -68,7 +70,8 @@ class WorkerProcess(process.BaseProcess):
         answer_for_stacks("worker")
         limit_native_threads(self._setup.native_threads)
         when_imported("logging", self._forward_log_records)
-        up_lane.offer(self._send_way_up)
+        up_lane.offer(self._send_way_up, self._setup.program)
+        FROM_ABOVE[:] = [self._find_promise]
         if self._setup.main:
             try:
                 import_main(self._setup.main)
@@ -82,6 +85,12 @@ class WorkerProcess(process.BaseProcess):
         worker = Worker(self._sock, self._descriptors[1], self._ring, self._setup, self._attached)
         worker.prepare(self._main_failure)
         worker.serve()
+
+    def _find_promise(self, number: int) -> Promise:
+        """Of a ref that arrives, whose task is the program's."""
+        from distpool.runtime.promises_above import above  # what few workers need
+
+        return above().find(number)
 
     def _send_way_up(self, descriptor: int) -> None:
         """By whichever thread first has something to ask the program."""

@@ -47,6 +47,10 @@ def take_token(tokens: int) -> bool:
     return True
 
 
+def _do_nothing() -> None:
+    pass
+
+
 class Lane:
     """Owned by whoever holds the loop."""
 
@@ -66,6 +70,8 @@ class Lane:
         self.passed: list[int] = []
         """The descriptor of the worker's way up, until somebody takes it."""
         self._has_way_up = False
+        self.hear_first: Callable[[], None] = _do_nothing
+        """Sees to what the worker has said elsewhere before the results that were just read."""
         self._log_records_read = 0
         self._busy_ns = 0
 
@@ -172,6 +178,9 @@ class Lane:
             self.send(RoomInRing())
         if not outcomes and not stopped:
             return None
+        if self.ring.has_way_up():
+            self._find_way_up()
+            self.hear_first()
         for position, (kind, payload) in enumerate(outcomes):
             if kind > _ERROR:
                 if kind == OutcomeKind.FRAME:
@@ -206,6 +215,22 @@ class Lane:
                 raise ProtocolError(f"a {type(message).__name__} came where a large result was due")
             self._large.append(message.payload)  # type: ignore[arg-type]
         return kind[0], self._large.popleft()
+
+    def _find_way_up(self) -> None:
+        """It was sent before the results, so it is there."""
+        while not self._has_way_up:
+            match decode_lane(receive_frame(self.sock, passed=self.passed)):
+                case OpenUpLane():
+                    self._has_way_up = True
+                case LargeOutcome(payload):
+                    self._large.append(payload)  # type: ignore[arg-type]
+                case WorkerLogged() as logged:
+                    self._log_records_read += 1
+                    self._logged.append(logged)
+                case CallsFinished():
+                    pass  # what it tells of has just been read
+                case other:
+                    raise ProtocolError(f"a {type(other).__name__} came where a way up was due")
 
     def _take_all_tokens(self) -> int:
         taken = 0

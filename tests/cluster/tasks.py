@@ -165,7 +165,7 @@ def ask_program(first, payload):
     lane = way_up()
     lane.tell(KeepPromises([first], []))
     told = lane.ask(lambda number: AwaitPromises(number, [first, len(payload)], 2))
-    return told.ready, [bytes(payload) for _, payload in told.outcomes]
+    return told.ready, [outcome.payload for outcome in told.outcomes]
 
 
 def speak_nonsense():

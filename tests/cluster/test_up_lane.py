@@ -3,7 +3,7 @@
 import pytest
 
 import distpool
-from distpool.protocol.upcalls import KeepPromises, PromisesTold
+from distpool.protocol.upcalls import AwaitPromises, KeepPromises, PromiseOutcome, PromisesTold
 from distpool.runtime import session
 from tests.cluster import tasks
 
@@ -16,12 +16,12 @@ def serve(told: list[int]) -> None:
     """The workers of this process tell `told`, and are given as many bytes as they ask for."""
     lanes = session._current[0].loop.up_lanes
 
-    def answer(lease, message, now):
+    def answer(lease, message):
         if isinstance(message, KeepPromises):
             told.extend(message.kept)
-        else:
+        elif isinstance(message, AwaitPromises):
             payload = b"x" * message.promises[1]
-            lanes.answer(lease, PromisesTold(message.number, message.promises, [(0, payload)]))
+            lanes.answer(lease, PromisesTold(message.number, message.promises, [PromiseOutcome(0, payload)]))
 
     lanes.serve = answer
 

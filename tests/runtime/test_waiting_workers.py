@@ -12,43 +12,36 @@ from distpool.ids import INLINE_FUNCTION
 from distpool.logic.calls import CallOptions
 from distpool.logic.group_plan import GroupPlan
 from distpool.protocol.messages import OutcomeKind
-from distpool.protocol.upcalls import AwaitPromises, PromisesTold, RequestRefused, SubmitTask
+from distpool.protocol.upcalls import AwaitPromises, PromiseOutcome, PromisesTold, RequestRefused, SubmitTask
 from distpool.runtime import session
 from distpool.runtime.launcher import LaunchPlan
 from distpool.runtime.locks import Event
-from distpool.runtime.up_lane import way_up
+from distpool.runtime.up_lane import DEPTH, way_up
 from distpool.runtime.workers import Workers
 from distpool.serialization.remote_errors import decode_failure, encode_failure
 from tests.runtime.programs import LIMIT_S
 
 numbers = count(1)
-depth = 0
 
 
 def start(function, *args) -> int:
     """In a worker: have the program run this call."""
     promise = os.getpid() << 32 | next(numbers)
-    call = call_of(depth + 1, function, *args)
-    way_up().tell(SubmitTask([promise], INLINE_FUNCTION, None, int(OutcomeKind.VALUE), call, [], depth + 1))
+    call = call_of(function, *args)
+    way_up().tell(SubmitTask([promise], INLINE_FUNCTION, None, int(OutcomeKind.VALUE), call, [], b"", "", DEPTH[0] + 1))
     return promise
 
 
 def values_of(*promises: int) -> list:
     told = way_up().ask(lambda number: AwaitPromises(number, list(promises), len(promises)))
-    for kind, payload in told.outcomes:
-        if kind == OutcomeKind.ERROR:
-            raise decode_failure(payload)[0]
-    return [pickle.loads(payload) for _, payload in told.outcomes]
+    for outcome in told.outcomes:
+        if outcome.kind == OutcomeKind.ERROR:
+            raise decode_failure(outcome.payload)[0]
+    return [pickle.loads(outcome.payload) for outcome in told.outcomes]
 
 
-def call_of(at: int, function, *args) -> bytes:
-    return pickle.dumps((run_at, (at, function, args), {}))
-
-
-def run_at(at, function, args):
-    global depth
-    depth = at
-    return function(*args)
+def call_of(function, *args) -> bytes:
+    return pickle.dumps((function, args, {}))
 
 
 class Serving:
@@ -62,7 +55,7 @@ class Serving:
         self.loop.up_lanes.serve = self.serve
         self.most_workers = 0
 
-    def serve(self, lease, message, now) -> None:
+    def serve(self, lease, message) -> None:
         match message:
             case SubmitTask():
                 self.run(message.promises[0], message.call, message.depth)
@@ -81,7 +74,7 @@ class Serving:
         return all(promise in self.outcomes for promise in asked.promises)
 
     def answer(self, lease, asked: AwaitPromises) -> None:
-        told = [self.outcomes[promise] for promise in asked.promises]
+        told = [PromiseOutcome(*self.outcomes[promise]) for promise in asked.promises]
         self.loop.up_lanes.answer(lease, PromisesTold(asked.number, list(range(len(told))), told))
 
     def has_ended(self, promise: int, outcome: tuple[int, bytes]) -> None:
@@ -97,7 +90,7 @@ class Serving:
         done = Event()
         promise = -next(numbers)
         sink = Promise(self, promise, done)
-        self.workers.hand_in_call(INLINE_FUNCTION, call_of(0, function, *args), sink)
+        self.workers.hand_in_call(INLINE_FUNCTION, call_of(function, *args), sink)
         self.workers.poke()
         assert self.workers.wait(done.is_set, LIMIT_S, done.wait)
         kind, payload = self.outcomes[promise]
