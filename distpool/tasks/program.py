@@ -178,7 +178,8 @@ def program() -> Any:
 
 def submit(function: RemoteFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Refs:
     """See `Program.submit`."""
-    return (_program[0] if _program else program()).submit(function, args, kwargs)
+    refs: Refs = (_program[0] if _program else program()).submit(function, args, kwargs)
+    return refs
 
 
 os.register_at_fork(after_in_child=_program.clear)
