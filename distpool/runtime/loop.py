@@ -352,6 +352,7 @@ class Loop:
         elif to == CLIENT:
             if type(message) is WorkerSaid:
                 sender, message = message.lease, message.message
+                self.node.name_tasks(message)
             self._told(sender, message, now)
         elif to == NODE:
             self.node.handle(sender, message, now)

@@ -100,7 +100,7 @@ class Served:
                         PROMISES.keep(number, lease)
                 if dropped:
                     # A result that was told before may name them.
-                    self._client.after_results(lease, lambda: self._release(lease, dropped))
+                    self._client.after_results(lease, lambda: self._loop.post(self._release, lease, dropped))
             case CancelPromises(promises, force):
                 self._loop.completions.append(Notice(self._cancel, promises, force))
             case ForgetRequest(number):
