@@ -149,8 +149,8 @@ def _hand_in(task: Task, call: Prepared, needed: list[Promise]) -> None:
 def cancel(ref: TaskRef, *, force: bool = False, recursive: bool = True) -> None:
     """See that a task does not run, or not on: `get` of its refs raises TaskCancelled from now on.
 
-    One that has begun gets a KeyboardInterrupt; with `force` its worker is ended. `recursive`: what it has started is
-    cancelled too. One that has ended is left as it is. Raises TypeError for what is no ref of a task.
+    One that has begun gets a KeyboardInterrupt; with `force` its worker is ended. One that has ended is left as it
+    is, and so is what it has started, whatever `recursive` says. Raises TypeError for what is no ref of a task.
     """
     if not isinstance(ref, TaskRef):
         raise TypeError(f"cancel takes the ref of a task, not {ref!r}, a {type(ref).__name__}")

@@ -114,7 +114,11 @@ class Served:
 
     def _submit(self, lease: LeaseId, message: SubmitTask) -> None:
         """The promises are there at once; what may take time, or start workers, follows when all roles are at rest."""
-        options = self._options_of(message)
+        try:
+            options = self._options_of(message)
+            call: Any = message.call if message.kind != _STORED else self._adopted(lease, message.call)
+        except Exception as error:
+            raise ProtocolError(f"a task that it has started makes no sense: {error!r}") from error
         promises = tuple(
             Promise(number, message.name, None, -1 if options.returns < 0 else position)
             for position, number in enumerate(message.promises)
@@ -131,9 +135,6 @@ class Served:
         function_id = functions.get(message.function, FunctionId(0))
         if message.function and not function_id:
             raise ProtocolError(f"function {message.function} was never sent")
-        call: Any = message.call
-        if message.kind == _STORED:
-            call = self._adopted(lease, message.call)
         needed = [PROMISES.find(number) for number in message.needed]
         prepared = Prepared(function_id, call, NO_OPTIONS, message.name)
         self._loop.completions.append(Notice(self._start, promises, options, prepared, needed, message.depth))
@@ -158,7 +159,10 @@ class Served:
     def _options_of(self, message: SubmitTask) -> TaskOptions:
         options = self._options.get(message.options)
         if options is None:
-            options = self._options[message.options] = pickle.loads(message.options)
+            options = pickle.loads(message.options)
+            if not isinstance(options, TaskOptions):
+                raise TypeError(f"its options are {options!r}")
+            self._options[message.options] = options
         return options
 
     def _function(self, blob: Any) -> FunctionId:

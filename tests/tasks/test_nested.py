@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import gc
 import os
+import pickle
 import signal
 
 import numpy as np
@@ -12,6 +13,10 @@ import pytest
 import distpool
 from distpool.context import cpu_count_for_pools
 from distpool.objects.promises import PROMISES
+from distpool.options import TaskOptions
+from distpool.protocol.messages import OutcomeKind
+from distpool.protocol.upcalls import SubmitTask
+from distpool.runtime.up_lane import way_up
 
 from .functions import wait_until
 
@@ -238,3 +243,22 @@ def unpicklable():
 
 def test_bad_input_is_refused_in_the_worker():
     assert distpool.get(run.remote(unpicklable))
+
+
+def submit_nonsense(kind, call, options):
+    way_up().tell(SubmitTask([12345], 0, None, kind, call, [], options, "nonsense", 1))
+    return distpool.get(add.remote(1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (OutcomeKind.VALUE, b"no pickle"),
+        (OutcomeKind.VALUE, pickle.dumps(7)),
+        (OutcomeKind.STORED, pickle.dumps(TaskOptions())),
+    ],
+)
+def test_a_worker_that_submits_nonsense_is_ended_and_the_program_goes_on(kind, options):
+    with pytest.raises(distpool.WorkerDied, match="makes no sense"):
+        distpool.get(run.remote(submit_nonsense, int(kind), b"\xc1", options))
+    assert distpool.get(total_of.remote(3)) == 3
