@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Protocol
 
 import msgspec
@@ -69,11 +70,13 @@ class Claim(Protocol):
 
 class CallOptions(msgspec.Struct, frozen=True, gc=False):
     """What a caller may ask for beyond the call. `timeout_s`: how long it may run; then its worker is ended.
-    `retries`: how often it may run again after the death of its worker. `priority`: higher ones are sent first."""
+    `retries`: how often it may run again after the death of its worker. `priority`: higher ones are sent first, and of
+    equal ones those of a greater `depth`: how many calls it is in, each started by the one before."""
 
     timeout_s: float | None = None
     retries: int = 0
     priority: int = 0
+    depth: int = 0
 
 
 NO_OPTIONS = CallOptions()
@@ -127,12 +130,18 @@ class Span(msgspec.Struct, gc=False, eq=False):
         return f"<Span {self.start}:{self.stop} of {self.bundle!r}>"
 
 
+Rank = tuple[int, int]
+"""(-priority, -depth): the lowest is sent first."""
+
+_FIRST_RANK = (0, 0)
+
+
 class CallQueue:
-    """Calls that no worker holds, in the order in which they are to be sent: by priority, and then as they came."""
+    """Calls that no worker holds, in the order in which they are to be sent: by priority, depth, then as they came."""
 
     def __init__(self) -> None:
-        # Highest priority first; there is one most of the time.
-        self._by_priority: list[tuple[int, deque[Span]]] = [(0, deque())]
+        # Highest (priority, depth) first; there is one most of the time.
+        self._by_rank: list[tuple[Rank, deque[Span]]] = [(_FIRST_RANK, deque())]
         self.waiting = 0
         self.has_limits = False
         """Some call was given a time limit."""
@@ -145,7 +154,7 @@ class CallQueue:
         for bundle in bundles:
             if bundle.options is not options:
                 options = bundle.options
-                spans = self._spans_of(options.priority)
+                spans = self._spans_of(options)
                 self.has_limits = self.has_limits or options.timeout_s is not None
             size = len(bundle.entries)
             spans.append(Span(bundle, 0, size))
@@ -154,9 +163,9 @@ class CallQueue:
         return waiting
 
     def push_back(self, spans: Iterable[Span]) -> None:
-        """Put calls that were taken back before all others of their priority; `spans` are in their sending order."""
+        """Put calls that were taken back before all others of their rank; `spans` are in their sending order."""
         for span in reversed(list(spans)):
-            self._spans_of(span.bundle.options.priority).appendleft(span)
+            self._spans_of(span.bundle.options).appendleft(span)
             self.waiting += len(span)
 
     def wait_again(self, spans: Iterable[Span]) -> None:
@@ -171,14 +180,39 @@ class CallQueue:
 
     def first(self) -> Span | None:
         """What is sent next; None: nothing waits."""
-        spans = self._by_priority[0][1]
+        spans = self._first_spans()
         return spans[0] if spans else None
+
+    def _first_spans(self) -> deque[Span]:
+        """Those of the highest rank of which some wait."""
+        for _, spans in self._by_rank:
+            if spans:
+                return spans
+        return self._by_rank[0][1]
+
+    def depth(self) -> int:
+        """Of what is sent next."""
+        first = self.first()
+        return 0 if first is None else first.bundle.options.depth
+
+    def waiting_together(self) -> int:
+        """How many calls may be sent in one go: those of the depth of what is sent next."""
+        if len(self._by_rank) == 1:
+            return self.waiting
+        count, depth = 0, None
+        for (_, negated), spans in self._by_rank:
+            if spans:
+                if depth not in (None, negated):
+                    break
+                depth = negated
+                count += sum(map(len, spans))
+        return count
 
     def next_claims(self, limit: int) -> list[Claim | None]:
         """What each of the calls that wait needs of the store, in the order in which they are to be sent: of at most
-        `limit`, all of one priority."""
+        `limit`, all of one rank."""
         found: list[Claim | None] = []
-        for span in self._by_priority[0][1]:
+        for span in self._first_spans():
             if len(found) >= limit:
                 break
             claims = span.bundle.claims or {}
@@ -186,9 +220,9 @@ class CallQueue:
         return found
 
     def bring_forward(self, position: int) -> bool:
-        """Let one of the calls of the highest priority be the first, by its place among them. False, and nothing is
+        """Let one of the calls of the highest rank be the first, by its place among them. False, and nothing is
         changed, when its bundle has yet to begin, which it does as one."""
-        spans = self._by_priority[0][1]
+        spans = self._first_spans()
         number = 0
         while position >= len(spans[number]):
             position -= len(spans[number])
@@ -204,15 +238,16 @@ class CallQueue:
         return True
 
     def take(self, limit: int, bytes_limit: int) -> tuple[list[Span], list[Span]]:
-        """Remove at most `limit` calls: those to send, and those that turn out to be cancelled (not counted).
+        """Remove at most `limit` calls of one depth: those to send, and those that turn out to be cancelled (not
+        counted).
 
         Stops when about `bytes_limit` bytes of arguments are reached, but not before the first call.
         """
         to_send: list[Span] = []
         cancelled: list[Span] = []
-        by_priority = self._by_priority
-        while limit > 0 and by_priority:
-            spans = by_priority[0][1]
+        by_rank = self._by_rank
+        while limit > 0 and by_rank:
+            spans = by_rank[0][1]
             while limit > 0 and spans:
                 span = spans[0]
                 bundle = span.bundle
@@ -238,9 +273,11 @@ class CallQueue:
                 limit -= count
                 bytes_limit -= count * bundle.entry_bytes
             # An empty one goes, as every call may have a priority of its own; a lone one stays for the next call.
-            if spans or len(by_priority) == 1:
+            if spans or len(by_rank) == 1:
                 break
-            del by_priority[0]
+            (_, depth), _ = by_rank.pop(0)
+            if to_send and by_rank[0][0][1] != depth:
+                break
         return to_send, cancelled
 
     def cancel(self, keep: int) -> list[Span]:
@@ -257,17 +294,18 @@ class CallQueue:
         return cancelled
 
     def drop_all(self) -> list[Span]:
-        dropped = [span for _, spans in self._by_priority for span in spans]
-        self._by_priority = [(0, deque())]
+        dropped = [span for _, spans in self._by_rank for span in spans]
+        self._by_rank = [(_FIRST_RANK, deque())]
         self.waiting = 0
         return dropped
 
-    def _spans_of(self, priority: int) -> deque[Span]:
-        by_priority = self._by_priority
-        position = bisect_left(by_priority, -priority, key=lambda entry: -entry[0])
-        if position == len(by_priority) or by_priority[position][0] != priority:
-            by_priority.insert(position, (priority, deque()))
-        return by_priority[position][1]
+    def _spans_of(self, options: CallOptions) -> deque[Span]:
+        by_rank = self._by_rank
+        rank = (-options.priority, -options.depth)
+        position = bisect_left(by_rank, rank, key=itemgetter(0))
+        if position == len(by_rank) or by_rank[position][0] != rank:
+            by_rank.insert(position, (rank, deque()))
+        return by_rank[position][1]
 
 
 class Holding:

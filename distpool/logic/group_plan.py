@@ -29,7 +29,8 @@ class GroupPlan(msgspec.Struct, frozen=True):
     of them needs. `cpu_when_far`: and one CPU beside that on another machine; on the program's own there may be more of
     them than CPUs, as with the standard library. `idle_limit_s`: end one that has had nothing to do for so
     long; `idle_yield_s`: the same while other groups wait for some. `turn_s`: how often a busy one makes room
-    then."""
+    then. `replaces_waiting`: its calls wait for others of its calls, and while they do there is one worker more for
+    each."""
 
     size: int
     on_demand: bool = False
@@ -38,6 +39,7 @@ class GroupPlan(msgspec.Struct, frozen=True):
     is_far: bool = False
     shape: Shape = OWN_WORKER
     cpu_when_far: bool = False
+    replaces_waiting: bool = False
     idle_limit_s: float | None = None
     idle_yield_s: float | None = None
     turn_s: float | None = None

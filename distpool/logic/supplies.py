@@ -43,7 +43,7 @@ def check_package(surroundings: Surroundings) -> None:
         raise ProtocolError(f"{surroundings.package[:80]!r} of {surroundings.package_bytes} bytes is no package")
 
 
-class RequestQueue(msgspec.Struct):
+class Waiting(msgspec.Struct):
     """A group whose template has not been started. `uses`: the leases that it will begin with. `has_failed`: it never
     will, and its driver was told. `is_asked`: the supplier has yet to answer."""
 
@@ -70,7 +70,7 @@ class Supplies:
         """`node`: its name."""
         self._node = node
         self._outbox = outbox
-        self._waiting: dict[GroupId, RequestQueue] = {}
+        self._waiting: dict[GroupId, Waiting] = {}
         self._transfers: dict[str, Transfer] = {}
 
     # From drivers ---------------------------------------------------------------------------------------------------
@@ -84,7 +84,7 @@ class Supplies:
         if not surroundings.needs_supplies():
             self._outbox.put(LAUNCHER, order)
             return
-        waiting = self._waiting[order.group] = RequestQueue(owner, order)
+        waiting = self._waiting[order.group] = Waiting(owner, order)
         self._gather(waiting)
 
     def use(self, lease: UseLease) -> None:
@@ -153,13 +153,13 @@ class Supplies:
 
     # Packages -------------------------------------------------------------------------------------------------------
 
-    def _gather(self, waiting: RequestQueue) -> None:
+    def _gather(self, waiting: Waiting) -> None:
         """Have the supplier look again, unless it is about to answer."""
         if not waiting.is_asked:
             waiting.is_asked = True
             self._outbox.put(SUPPLIER, GatherSupplies(waiting.order.group, waiting.order.surroundings))
 
-    def _fetch(self, waiting: RequestQueue) -> None:
+    def _fetch(self, waiting: Waiting) -> None:
         """Of the driver of this group, unless it is on its way already."""
         package = waiting.order.surroundings.package
         if package not in self._transfers:
@@ -181,19 +181,19 @@ class Supplies:
             else:
                 self._gather(waiting)
 
-    def _waiting_for(self, package: str) -> list[RequestQueue]:
+    def _waiting_for(self, package: str) -> list[Waiting]:
         return [
             waiting
             for waiting in self._waiting.values()
             if waiting.order.surroundings.package == package and not waiting.has_failed
         ]
 
-    def _fail(self, waiting: RequestQueue, text: str) -> None:
+    def _fail(self, waiting: Waiting, text: str) -> None:
         waiting.has_failed = True
         self._outbox.put(waiting.owner, GroupFailed(waiting.order.group, text))
         self._release(waiting)
 
-    def _let_go(self, waiting: RequestQueue) -> None:
+    def _let_go(self, waiting: Waiting) -> None:
         """It is not in the table any more. What is on its way for nobody else is not wanted."""
         self._release(waiting)
         self._outbox.put(SUPPLIER, DropSupplies(waiting.order.group))
@@ -209,7 +209,7 @@ class Supplies:
         for other in others:
             self._gather(other)
 
-    def _release(self, waiting: RequestQueue) -> None:
+    def _release(self, waiting: Waiting) -> None:
         """Its leases end as those of a group without a template do, and so are given back."""
         for lease in waiting.uses:
             self._outbox.put(NODE, lease)

@@ -38,6 +38,7 @@ from distpool.protocol.messages import (
 from distpool.protocol.objects import BringSoon, ForeignKept, ForgetObjects, ReleaseObjects, StoreUse, WantTransfers
 from distpool.protocol.placing import ClosePlaces, LeaseWaits, OpenPlaces, PlacesTold, RequestsRefused
 from distpool.protocol.standing import AskStatus, StatusTold
+from distpool.protocol.upcalls import DownSaid, UpSaid
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -241,7 +242,7 @@ class WorkerSaid(Message, tag=114, frozen=True):
     """A driver's links to its client: what came in a `FromWorker`."""
 
     lease: LeaseId
-    message: WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted
+    message: WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted | UpSaid
 
 
 # Nodes that are about to leave ----------------------------------------------------------------------------------------
@@ -335,5 +336,5 @@ LINK_MESSAGES = (
     | CodePiece
     | GroupFailed
 )
-TO_WORKER = RunCalls | ExitWorker | TakeBack
-FROM_WORKER = WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted
+TO_WORKER = RunCalls | ExitWorker | TakeBack | DownSaid
+FROM_WORKER = WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted | UpSaid

@@ -54,6 +54,7 @@ from distpool.protocol.messages import (
     WorkerReady,
     WorkerUnusable,
 )
+from distpool.protocol.upcalls import DownSaid, UpSaid
 from distpool.roles.role import unexpected
 
 _START_METHODS = ("spawn", "forkserver")
@@ -123,7 +124,15 @@ class CallersRole:
 
     def handle(self, sender: Address, message: Any, now: float) -> None:
         match message:
-            case CallsDone() | TakenBack() | WorkerReady() | WorkerUnusable() | WorkerLogged() | WorkerPrinted():
+            case (
+                CallsDone()
+                | TakenBack()
+                | WorkerReady()
+                | WorkerUnusable()
+                | WorkerLogged()
+                | WorkerPrinted()
+                | UpSaid()
+            ):
                 self._from_worker(LeaseId(int(sender)), message, now)
             case LeaseStarted(lease, group):
                 self._held[lease] = Held(group)
@@ -160,6 +169,12 @@ class CallersRole:
         owner = self._owners.get(group)
         if owner is not None:
             self.outbox.put(owner, message)
+
+    def condemn(self, lease: LeaseId) -> None:
+        """Its worker does not keep to the protocol: end it. Its caller hears of its death."""
+        held = self._held.get(lease)
+        if held is not None:
+            self.outbox.put(LAUNCHER, EndWorker(lease, held.group, 0.0))
 
     # From callers ---------------------------------------------------------------------------------------------------
 
@@ -237,7 +252,7 @@ class CallersRole:
                 self.outbox.put(lease, message)
             case TakeBack():
                 self.outbox.put(lease, TakeBack(lease))
-            case ExitWorker():
+            case ExitWorker() | DownSaid():
                 self.outbox.put(lease, message)
 
     def _forget(self, caller: Address) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ from distpool.transport.keys import Allowed, Identity, Part
 from distpool.transport.sockets import Listener
 
 _HERE = (CLIENT, HEAD, LAUNCHER, NODE)
+
+_log = logging.getLogger("distpool.node")
 
 
 class CallerLinks:
@@ -74,6 +77,12 @@ class CallerLinks:
             self._inquiries.handle(HEAD, message)
             return
         self._role.handle(sender, message, now)
+        self._sort()
+
+    def condemn(self, lease: LeaseId, why: str) -> None:
+        """End a worker that does not keep to the protocol."""
+        _log.warning("the worker of lease %s is ended: %s", lease, why)
+        self._role.condemn(lease)
         self._sort()
 
     def receive(self, now: float) -> None:

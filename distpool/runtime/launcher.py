@@ -96,12 +96,25 @@ class Crew:
         self.control = control
         self.rings = rings
         self.free_slots = list(range(plan.size - 1, -1, -1))
+        # There are more where workers take the places of those that wait.
+        self._next_slot = plan.size
         self.slots: dict[LeaseId, int] = {}
         self.handles: dict[LeaseId, WorkerHandle] = {}
         self.is_stopping = False
         self.forwards_output = can_be_forwarded()
         # Of a fork: its parent's CUDA had begun, so that the choice of devices comes too late for its workers.
         self.has_cuda = plan.start_method == "fork" and cuda_has_begun()
+
+    def take_slot(self, lease: LeaseId, slot_bytes: int) -> int:
+        """A place for the ring of a new worker."""
+        if self.free_slots:
+            slot = self.free_slots.pop()
+        else:
+            slot = self._next_slot
+            self._next_slot += 1
+            os.ftruncate(self.rings, self._next_slot * slot_bytes)
+        self.slots[lease] = slot
+        return slot
 
 
 class Launcher:
@@ -232,8 +245,9 @@ class Launcher:
         number = next(process._process_counter)  # type: ignore[attr-defined]
         handle = WorkerHandle(lease, f"{crew.plan.names}-{number}", daemon=crew.plan.daemon, wait=self._wait)
         crew.handles[lease] = handle
-        slot = crew.slots[lease] = crew.free_slots.pop()
-        ring = Ring(crew.rings, slot * ring_size(self._settings.ring_bytes), self._settings.ring_bytes)
+        slot_bytes = ring_size(self._settings.ring_bytes)
+        slot = crew.take_slot(lease, slot_bytes)
+        ring = Ring(crew.rings, slot * slot_bytes, self._settings.ring_bytes)
         ring.clear()
         ours, theirs = socket_pair()
         tokens = make_tokens()
@@ -353,6 +367,7 @@ def worker_setup(plan: LaunchPlan, initializer: Callable[..., object] | None, in
         maybe_encoding_error=plan.maybe_encoding_error,
         breaks=plan.breaks,
         extended_results=plan.extended_results,
+        program=own_memory()[0],
         native_threads=share_of_processors(plan.size),
         log_levels=_log_levels(),
         interruptible=signal.getsignal(signal.SIGINT) is not signal.SIG_IGN,

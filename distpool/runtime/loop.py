@@ -20,8 +20,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from distpool.config import Settings
 from distpool.ids import CLIENT, HEAD, LAUNCHER, NODE, Address, GroupId, LeaseId, NodeId
 from distpool.interrupts import deferred
@@ -29,6 +27,7 @@ from distpool.logic.outbox import Completion
 from distpool.logic.times import earlier
 from distpool.protocol.cluster import OpenGroup, WorkerPrinted, WorkerSaid
 from distpool.protocol.messages import (
+    LeaseLost,
     Message,
     RunCalls,
     StartWorker,
@@ -37,6 +36,7 @@ from distpool.protocol.messages import (
     WorkerExited,
 )
 from distpool.protocol.resources import Offer
+from distpool.protocol.upcalls import DownSaid, UpSaid
 from distpool.roles.client import ClientRole
 from distpool.roles.head import HeadRole
 from distpool.roles.node import NodeRole
@@ -44,10 +44,11 @@ from distpool.runtime.elsewhere import ALL_HERE, Elsewhere
 from distpool.runtime.handles import Wait
 from distpool.runtime.launcher import Launcher
 from distpool.runtime.memory_guard import MemoryGuard
-from distpool.runtime.notices import NOTICE_OF, Notice, log_note
+from distpool.runtime.notices import NOTICE_OF, Notice, log_note, said_by
 from distpool.runtime.output import Outputs
 from distpool.runtime.peeks import Peeks
 from distpool.runtime.store_lanes import StoreLanes
+from distpool.runtime.up_lanes import UpLanes
 from distpool.runtime.watched import Watched
 from distpool.settings import current
 from distpool.transport.lanes import Lane
@@ -91,6 +92,12 @@ class Loop:
             self.wake,
             lambda lease: self.client.held_by(lease) > 0,
             lambda lease: self._peek(lease, time.monotonic()),
+        )
+        self.up_lanes = UpLanes(
+            self._epoll,
+            lambda lease, frame: self._told(lease, UpSaid(frame), time.monotonic()),
+            lambda lease, message: self._deliver_to_worker(lease, message, 0.0),
+            lambda lease, why: self.client.condemn(lease, why),
         )
         self.launcher = Launcher(
             settings, self.lanes, wait, self._watched.forget, self._outputs.open, self.store_lanes.open
@@ -198,6 +205,7 @@ class Loop:
             lane.close()
         self._outputs.close()
         self.store_lanes.close()
+        self.up_lanes.close()
         self.lanes.clear()
         self.launcher.close_after_fork()
 
@@ -240,6 +248,8 @@ class Loop:
             self._outputs.read(self._outputs.pipes[descriptor], now)
         elif descriptor in self.store_lanes.leases:
             self.store_lanes.read(descriptor)
+        elif descriptor in self.up_lanes.lanes:
+            self.up_lanes.ready(descriptor, event)
         elif descriptor in self._watched.lanes:
             lease = self._watched.lanes[descriptor]
             lane = self.lanes[lease]
@@ -251,6 +261,7 @@ class Loop:
         messages = lane.receive()
         # After that, and before anybody gets a result: what the worker wrote before it finished a call is there.
         self._outputs.read(lease, now)
+        self.up_lanes.open(lease, lane)
         for message in messages:
             self._told(lease, message, now)
         self._peeks.heard(lease, now, holds_calls=self.client.held_by(lease) > 0)
@@ -260,7 +271,7 @@ class Loop:
 
     def _peek(self, lease: LeaseId, now: float) -> None:
         lane = self.lanes[lease]
-        if lane.has_unread_log_records():
+        if lane.has_unread_frames():
             self._read_lane(lease, lane, now)
             return
         done = lane.peek()
@@ -269,12 +280,15 @@ class Loop:
             self.client.handle(lease, done, now)
 
     def _told(self, sender: Address, message: Message, now: float) -> None:
-        if self._elsewhere.client is not None:
-            self.client.handle(sender, message, now)
-        elif type(message) in NOTICE_OF:
+        is_ours = self._elsewhere.client is None
+        if is_ours and type(message) in NOTICE_OF:
             self.completions.append(NOTICE_OF[type(message)](message))
+        elif is_ours and type(message) is UpSaid:
+            self.up_lanes.said(LeaseId(int(sender)), message.frame)
         else:
             self.client.handle(sender, message, now)
+            if type(message) is LeaseLost:
+                self.up_lanes.lost(message)
 
     def _read_template(self, group: GroupId, now: float) -> None:
         messages = self.launcher.receive(group)
@@ -288,12 +302,8 @@ class Loop:
         lease = exited.lease
         lane = self.lanes[lease]
         self._read_lane(lease, lane, now)
-        death = msgspec.structs.replace(
-            self.guard.explained(lease, exited.death),
-            unbegun=lane.count_unbegun(),
-            items_begun=lane.items_begun(),
-            stderr=self._outputs.bury(lease),
-        )
+        self.up_lanes.bury(lease)
+        death = lane.left_by(self.guard.explained(lease, exited.death), self._outputs.bury(lease))
         self._peeks.forget(lease)
         self.store_lanes.bury(lease)
         self._watched.forget_lane(lane)
@@ -318,16 +328,7 @@ class Loop:
                 break
         for stand_in in self._stand_ins:
             self._wake_at = earlier(self._wake_at, stand_in.flush(now))
-        completions = self.client.outbox.completions
-        if completions:
-            self.completions.extend(completions)
-            completions.clear()
-        news = self.client.outbox.news
-        while news:
-            self.completions.append(Notice(news.popleft()))
-        notes = self.client.outbox.notes
-        while notes:
-            self.completions.append(Notice(log_note, notes.popleft()))
+        self.completions.extend(said_by(self.client.outbox))
 
     def _hand_over(self, now: float) -> bool:
         """Empty the outboxes: whether a role of this process got anything."""
@@ -353,6 +354,7 @@ class Loop:
         elif to == CLIENT:
             if type(message) is WorkerSaid:
                 sender, message = message.lease, message.message
+                self.node.name_tasks(message)
             self._told(sender, message, now)
         elif to == NODE:
             self.node.handle(sender, message, now)
@@ -362,6 +364,8 @@ class Loop:
     def _deliver_to_worker(self, lease: LeaseId, message: Message, now: float) -> None:
         if self._elsewhere.node is not None and lease not in self.lanes:
             self.node.pass_on(lease, message)
+        elif isinstance(message, DownSaid):
+            self.up_lanes.send(lease, message.frame)
         elif isinstance(message, TakeBack):
             self.client.handle(lease, TakenBack(self.lanes[lease].take_back()), now)
             # What it has begun may be finished by now; then it is no longer what the worker runs.
@@ -377,6 +381,7 @@ class Loop:
             self.node.handle(LAUNCHER, answer, now)
         if isinstance(message, StartWorker) and message.lease in self.lanes:
             self._watched.add_lane(self.lanes[message.lease], message.lease)
+            self.up_lanes.expect(message.lease, self.lanes[message.lease])
         elif isinstance(message, OpenGroup) and message.group in self.launcher.crews:
             self.watch_template(message.group)
 

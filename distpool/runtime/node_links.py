@@ -30,6 +30,7 @@ from distpool.protocol.messages import GroupGone, LeaseLost, LeaseStarted, Messa
 from distpool.protocol.objects import ForeignKept, WantTransfers
 from distpool.protocol.rights import CALLER_MAY_HEAR
 from distpool.protocol.standing import StatusTold
+from distpool.protocol.store import StoredResult
 from distpool.protocol.transfers import Place
 from distpool.roles.nodes import NodesRole
 from distpool.runtime.addresses import is_endpoint
@@ -87,6 +88,16 @@ class NodeLinks:
     def nearness(self, lease: LeaseId, claim: Any) -> int:
         """How many bytes of what a claim names lie on the node of a lease."""
         return self.objects.bytes_at(self._role.node_of(lease), claim)
+
+    def name_tasks(self, results: Message) -> None:
+        """See `FarResults.name_tasks`."""
+        self._results.name_tasks(results)
+
+    def holds_of(self, lease: LeaseId, told: StoredResult) -> list[Any]:
+        """What keeps the objects that something names which the worker of a lease has told."""
+        node = self._role.node_of(lease)
+        made = [] if node is None else self.objects.made_on(node, told.named)
+        return [*made, *self.objects.keep(told.foreign)]
 
     def attach(self, watch: Callable[[int], None]) -> None:
         self._watch = watch

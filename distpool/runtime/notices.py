@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from distpool.logic.outbox import Completion, Outbox
 from distpool.protocol.cluster import WorkerPrinted
 from distpool.protocol.messages import WorkerLogged
 from distpool.runtime.output import show
@@ -21,6 +22,16 @@ class Notice:
 
     def tell(self) -> None:
         self._function(*self._args)
+
+
+def said_by(outbox: Outbox) -> Iterator[Completion | Notice]:
+    """What the client wants told of; it is told of then."""
+    while outbox.completions:
+        yield outbox.completions.popleft()
+    while outbox.news:
+        yield Notice(outbox.news.popleft())
+    while outbox.notes:
+        yield Notice(log_note, outbox.notes.popleft())
 
 
 def log_note(text: str) -> None:

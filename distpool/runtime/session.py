@@ -22,7 +22,7 @@ from multiprocessing import util
 from typing import TYPE_CHECKING, Any
 
 from distpool.config import SETTINGS
-from distpool.ids import CLIENT, GroupId
+from distpool.ids import CLIENT, GroupId, LeaseId
 from distpool.logic.group_plan import GroupPlan
 from distpool.logic.places import OwnPlaces
 from distpool.objects.stores import made_home
@@ -65,6 +65,7 @@ class Session:
         self._stays = self.far is not None and initialization.current() is not None
         self._has_failed = False
         self.helm = Helm(self.loop, settings, self.is_needed, self._crash, self.end)
+        self.loop.up_lanes.serve = self._serve_worker
         self.functions = count(1)
         # A flag, set in the child of a fork: to ask the kernel for the pid at each call takes half a microsecond.
         self.is_foreign = False
@@ -170,6 +171,11 @@ class Session:
         main = view_of_main(launch.start_method) if self.far is None else self.far.view_of_main()
         own(Workers(self, group, crew, main, drains_at_exit=drains_at_exit))
         return True
+
+    def _serve_worker(self, lease: LeaseId, message: Any) -> None:
+        """A worker has something to say. From the first on it is seen to by what few programs need: tasks."""
+        self.loop.up_lanes.serve = import_module("distpool.tasks.served").Served(self).serve
+        self.loop.up_lanes.serve(lease, message)
 
     def wait(
         self, is_done: Callable[[], bool], timeout_s: float | None, passively: Callable[[float | None], Any]

@@ -7,15 +7,19 @@ import os
 import signal
 import socket
 import sys
+import time
 from multiprocessing import process, spawn
 from typing import Any
 
 from distpool.config import SETTINGS
 from distpool.ids import StoreId
+from distpool.logic.promises import Promise
+from distpool.objects.promises import FROM_ABOVE
 from distpool.objects.stores import attach
 from distpool.protocol.codec import encode
 from distpool.protocol.devices import NO_DEVICES, WorkerDevices
-from distpool.protocol.messages import WorkerLogged
+from distpool.protocol.messages import OpenUpLane, WorkerLogged
+from distpool.runtime import up_lane
 from distpool.runtime.addresses import be_a_worker
 from distpool.runtime.import_hook import when_imported
 from distpool.runtime.native_threads import limit_native_threads
@@ -24,7 +28,7 @@ from distpool.runtime.stack_answers import answer_for_stacks
 from distpool.runtime.worker import Worker
 from distpool.runtime.worker_devices import take_devices
 from distpool.runtime.worker_setup import WorkerSetup
-from distpool.transport.frames import send_frame
+from distpool.transport.frames import send_frame, send_with_descriptors
 from distpool.transport.ring import Ring
 
 
@@ -76,6 +80,8 @@ class WorkerProcess(process.BaseProcess):
         answer_for_stacks("worker")
         limit_native_threads(take_devices(self._devices, self._setup.native_threads))
         when_imported("logging", self._forward_log_records)
+        up_lane.offer(self._send_way_up, self._setup.program)
+        FROM_ABOVE[:] = [self._find_promise]
         if self._setup.main:
             try:
                 import_main(self._setup.main)
@@ -89,6 +95,25 @@ class WorkerProcess(process.BaseProcess):
         worker = Worker(self._sock, self._descriptors[1], self._ring, self._setup, self._attached)
         worker.prepare(self._main_failure)
         worker.serve()
+
+    def _find_promise(self, number: int) -> Promise:
+        """Of a ref that arrives, whose task is the program's."""
+        from distpool.runtime.promises_above import above  # what few workers need
+
+        return above().find(number)
+
+    def _send_way_up(self, descriptor: int) -> None:
+        """By whichever thread first has something to ask the program."""
+        while True:
+            try:
+                send_with_descriptors(self._sock, encode(OpenUpLane()), [descriptor])
+            except BlockingIOError:
+                time.sleep(0.001)  # the caller has as many descriptors unread as the kernel allows
+                continue
+            except (BrokenPipeError, ConnectionResetError):
+                os._exit(1)
+            self._ring.note_way_up()
+            return
 
     def _forward_log_records(self) -> None:
         from distpool.runtime.logs import forward_to_driver  # imports logging, which a program need not have

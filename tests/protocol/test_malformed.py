@@ -23,6 +23,7 @@ from distpool.protocol.store import (
     HoldObjects,
 )
 from distpool.protocol.transfers import AskObject, AskPiece
+from distpool.protocol.upcalls import PromiseOutcome, PromisesTold, SubmitTask
 
 LARGE = bytes(codec.OUT_OF_BAND_BYTES + 1)
 WHOLE = {
@@ -38,6 +39,8 @@ WHOLE = {
         codec.encode(RunCalls([Slice(1, 0, 1, False, LARGE)], [])),
         codec.encode(LargeOutcome(LARGE)),
     ],
+    codec.decode_up: [codec.encode(SubmitTask([1, 2], 3, FunctionBlob(3, b"f", False), 0, b"call", [4], b"", "f", 1))],
+    codec.decode_down: [codec.encode(PromisesTold(1, [0], [PromiseOutcome(0, b"value", -1, "")]))],
     codec.decode_store: [codec.encode(HoldObjects(1, [1, 2, 2**40], True))],
     codec.decode_transfer: [codec.encode(AskObject(1, 2**50, 3, ["tcp://a:1"])), codec.encode(AskPiece(1, 0, 2**20))],
     codec.decode_template: [codec.encode(StopTemplate(0.5, [1, 2, 3]))],
