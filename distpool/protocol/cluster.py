@@ -236,8 +236,8 @@ class HeadSilent(Message, tag=106, frozen=True):
 
 class OpenGroup(Message, tag=71, frozen=True):
     """Driver to node: start a template for this group. `setup`: of its workers, a pickle that only the template
-    opens. `node`, `folder`, `python`: the node's name, where the package lies there, and which interpreter has the
-    requirements; the node itself puts them in."""
+    opens. `shares`: groups of one driver with the same have one template. `node`, `folder`, `python`: the node's name,
+    where the package lies there, and which interpreter has the requirements; the node itself puts them in."""
 
     group: GroupId
     size: int
@@ -249,6 +249,7 @@ class OpenGroup(Message, tag=71, frozen=True):
     node: str = ""
     folder: str = ""
     python: str = ""
+    shares: str = ""
 
 
 class UseLease(Message, tag=72, frozen=True):

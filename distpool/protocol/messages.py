@@ -234,7 +234,8 @@ class WorkerExited(Message, tag=31, frozen=True):
 
 
 class StopGroup(Message, tag=32, frozen=True):
-    """Client to launcher: end the group's template, and with it its workers, by `kill` or because they have ended.
+    """Client to launcher: end the group's workers, by `kill` or because they have ended, and its template, unless
+    other groups have it too.
     `busy`: what these workers have started ends with them, as its call does."""
 
     group: GroupId
@@ -301,7 +302,15 @@ class StopTemplate(Message, tag=43, frozen=True):
     busy: list[LeaseId]
 
 
+class StopWorkers(Message, tag=150, frozen=True):
+    """Launcher to template: end these workers, and what those of `busy` have started; others go on."""
+
+    grace_s: float
+    leases: list[LeaseId]
+    busy: list[LeaseId]
+
+
 LANE_MESSAGES = (
     RunCalls | ExitWorker | RoomInRing | WorkerReady | WorkerUnusable | CallsFinished | LargeOutcome | WorkerLogged
 )
-TEMPLATE_MESSAGES = ForkWorker | WorkerForked | WorkerReaped | StopTemplate | EndWorker
+TEMPLATE_MESSAGES = ForkWorker | WorkerForked | WorkerReaped | StopTemplate | StopWorkers | EndWorker

@@ -151,7 +151,7 @@ class CallersRole:
                 self._ending[group].append((sender, message))
             case OpenGroup(group):
                 if self._owners.setdefault(group, sender) == sender:
-                    self._supplies.open(sender, message)
+                    self._supplies.open(sender, self._sharing(sender, message))
             case CodePiece():
                 self._supplies.take(sender, message)
             case UseLease(lease, group):
@@ -170,6 +170,13 @@ class CallersRole:
                     self.outbox.put(LAUNCHER, message)
             case _:
                 raise unexpected("callers", sender, message)
+
+    def _sharing(self, caller: Address, order: OpenGroup) -> OpenGroup:
+        """Callers share no templates with each other, whatever they say."""
+        member = self._membership.find(caller)
+        if not order.shares or member is None:
+            return order
+        return msgspec.structs.replace(order, shares=f"{member.life} {order.shares}")
 
     def _to_worker(self, lease: LeaseId, held: Held, message: Any) -> None:
         match message:

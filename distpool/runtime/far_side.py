@@ -68,7 +68,16 @@ class FarSide:
         # True is a number of workers too, and no number to a decoder.
         size = int(plan.size)
         self.nodes.open(
-            OpenGroup(group, size, plan.start_method, plan.names, plan.daemon, pickle.dumps(setup), code.surroundings),
+            OpenGroup(
+                group,
+                size,
+                plan.start_method,
+                plan.names,
+                plan.daemon,
+                pickle.dumps(setup),
+                code.surroundings,
+                shares=plan.shares,
+            ),
             crew,
         )
         return crew

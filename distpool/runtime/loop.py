@@ -39,6 +39,7 @@ from distpool.protocol.messages import (
 from distpool.roles.client import ClientRole
 from distpool.roles.head import HeadRole
 from distpool.roles.node import NodeRole
+from distpool.runtime.crews import TemplateHandle
 from distpool.runtime.elsewhere import ALL_HERE, Elsewhere
 from distpool.runtime.handles import Wait
 from distpool.runtime.launcher import Launcher
@@ -157,8 +158,8 @@ class Loop:
                 completion.tell()  # type: ignore[union-attr]
 
     def watch_template(self, group: GroupId) -> None:
-        """Read what a new template says."""
-        self._watched.add_template(self.launcher.crews[group].control.fileno(), group)
+        """Read what the template of a new group says."""
+        self._watched.add_template(self.launcher.crews[group].template)
 
     def close(self) -> None:
         """After the last group is gone. What is posted later, by a thread that did not know, is answered at once."""
@@ -270,8 +271,8 @@ class Loop:
         else:
             self.client.handle(sender, message, now)
 
-    def _read_template(self, group: GroupId, now: float) -> None:
-        messages = self.launcher.receive(group)
+    def _read_template(self, template: TemplateHandle, now: float) -> None:
+        messages = self.launcher.receive(template)
         for message in messages:
             if isinstance(message, WorkerExited):
                 message = self._bury(message, now)

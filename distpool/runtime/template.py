@@ -31,6 +31,7 @@ from distpool.protocol.messages import (
     ForkWorker,
     Message,
     StopTemplate,
+    StopWorkers,
     WorkerForked,
     WorkerReaped,
 )
@@ -181,13 +182,10 @@ class Template:
                 self._start(order, *descriptors)
             case StopTemplate(grace_s, busy):
                 self._is_stopping = True
-                self._busy.update(busy)
-                # Now, while they have parents: what workers had started whose calls have ended as they should.
-                for pid, lease in self._workers.values():
-                    if lease not in self._busy:
-                        self._spared.update(children_of(pid))
-                for watch in self._workers:
-                    self._end(watch, signal.SIGTERM, grace_s)
+                self._stop(list(self._workers), grace_s, busy)
+            case StopWorkers(grace_s, leases, busy):
+                watches = {lease: watch for watch, (_, lease) in self._workers.items()}
+                self._stop([watches[lease] for lease in leases if lease in watches], grace_s, busy)
             case EndWorker(ended, _, grace_s):
                 for watch, (_, lease) in self._workers.items():
                     if lease == ended:
@@ -195,6 +193,16 @@ class Template:
                         self._end(watch, signal.SIGINT, grace_s)
             case other:
                 raise ValueError(f"a template cannot obey {other!r}")
+
+    def _stop(self, watches: list[int], grace_s: float, busy: list[LeaseId]) -> None:
+        self._busy.update(busy)
+        # Now, while they have parents: what workers had started whose calls have ended as they should.
+        for watch in watches:
+            pid, lease = self._workers[watch]
+            if lease not in self._busy:
+                self._spared.update(children_of(pid))
+        for watch in watches:
+            self._end(watch, signal.SIGTERM, grace_s)
 
     def _start(self, order: ForkWorker, *descriptors: int) -> None:
         plan = self._plan

@@ -15,8 +15,8 @@ from distpool.logic.group import Group
 from distpool.logic.group_plan import GroupState
 from distpool.protocol.messages import CallMode, OutcomeKind
 from distpool.runtime.arguments import Arguments
+from distpool.runtime.crews import Crew
 from distpool.runtime.handles import WorkerHandle
-from distpool.runtime.launcher import Crew
 from distpool.runtime.locks import Event
 from distpool.runtime.main_view import MainView
 from distpool.serialization.pickling import SCALARS
