@@ -6,6 +6,8 @@ from enum import Enum, auto
 
 import msgspec
 
+from distpool.logic.actor_plan import ActorPlan
+
 
 class GroupState(Enum):
     """The life of a pool's workers."""
@@ -30,3 +32,5 @@ class GroupPlan(msgspec.Struct, frozen=True):
     breaks: bool = False
     calls_per_worker: int | None = None
     is_far: bool = False
+    actor: ActorPlan | None = None
+    """The group is an actor, of one worker."""

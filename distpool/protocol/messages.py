@@ -24,6 +24,8 @@ class CallMode(IntEnum):
     """`[f(item) for item in items]` as one call; the argument entry is a pickled list of items."""
     STAR_CHUNK = 4
     """`[f(*item) for item in items]` as one call."""
+    BESIDE = 5
+    """As CALL, a method of an actor that runs beside others: it is answered by its number, in any order."""
 
 
 class OutcomeKind(IntEnum):
@@ -47,6 +49,12 @@ class OutcomeKind(IntEnum):
     """Made by the caller: the call ran for longer than it may; the payload is a text."""
     STORED = 8
     """A value that lies in the store or names objects there; the payload is an encoded `StoredResult`."""
+    EXITED = 30
+    """The call has ended its actor: it has no result, and no call comes after it."""
+    ACTOR_DIED = 31
+    """Made by the caller: the actor is dead; the payload is an encoded `ActorEnd`."""
+    ACTOR_UNAVAILABLE = 32
+    """Made by the caller: the actor lost the call, and is started again; the payload is an encoded `ActorEnd`."""
 
 
 class Message(msgspec.Struct, array_like=True, frozen=True):
@@ -153,11 +161,13 @@ class WorkerLogged(Message, tag=15, frozen=True):
 
 
 class CallsDone(Message, tag=14, frozen=True):
-    """The caller's lane to its client role: these calls ended, in the order in which they were sent."""
+    """The caller's lane to its client role: these calls ended, in the order in which they were sent; or those with
+    these numbers, where calls run beside each other."""
 
     outcomes: list[tuple[int, bytes]]
     busy_s: float
     stopped: bool
+    numbers: list[int] = []
 
 
 # Client, head and node ----------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 
 from distpool.config import Settings
 from distpool.ids import INLINE_FUNCTION, Address, FunctionId, GroupId, LeaseId
+from distpool.logic.actor import Actor
 from distpool.logic.calls import Bundle, Span
 from distpool.logic.group import Group
 from distpool.logic.group_plan import GroupPlan, GroupState
@@ -42,6 +43,7 @@ from distpool.roles.role import unexpected
 _FEW_CALLS = 3
 _SMALL_CALL_BYTES = 4096
 _CALL = int(CallMode.CALL)
+_OF_ONE = frozenset({int(CallMode.CALL), int(CallMode.BESIDE)})
 
 
 class ClientRole:
@@ -58,7 +60,9 @@ class ClientRole:
     # From the session -----------------------------------------------------------------------------------------------
 
     def open(self, group_id: GroupId, plan: GroupPlan) -> Group:
-        group = self.groups[group_id] = Group(group_id, plan, self._settings, self.functions)
+        make: Any = Group if plan.actor is None else Actor
+        group: Group = make(group_id, plan, self._settings, self.functions)
+        self.groups[group_id] = group
         group.requests.head_is(self._head_gone)
         return group
 
@@ -167,32 +171,34 @@ class ClientRole:
         # The pickles of small calls of one function, which came one by one: they travel as one slice.
         together: list[bytes] = []
         function = INLINE_FUNCTION
+        mode = _CALL
         for span in spans:
             bundle = span.bundle
-            if bundle.function != function or bundle.mode != _CALL:
+            if bundle.function != function or bundle.mode != mode:
                 if together:
-                    slices.append(_slice_of_calls(function, together))
+                    slices.append(_slice_of_calls(function, mode, together))
                     together = []
                 function = bundle.function
+                mode = bundle.mode
                 if function != INLINE_FUNCTION and function not in lease.functions:
                     lease.functions.add(function)
                     new_functions.append(self.functions[function])
-            if bundle.mode == _CALL and bundle.entry_bytes <= _SMALL_CALL_BYTES:
+            if mode in _OF_ONE and bundle.entry_bytes <= _SMALL_CALL_BYTES:
                 together.append(bundle.entries[0])  # type: ignore[arg-type]
             else:
                 if together:
-                    slices.append(_slice_of_calls(function, together))
+                    slices.append(_slice_of_calls(function, mode, together))
                     together = []
                 slices.append(slice_of(span))
         if together:
-            slices.append(_slice_of_calls(function, together))
+            slices.append(_slice_of_calls(function, mode, together))
         return RunCalls(slices, new_functions)
 
 
-def _slice_of_calls(function: FunctionId, calls: list[bytes]) -> Slice:
+def _slice_of_calls(function: FunctionId, mode: int, calls: list[bytes]) -> Slice:
     if len(calls) == 1:
-        return Slice(function, _CALL, 1, False, calls[0])
-    return Slice(function, _CALL, len(calls), False, calls)
+        return Slice(function, mode, 1, False, calls[0])
+    return Slice(function, mode, len(calls), False, calls)
 
 
 def slice_of(span: Span) -> Slice:

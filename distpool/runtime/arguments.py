@@ -103,6 +103,10 @@ class Arguments:
         """The id of a function whose items travel without it; INLINE_FUNCTION when it is large and has no name."""
         return self._functions.any(function)
 
+    def add_function(self, function: Any, name: str) -> None:
+        """From now on calls of it travel with an id. `name`: in messages."""
+        self._functions.add(function, name)
+
     def _pickle(self, value: Any, with_values: Callable[[Replace], Any], known: Known | None) -> Pickled:
         return _pickle(value, with_values, self._dump, known or self._what_is_recent)
 

@@ -98,15 +98,21 @@ class Workers:
             self._post_take_in()
 
     def hand_in_call(
-        self, function_id: Any, call: Any, sink: Receiver, options: CallOptions = NO_OPTIONS, name: str = ""
+        self,
+        function_id: Any,
+        call: Any,
+        sink: Receiver,
+        options: CallOptions = NO_OPTIONS,
+        name: str = "",
+        mode: CallMode = CallMode.CALL,
     ) -> None:
         """`hand_in` for one pickled call: the hot path of `submit` and `apply_async`."""
         if type(call) is not bytes:
-            self.hand_in(function_id, CallMode.CALL, [call], sink, 0, options, name)
+            self.hand_in(function_id, mode, [call], sink, 0, options, name)
             return
         if self._session.is_foreign:
             self._check_process()
-        self._incoming.append(Bundle(function_id, CallMode.CALL, (call,), sink, 0, len(call), options, name))
+        self._incoming.append(Bundle(function_id, mode, (call,), sink, 0, len(call), options, name))
         if not self._is_posted:
             self._post_take_in()
 
@@ -157,6 +163,11 @@ class Workers:
     def broken(self) -> str:
         """Why no call can run any more; empty while they can."""
         return self._group.reason if self._group.is_broken() else ""
+
+    @property
+    def group(self) -> Group:
+        """What decides on them: its plain values may be read at any time, and nothing else."""
+        return self._group
 
     def is_open(self) -> bool:
         """Calls can be handed in."""

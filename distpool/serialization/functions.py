@@ -44,6 +44,10 @@ class FunctionTable:
         self._by_name[function] = function_id = self._add(blob, name_of(function), fresh=False)
         return function_id
 
+    def add(self, function: Any, name: str) -> None:
+        """Give it an id, whatever it is; the worker finds it where its pickle is opened, once."""
+        self._by_name[function] = self._add(standard_dumps(function), name, fresh=False)
+
     def any(self, function: object) -> FunctionId:
         """The id of any function, for calls whose items travel without it; INLINE_FUNCTION for one that is large, as it
         has large values with it, of which not every version is to be kept. Raises pickle's error."""

@@ -1,0 +1,122 @@
+"""The methods of an actor, as they are called through its handle."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from distpool.actors.options import ActorOptions, MethodOptions, concurrency, merged_method_options
+from distpool.logic.actor_plan import DEFAULT_GROUP, ActorCallOptions
+from distpool.process_future import Future
+from distpool.protocol.messages import CallMode
+from distpool.runtime.instance import BUILT_IN, Method, Traits
+
+if TYPE_CHECKING:
+    from distpool.actors.life import Life
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_MARK = "__distpool_method__"
+
+
+def method(**options: Any) -> Callable[[Function], Function]:
+    """Decorate a method of an actor's class with options for its calls.
+
+    `concurrency_group`: the group of `concurrency_groups` that it runs in. `max_task_retries`: how often a call may run
+    again after the death of the actor's worker, instead of what the class says; -1 is always. Raises TypeError and
+    ValueError that list what is valid.
+    """
+    checked = merged_method_options(MethodOptions(), options)
+
+    def mark(function: Function) -> Function:
+        setattr(function, _MARK, checked)
+        return function
+
+    return mark
+
+
+class ClassPlan(NamedTuple):
+    """What calls need to know of an actor's class. `methods`: with the options that they were decorated with."""
+
+    name: str
+    methods: dict[str, MethodOptions]
+    is_async: bool
+
+
+def plan_of(actor_class: type) -> ClassPlan:
+    """Of a class: all of its functions are methods that can be called."""
+    methods = {}
+    is_async = False
+    for name in dir(actor_class):
+        function = getattr(actor_class, name, None)
+        if not inspect.isroutine(function) or (name.startswith("__") and name != "__call__"):
+            continue
+        methods[name] = getattr(function, _MARK, MethodOptions())
+        is_async = is_async or inspect.iscoroutinefunction(function)
+    methods.update((name, MethodOptions()) for name in BUILT_IN)
+    return ClassPlan(actor_class.__qualname__, methods, is_async)
+
+
+def traits_of(plan: ClassPlan, options: ActorOptions) -> Traits:
+    """Raises ValueError for a method in a concurrency group that the actor does not have."""
+    limits = concurrency(options, is_async=plan.is_async)
+    for name, of_method in plan.methods.items():
+        check_group(of_method.concurrency_group, limits, f"{plan.name}.{name}")
+    return Traits(plan.is_async, limits)
+
+
+def check_group(group: str | None, limits: dict[str, int] | None, what: str) -> None:
+    if group is None or group in (limits or {}):
+        return
+    known = [name for name in limits or {} if name != DEFAULT_GROUP]
+    close = get_close_matches(group, known, 1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    named = f"it has {', '.join(map(repr, known))}" if known else "it has none; name them with concurrency_groups="
+    raise ValueError(f"concurrency_group of {what} is {group!r}, which its actor does not have: {named}{hint}")
+
+
+class ActorMethod:
+    """A method of one actor: `remote` calls it there."""
+
+    __slots__ = ("_call_options", "_key", "_life", "_mode", "_name", "_options")
+
+    def __init__(self, life: Life, name: str, options: MethodOptions) -> None:
+        self._life = life
+        self._name = name
+        self._options = options
+        limits = life.traits.limits
+        group = options.concurrency_group or DEFAULT_GROUP
+        self._mode = CallMode.CALL if limits is None else CallMode.BESIDE
+        self._key = Method(name, None if limits is None else group)
+        retries = life.options.max_task_retries if options.max_task_retries is None else options.max_task_retries
+        self._call_options = ActorCallOptions(retries=retries, concurrency_group=group)
+        life.know_method(self._key)
+
+    def remote(self, *args: Any, **kwargs: Any) -> Future:
+        """Call it. Calls of one actor begin in the order in which this program makes them.
+
+        The result raises what the method raises; ActorDied when the actor is dead, or dies before that; and
+        ActorUnavailable when its worker dies while it runs the call, and it is started again.
+        """
+        workers = self._life.workers
+        future = Future(workers)
+        function_id, call = workers.arguments.pickle_call(self._key, args, kwargs)
+        workers.hand_in_call(function_id, call, future, self._call_options, "", self._mode)
+        workers.poke()
+        return future
+
+    def options(self, **options: Any) -> ActorMethod:
+        """The same with other options; see `method`."""
+        merged = merged_method_options(self._options, options)
+        check_group(merged.concurrency_group, self._life.traits.limits, f"{self._life.class_plan.name}.{self._name}")
+        return ActorMethod(self._life, self._name, merged)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(
+            f"an actor's methods run in its worker: call {self._name}.remote(...), which gives a future of the result"
+        )
+
+    def __repr__(self) -> str:
+        return f"<ActorMethod {self._name} of {self._life!r}>"
