@@ -81,7 +81,9 @@ class Actor:
         self._exits = False
         """A call has said that it is the last."""
         self._ends_worker = False
-        """It is asked to."""
+        """It is asked to, and does when it has one."""
+        self._ended_worker = False
+        """By such a wish."""
         self._failed_starts = 0
         self._fate: ActorEnd | None = None
         """It ends with the next decision, which knows when that is."""
@@ -108,7 +110,7 @@ class Actor:
         self._has_news = True
         self.requests.granted()
         self.leases[lease_id] = Lease(lease_id, None)
-        self._is_constructed = False
+        self._is_constructed = self._ended_worker = False
 
     def ready(self, lease_id: LeaseId, now: float) -> None:
         self._has_news = True
@@ -198,7 +200,7 @@ class Actor:
     def _decide_on_restart(self, lease: Lease, death: Death, outbox: Outbox) -> None:
         if self._exits:
             self._die("it called exit_actor()", death)
-        elif not lease.was_ready:
+        elif not lease.was_ready and not self._ended_worker:
             self._failed_starts += 1
             settings = self._settings
             limit = settings.start_kills_limit if was_killed_early(death) else settings.start_failures_limit
@@ -268,8 +270,9 @@ class Actor:
             self._end_with(self._fate, now, outbox)
         if self.state not in _OPEN:
             return [], None
-        if self._ends_worker:
+        if self._ends_worker and self.leases:
             self._ends_worker = False
+            self._ended_worker = True
             for lease in self.leases.values():
                 outbox.put(LAUNCHER, EndWorker(lease.id, self.id, 0.0))
         to_send = []

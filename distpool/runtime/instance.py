@@ -46,13 +46,13 @@ class BesideMethod(NamedTuple):
 def construct(actor_class: Any, traits: Any, /, *args: Any, **kwargs: Any) -> None:
     """Make the instance: the first call of an actor's worker."""
     traits = Traits(*traits)
+    _traits.append(traits)
     if traits.is_async:
         # On its loop, where it may make what belongs to one.
         made = asyncio.run_coroutine_threadsafe(_made(partial(actor_class, *args, **kwargs)), event_loop()).result()
     else:
         made = actor_class(*args, **kwargs)
     _instance.append(made)
-    _traits.append(traits)
 
 
 def bound(name: str, group: str | None = None) -> Any:
@@ -63,7 +63,7 @@ def bound(name: str, group: str | None = None) -> Any:
 
 def is_actor() -> bool:
     """This process is an actor's worker."""
-    return bool(_instance)
+    return bool(_traits)
 
 
 def traits() -> Traits:
