@@ -24,10 +24,32 @@ from distpool.base_errors import CallTimeout, DistpoolError, InvalidRef, ObjectL
 from distpool.context import Process, active_children, default_context
 
 if _TYPE_CHECKING:
-    from distpool.api import configure_store, get, init, is_initialized, put, release, shutdown, store_stats, wait
-    from distpool.errors import NodeLost, PoolBroken, PoolTerminated, WorkerDied
+    from distpool.actors import exit_actor, get_actor, kill, method
+    from distpool.api import (
+        as_completed,
+        configure_store,
+        get,
+        init,
+        is_initialized,
+        put,
+        release,
+        shutdown,
+        store_stats,
+        wait,
+    )
+    from distpool.errors import (
+        ActorDied,
+        ActorUnavailable,
+        NodeLost,
+        PoolBroken,
+        PoolTerminated,
+        TaskCancelled,
+        WorkerDied,
+    )
+    from distpool.objects.promises import TaskRef
     from distpool.objects.refs import ObjectRef
     from distpool.objects.stats import StoreStats
+    from distpool.tasks import RemoteFunction, cancel, remote
 
 # Bound methods of the default context, as in the standard library.
 Array = default_context.Array
@@ -80,6 +102,7 @@ _SUBMODULES = frozenset(
 _HOMES = {
     "ObjectRef": "distpool.objects.refs",
     "StoreStats": "distpool.objects.stats",
+    "as_completed": "distpool.api",
     "configure_store": "distpool.api",
     "get": "distpool.api",
     "init": "distpool.api",
@@ -89,10 +112,21 @@ _HOMES = {
     "shutdown": "distpool.api",
     "store_stats": "distpool.api",
     "wait": "distpool.api",
+    "RemoteFunction": "distpool.tasks",
+    "TaskRef": "distpool.objects.promises",
+    "cancel": "distpool.tasks",
+    "remote": "distpool.tasks",
+    "exit_actor": "distpool.actors",
+    "get_actor": "distpool.actors",
+    "kill": "distpool.actors",
+    "method": "distpool.actors",
+    "ActorDied": "distpool.errors",
+    "ActorUnavailable": "distpool.errors",
     "Executor": "distpool.futures.process",
     "NodeLost": "distpool.errors",
     "PoolBroken": "distpool.errors",
     "PoolTerminated": "distpool.errors",
+    "TaskCancelled": "distpool.errors",
     "WorkerDied": "distpool.errors",
 }
 
@@ -111,6 +145,8 @@ if "__main__" in sys.modules:
     sys.modules["__mp_main__"] = sys.modules["__main__"]
 
 __all__ = [
+    "ActorDied",
+    "ActorUnavailable",
     "Array",
     "AuthenticationError",
     "Barrier",
@@ -138,31 +174,41 @@ __all__ = [
     "RLock",
     "RawArray",
     "RawValue",
+    "RemoteFunction",
     "Semaphore",
     "SimpleQueue",
     "StoreFull",
     "StoreStats",
+    "TaskCancelled",
+    "TaskRef",
     "TimeoutError",
     "Value",
     "WorkerDied",
     "active_children",
     "allow_connection_pickling",
+    "as_completed",
+    "cancel",
     "configure_store",
     "cpu_count",
     "current_process",
+    "exit_actor",
     "freeze_support",
     "get",
+    "get_actor",
     "get_all_start_methods",
     "get_context",
     "get_logger",
     "get_start_method",
     "init",
     "is_initialized",
+    "kill",
     "log_to_stderr",
+    "method",
     "parent_process",
     "put",
     "reducer",
     "release",
+    "remote",
     "set_executable",
     "set_forkserver_preload",
     "set_start_method",

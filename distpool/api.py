@@ -7,13 +7,14 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from functools import partial
 from importlib import import_module
 from typing import Any, Literal
 
+from distpool.objects.promises import TaskRef
 from distpool.objects.refs import ObjectRef, noting_refs
 from distpool.objects.stats import StoreStats
 from distpool.objects.stores import configure, current, get_value
@@ -164,6 +165,15 @@ def wait(
     return ready, others
 
 
+def as_completed(refs: Sequence[Waitable], *, timeout: float | None = None) -> Iterator[Waitable]:
+    """Each of the refs or futures, once, as soon as it is ready; those of `put` are.
+
+    Raises TimeoutError when not all are ready `timeout` seconds after the first was asked for.
+    """
+    _check(refs, "as_completed")
+    return _completion().as_completed(refs, timeout)  # type: ignore[no-any-return]
+
+
 def release(refs: ObjectRef | Iterable[ObjectRef]) -> None:
     """Give up refs: their objects are freed at once where nobody else holds them, and `get` of them raises ObjectLost.
 
@@ -197,13 +207,12 @@ def configure_store(*, size: str | int | None = None, spill_folder: str | os.Pat
 
 def _get_all(refs: Iterable[Waitable], timeout: float | None, *, readonly: bool) -> list[Any]:
     refs = list(refs)
-    futures = {ref for ref in refs if not isinstance(ref, ObjectRef)}
-    if futures:
-        late = _completion().wait(futures, timeout).not_done
+    if timeout is not None or not {TaskRef, ObjectRef}.issuperset(map(type, refs)):
+        late = _completion().wait({ref for ref in refs if not ref.done()}, timeout).not_done
         if late:
             names = ", ".join(f"{position} ({ref!r})" for position, ref in enumerate(refs) if ref in late)
             raise TimeoutError(f"after {timeout} s {len(late)} of {len(refs)} are not ready: {names}")
-    return [get_value(ref, readonly=readonly) if isinstance(ref, ObjectRef) else ref.result() for ref in refs]
+    return [get_value(ref, readonly=readonly) if type(ref) is ObjectRef else ref.result() for ref in refs]
 
 
 def _completion() -> Any:
@@ -212,7 +221,7 @@ def _completion() -> Any:
 
 
 def _is_ready(ref: Waitable) -> bool:
-    return isinstance(ref, ObjectRef) or ref.done()
+    return ref.done()
 
 
 def _check(refs: Any, name: str) -> None:

@@ -59,6 +59,15 @@ class Settings(msgspec.Struct, frozen=True):
     interrupt_grace_s: float = 1.0
     """From SIGINT to SIGKILL for a worker whose call has run for longer than it may: its `finally` blocks run."""
 
+    interrupt_again_s: float = 0.1
+    """When a cancelled call is interrupted again that has not heard of it: it may have been about to begin."""
+
+    idle_limit_s: float = 60.0
+    """How long workers for tasks are kept that have nothing to do: a program often goes on with the same."""
+
+    idle_yield_s: float = 1.0
+    """The same while tasks of another shape wait for workers."""
+
     store_share: float = 0.4
     """Of the memory that this process may use: how much the store may take."""
 

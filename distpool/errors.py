@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 
 from distpool.base_errors import CallTimeout as CallTimeout
@@ -71,3 +72,7 @@ class PoolBroken(DistpoolError, BrokenProcessPool):
 
 class PoolTerminated(DistpoolError, BrokenProcessPool):
     """The pool was terminated before the call was finished."""
+
+
+class TaskCancelled(DistpoolError, CancelledError):
+    """The task was cancelled by `distpool.cancel`."""

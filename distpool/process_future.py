@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from distpool.logic.calls import Outcome
-from distpool.outcomes import open_outcome
+from distpool.objects.outcomes import open_outcome
 from distpool.protocol.messages import OutcomeKind
 from distpool.runtime.locks import Condition
 from distpool.runtime.workers import Workers

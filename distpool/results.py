@@ -16,7 +16,7 @@ from multiprocessing.pool import RemoteTraceback  # type: ignore[attr-defined]
 from typing import Any
 
 from distpool.logic.calls import Outcome
-from distpool.outcomes import open_outcome, values_of
+from distpool.objects.outcomes import open_outcome, values_of
 from distpool.progress import Progress
 from distpool.runtime.locks import Condition, Event
 from distpool.runtime.workers import Workers

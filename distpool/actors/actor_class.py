@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from functools import update_wrapper
+from types import MappingProxyType
 from typing import Any
 
 from distpool.actors.handle import ActorHandle
@@ -13,7 +15,7 @@ from distpool.actors.names import keep_detached, named
 from distpool.actors.options import ActorOptions, merged_actor_options
 
 
-def actor_class(cls: type, **options: Any) -> ActorClass:
+def actor_class(cls: type, given: Mapping[str, Any] = MappingProxyType({}), /, **options: Any) -> ActorClass:
     """A class whose `remote` starts an actor, with these options.
 
     `max_restarts`: how often it is started again, by its constructor, after the death of its worker; -1 is always.
@@ -27,7 +29,7 @@ def actor_class(cls: type, **options: Any) -> ActorClass:
     """
     if not isinstance(cls, type):
         raise TypeError(f"an actor is made of a class, not of {cls!r}, a {type(cls).__name__}")
-    return ActorClass(cls, plan_of(cls), merged_actor_options(ActorOptions(), options))
+    return ActorClass(cls, plan_of(cls), merged_actor_options(ActorOptions(), {**given, **options}))
 
 
 class ActorClass:

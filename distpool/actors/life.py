@@ -8,15 +8,21 @@ from typing import Any
 
 from distpool.actors.methods import ClassPlan, traits_of
 from distpool.actors.options import ActorOptions
+from distpool.actors.turns import Turns
 from distpool.context import cpu_count_for_pools, get_context
 from distpool.logic.actor_plan import ActorPlan, ActorState
-from distpool.logic.calls import Outcome
+from distpool.logic.calls import NO_OPTIONS, Outcome
 from distpool.logic.group_plan import GroupPlan
+from distpool.logic.promises import Promise
+from distpool.objects.promises import promise_for
 from distpool.pool import check_may_have_children, start_method_prefix
-from distpool.runtime.instance import Method, construct
+from distpool.protocol.messages import CallMode, OutcomeKind
+from distpool.runtime.instance import construct
 from distpool.runtime.launcher import LaunchPlan
 from distpool.runtime.session import open_workers
 from distpool.runtime.workers import Workers
+from distpool.tasks.calls import Prepared, Task
+from distpool.tasks.program import with_stand_ins
 
 _numbers = count(1)
 
@@ -31,7 +37,7 @@ class Life:
         self.options = options
         self.traits = traits_of(class_plan, options)
         self._class = actor_class
-        self._methods: set[Method] = set()
+        self.turns = Turns()
 
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Start it, with these arguments for its constructor. Raises what pickling them raises."""
@@ -53,25 +59,21 @@ class Life:
             ),
             self._own,
         )
+        needed: list[Promise] = []
         try:
+            args, kwargs = with_stand_ins(args, kwargs, needed)
             arguments = self.workers.arguments
-            values = (self._class, tuple(self.traits), *args)
-            function_id, call = arguments.pickle_call(construct, values, kwargs)
+            function_id, pickled = arguments.pickle_call(construct, (self._class, tuple(self.traits), *args), kwargs)
         except BaseException:
             self.workers.terminate(text="its constructor's arguments cannot be pickled")
             raise
-        self.workers.hand_in_call(function_id, call, _Nobody(), name=f"{self.class_plan.name}.__init__")
-        self.workers.poke()
+        # What becomes of it the actor's other calls tell.
+        call = Prepared(function_id, pickled, NO_OPTIONS, f"{self.class_plan.name}.__init__")
+        self.turns.add(_Construction(self.workers, (promise_for(call.name),)), call, needed, CallMode.CALL)
 
     def _own(self, workers: Workers) -> None:
         self.workers = workers
         weakref.finalize(self, _close_if_owned, workers).atexit = False
-
-    def know_method(self, method: Method) -> None:
-        """From now on calls of it travel with an id."""
-        if method not in self._methods:
-            self._methods.add(method)
-            self.workers.arguments.add_function(method, f"{self.class_plan.name}.{method.name}")
 
     @property
     def state(self) -> ActorState:
@@ -83,17 +85,14 @@ class Life:
         return f"<actor {self.class_plan.name}{name}, number {self.number}, {self.state.name}>"
 
 
-class _Nobody:
-    """The sink of the constructor's call: what becomes of it, the actor's calls tell."""
+class _Construction(Task):
+    """The constructor's call. Where its arguments fail, the actor ends with it."""
 
-    def begin(self) -> bool:
-        return True
-
-    def put_back(self) -> None:
-        pass
-
-    def deliver(self, first: int, outcomes: list[Outcome]) -> None:
-        pass
+    def end(self, outcome: Outcome, cause: str = "") -> bool:
+        if cause:
+            kind = OutcomeKind(outcome[0]).name
+            self.workers.terminate(text=f"its constructor needed the value of {cause}, which has none ({kind})")
+        return super().end(outcome, cause)
 
 
 def _close_if_owned(workers: Workers) -> None:

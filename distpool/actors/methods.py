@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from distpool.actors.options import ActorOptions, MethodOptions, concurrency, merged_method_options
 from distpool.logic.actor_plan import DEFAULT_GROUP, ActorCallOptions
-from distpool.process_future import Future
+from distpool.logic.promises import Promise
+from distpool.objects.promises import TaskRef, promise_for
 from distpool.protocol.messages import CallMode
 from distpool.runtime.instance import BUILT_IN, Method, Traits
+from distpool.tasks.calls import Prepared, Task
+from distpool.tasks.program import Refs, with_stand_ins
 
 if TYPE_CHECKING:
     from distpool.actors.life import Life
@@ -24,6 +27,7 @@ _MARK = "__distpool_method__"
 def method(**options: Any) -> Callable[[Function], Function]:
     """Decorate a method of an actor's class with options for its calls.
 
+    `num_returns`: how many refs a call gives, of the values of the tuple or list that the method returns; 0: None.
     `concurrency_group`: the group of `concurrency_groups` that it runs in. `max_task_retries`: how often a call may run
     again after the death of the actor's worker, instead of what the class says; -1 is always. Raises TypeError and
     ValueError that list what is valid.
@@ -80,42 +84,63 @@ def check_group(group: str | None, limits: dict[str, int] | None, what: str) -> 
 class ActorMethod:
     """A method of one actor: `remote` calls it there."""
 
-    __slots__ = ("_call_options", "_key", "_life", "_mode", "_name", "_options")
+    __slots__ = ("_call_options", "_function", "_life", "_mode", "_name", "_options", "_returns")
 
     def __init__(self, life: Life, name: str, options: MethodOptions) -> None:
         self._life = life
-        self._name = name
+        self._name = f"{life.class_plan.name}.{name}"
         self._options = options
         limits = life.traits.limits
         group = options.concurrency_group or DEFAULT_GROUP
         self._mode = CallMode.CALL if limits is None else CallMode.BESIDE
-        self._key = Method(name, None if limits is None else group)
+        self._returns = -1 if options.num_returns == 1 else options.num_returns
+        method = Method(name, None if limits is None else group, self._returns)
+        self._function = life.workers.arguments.function_named(method, self._name)
         retries = life.options.max_task_retries if options.max_task_retries is None else options.max_task_retries
         self._call_options = ActorCallOptions(retries=retries, concurrency_group=group)
-        life.know_method(self._key)
 
-    def remote(self, *args: Any, **kwargs: Any) -> Future:
-        """Call it. Calls of one actor begin in the order in which this program makes them.
+    def remote(self, *args: Any, **kwargs: Any) -> Refs:
+        """Call it: a ref of the result; a list of refs with `num_returns` above 1, None with 0.
 
-        The result raises what the method raises; ActorDied when the actor is dead, or dies before that; and
-        ActorUnavailable when its worker dies while it runs the call, and it is started again.
+        Calls of one actor begin in the order in which this program makes them; an argument that is a ref arrives as its
+        value, and later calls wait for that too. `get` of the result raises what the method raises; ActorDied when the
+        actor is dead, or dies before that; and ActorUnavailable when its worker dies while it runs the call, and is
+        started again. Raises what pickling raises, with the argument that cannot be pickled in the message.
         """
         workers = self._life.workers
-        future = Future(workers)
-        function_id, call = workers.arguments.pickle_call(self._key, args, kwargs)
-        workers.hand_in_call(function_id, call, future, self._call_options, "", self._mode)
-        workers.poke()
-        return future
+        needed: list[Promise] = []
+        if TaskRef in map(type, args) or TaskRef in map(type, kwargs.values()):
+            args, kwargs = with_stand_ins(args, kwargs, needed)
+        pickled = workers.arguments.pickle_arguments(self._function, None, args, kwargs)
+        if self._returns < 0:
+            promise = promise_for(self._name)
+            promises: tuple[Promise, ...] = (promise,)
+            refs: Refs = TaskRef(promise)
+        else:
+            count = self._returns
+            promises = tuple(promise_for(self._name, at) for at in range(count)) or (promise_for(self._name),)
+            refs = [TaskRef(promise) for promise in promises] if count else None
+        task = Task(workers, promises)
+        for promise in promises:
+            promise.call = task
+        turns = self._life.turns
+        if not needed and not turns.are_waiting:
+            workers.hand_in_call(self._function, pickled, task, self._call_options, "", self._mode)
+            workers.poke()
+        else:
+            turns.add(task, Prepared(self._function, pickled, self._call_options, ""), needed, self._mode)
+        return refs
 
     def options(self, **options: Any) -> ActorMethod:
         """The same with other options; see `method`."""
         merged = merged_method_options(self._options, options)
-        check_group(merged.concurrency_group, self._life.traits.limits, f"{self._life.class_plan.name}.{self._name}")
-        return ActorMethod(self._life, self._name, merged)
+        check_group(merged.concurrency_group, self._life.traits.limits, self._name)
+        return ActorMethod(self._life, self._name.rpartition(".")[2], merged)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        name = self._name.rpartition(".")[2]
         raise TypeError(
-            f"an actor's methods run in its worker: call {self._name}.remote(...), which gives a future of the result"
+            f"an actor's methods run in its worker: call {name}.remote(...), which gives a ref of the result"
         )
 
     def __repr__(self) -> str:

@@ -35,6 +35,7 @@ class MethodOptions(msgspec.Struct, frozen=True):
 
     concurrency_group: str | None = None
     max_task_retries: int | None = None
+    num_returns: int = 1
 
 
 def merged_actor_options(known: ActorOptions, given: Mapping[str, Any]) -> ActorOptions:
@@ -124,6 +125,7 @@ _ACTOR_CHECKS: dict[str, Callable[[str, Any], Any]] = {
 _METHOD_CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "concurrency_group": _text_or_none,
     "max_task_retries": lambda name, value: None if value is None else _count(name, value),
+    "num_returns": lambda name, value: _limit(name, value) if value != 0 else 0,
 }
 
 

@@ -9,7 +9,6 @@ from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, 
 from concurrent.futures._base import DoneAndNotDoneFutures
 from typing import Any
 
-from distpool.process_future import Future as ProcessFuture
 from distpool.runtime.locks import Event
 from distpool.runtime.workers import Workers
 
@@ -17,7 +16,7 @@ _ENDED = ("CANCELLED_AND_NOTIFIED", "FINISHED")
 
 
 def as_completed(fs: Iterable[Future[Any]], timeout: float | None = None) -> Iterator[Future[Any]]:
-    """Each of the futures, once, as soon as it has ended; they may be of any executors.
+    """Each of the futures, once, as soon as it has ended; they may be of any executors, and refs too.
 
     Raises TimeoutError when not all have ended `timeout` seconds after the first was asked for.
     """
@@ -82,9 +81,9 @@ def _is_enough(ended: Iterable[Any], return_when: str) -> bool:
 
 
 def _workers_of(futures: Iterable[Any]) -> Workers | None:
-    """Those who run all of them: then no other loop is waited for."""
-    all_workers = {future._workers if isinstance(future, ProcessFuture) else None for future in futures}
-    return all_workers.pop() if len(all_workers) == 1 else None
+    """One of those who run them, if all are run here: they have one loop."""
+    all_workers = {getattr(future, "_workers", None) for future in futures}
+    return None if None in all_workers else next(iter(all_workers), None)
 
 
 class _Waiter:

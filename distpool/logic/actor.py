@@ -21,6 +21,7 @@ from distpool.logic.actor_calls import calls_of
 from distpool.logic.actor_plan import ActorPlan, ActorState
 from distpool.logic.calls import Bundle, Outcome, Span
 from distpool.logic.group_plan import GroupPlan, GroupState
+from distpool.logic.idling import Idling
 from distpool.logic.leases import Lease, LeaseState
 from distpool.logic.losses import (
     call_to_repeat,
@@ -70,6 +71,8 @@ class Actor:
         """Calls that have no outcome yet, the constructor's first one among them."""
         self.on_gone: Callable[[], None] = lambda: None
         self.nearness: object = None
+        self.idling = Idling(plan)
+        self.stops = RunsOn()
         self._calls = calls_of(settings, self.actor.concurrency, is_far=plan.is_far)
         self._settings = settings
         self._functions = functions
@@ -348,6 +351,13 @@ class Actor:
 
 def _died(end: ActorEnd) -> Outcome:
     return OutcomeKind.ACTOR_DIED, msgspec.msgpack.encode(end)
+
+
+class RunsOn:
+    """Cancelled calls: those that are not sent are not begun; one that was sent runs on, and nobody hears of it."""
+
+    def cancel(self, sink: object, *, force: bool) -> None:
+        """Its sink says that it is not to begin."""
 
 
 def _copy(constructor: Bundle) -> Bundle:

@@ -239,6 +239,8 @@ class Holding:
         self._spans: deque[Span] = deque()
         self.calls = 0
         self.bytes = 0
+        self.ended = 0
+        """Calls that have ended in all."""
         self.claims: set[Claim] = set()
         """Of calls that were sent to the worker. Those of a call that has ended while it still ran stay."""
 
@@ -258,6 +260,7 @@ class Holding:
         if len(outcomes) > self.calls:
             raise ValueError(f"{len(outcomes)} outcomes for {self.calls} calls")
         self.calls -= len(outcomes)
+        self.ended += len(outcomes)
         done = []
         spans = self._spans
         at = 0
@@ -288,6 +291,10 @@ class Holding:
     def oldest(self) -> Span:
         """The span of the call that runs, or is the next to."""
         return self._spans[0]
+
+    def spans(self) -> Iterable[Span]:
+        """All that it holds, oldest first."""
+        return self._spans
 
     def take_back(self, count: int) -> list[Span]:
         """Remove the `count` calls sent last, and return them in their sending order."""

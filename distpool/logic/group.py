@@ -15,12 +15,12 @@ from distpool.logic.balance import Balance, has_idle_worker
 from distpool.logic.calls import Bundle, CallQueue, Span
 from distpool.logic.credits import Credits
 from distpool.logic.group_plan import GroupPlan, GroupState
+from distpool.logic.idling import Idling
 from distpool.logic.leases import Lease, LeaseState
 from distpool.logic.leaving import let_leave
 from distpool.logic.limits import overdue
 from distpool.logic.losses import (
     call_to_repeat,
-    describe_call,
     describe_end,
     loss_of,
     may_repeat,
@@ -32,10 +32,10 @@ from distpool.logic.losses import (
 from distpool.logic.nearness import Nearness, put_nearest_first
 from distpool.logic.outbox import Outbox
 from distpool.logic.requests import Requests
+from distpool.logic.stops import Stops
 from distpool.protocol.messages import (
     CallsDone,
     Death,
-    EndWorker,
     ExitWorker,
     FunctionBlob,
     LeaseLost,
@@ -69,6 +69,8 @@ class Group:
         self._recall = Balance(settings.recall_after_s, 3)
         self._cancels = False
         self._some_leave = plan.calls_per_worker is not None
+        self.idling = Idling(plan)
+        self.stops = Stops(group_id, settings, functions)
         self._settings = settings
         self._functions = functions
         self.requests = Requests(group_id)
@@ -182,7 +184,7 @@ class Group:
     def _lose(self, span: Span, death: Death, outbox: Outbox) -> None:
         """A worker died when it had begun this call."""
         loss = loss_of(span, death, name_of(self._functions, span))
-        again = call_to_repeat(span)
+        again = None if self.stops.is_cancelled(span.bundle.sink) else call_to_repeat(span)
         if again is not None:
             bundle = again.bundle
             outbox.note(
@@ -242,17 +244,21 @@ class Group:
 
     def decide(self, now: float, outbox: Outbox) -> tuple[list[tuple[Lease, list[Span]]], float | None]:
         """What to send to whom, and when to decide again without news (None: only with news)."""
-        if not (self._has_news or self.requests.has_news) and (self._wake_at is None or now < self._wake_at):
+        has_news = self._has_news or self.requests.has_news or self.stops.has_news or self.idling.has_news
+        if not has_news and (self._wake_at is None or now < self._wake_at):
             return _NOTHING, self._wake_at
-        self._has_news = self.requests.has_news = False
+        self._has_news = self.requests.has_news = self.stops.has_news = self.idling.has_news = False
         self._wake_at = None
         if self.requests.head_gone and self.outstanding and not self.leases:
             self.break_down(self.requests.head_gone, outbox)
         if self.state in (GroupState.BROKEN, GroupState.TERMINATED, GroupState.GONE):
             return _NOTHING, None
-        if self.queue.has_limits:
+        if self.queue.has_limits or self.stops.has_cancelled():
             # Before calls are assigned: none may be on its way to a worker that is asked to give back what it has.
-            self._end_overdue(now, outbox)
+            ended, wake_at = self.stops.decide(self.leases.values(), now, outbox, has_limits=self.queue.has_limits)
+            for spans, kind, text in ended:
+                self._end(spans, kind, text, outbox)
+            self._wake_by(wake_at)
         if self.outstanding:
             if self._cancels and self.queue.waiting:
                 held = self.outstanding - self.queue.waiting
@@ -264,6 +270,7 @@ class Group:
             self._ask_back(self._sharing, now, outbox)
         if self._some_leave:
             let_leave(self.leases.values(), outbox)
+        self._wake_by(self.idling.let_leave(self.leases.values(), now, outbox))
         self._request_leases(outbox)
         if self.state is GroupState.CLOSING:
             self._close_down(outbox)
@@ -279,33 +286,6 @@ class Group:
     def _wake_by(self, at: float | None) -> None:
         if at is not None:
             self._wake_at = at if self._wake_at is None else min(self._wake_at, at)
-
-    def _end_overdue(self, now: float, outbox: Outbox) -> None:
-        """End the workers whose call runs for longer than it may, and look again when the next may be."""
-        for lease in self.leases.values():
-            due, timeout_s = overdue(lease)
-            if due is None:
-                continue
-            if now < due and not lease.is_overdue:
-                self._wake_by(due)
-            elif lease.is_asked:
-                lease.is_overdue = True  # The answer that is on its way tells as much as another would.
-            elif not lease.is_overdue and lease.state is LeaseState.READY and not lease.has_begun_all:
-                # What it holds and has not begun runs elsewhere; the answer to this comes in the same turn.
-                lease.is_overdue = lease.is_asked = True
-                outbox.put(lease.id, TakeBack(lease.id))
-            elif lease.holding.calls > 1:
-                # All are begun, so all but one are finished and will be told of in a moment.
-                self._wake_by(now + self._settings.peek_after_s)
-            else:
-                spans = lease.holding.take_back(1)
-                what = describe_call(spans[0], name_of(self._functions, spans[0]))
-                text = f"{what} ran for longer than its time limit of {timeout_s:g} s, and its worker was ended"
-                self._end(spans, OutcomeKind.TIMED_OUT, text, outbox)
-                lease.is_abandoned = True
-                lease.step("told to end")
-                outbox.put(lease.id, ExitWorker())
-                outbox.put(LAUNCHER, EndWorker(lease.id, self.id, self._settings.interrupt_grace_s))
 
     def _end(self, spans: list[Span], kind: OutcomeKind, text: str, outbox: Outbox) -> None:
         self.outstanding -= sum(map(len, spans))

@@ -22,6 +22,7 @@ from distpool.interrupts import Deferral
 from distpool.logic.stock import Holder, HolderKind, Stock, as_holder
 from distpool.objects.forks import ForkGuards
 from distpool.objects.known import Known
+from distpool.objects.promises import TaskRef
 from distpool.objects.refs import ObjectRef, names_of
 from distpool.objects.segments import Allocate, Recipe, Room, write_object, write_value, write_whole
 from distpool.objects.shelf import Shelf
@@ -97,12 +98,15 @@ class Home:
 
     def put(self, parts: Parts | bytes, named: list[ObjectRef]) -> ObjectRef:
         """Store a value as an object, which holds those that it names. Raises StoreFull and InvalidRef."""
-        inner = names_of(named, self.id)
+        tasks = [ref for ref in named if isinstance(ref, TaskRef)]
+        inner = names_of((ref for ref in named if not isinstance(ref, TaskRef)), self.id)
         room, size = self._write(lambda allocate: write_object(parts, self.memory, allocate))
         room.hold.become(HolderKind.REFERENCE)
         with self.locked() as shelf:
             for object_id in inner:
                 shelf.hold(object_id, as_holder(room.object))
+            if tasks:
+                shelf.companions[room.object] = tasks
         ref = ObjectRef(self.id, room.object, room.offset, size, self.pid)
         ref._hold = room.hold
         return ref

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -48,6 +49,37 @@ class ObjectRef:
             future.set_exception(error)
         return future
 
+    def done(self) -> bool:
+        """It is there."""
+        return True
+
+    def cancelled(self) -> bool:
+        """It was not."""
+        return False
+
+    def result(self, timeout: float | None = None) -> Any:
+        """The value, as `get` gives it."""
+        return _stores().get_value(self)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """None: no call has made it."""
+        return None
+
+    # What `concurrent.futures.wait` and `as_completed` look at.
+    _condition: Any = _thread.RLock()
+
+    @property
+    def _state(self) -> str:
+        return "FINISHED"
+
+    @property
+    def _workers(self) -> Any:
+        return None
+
+    @property
+    def _waiters(self) -> Any:
+        return _NOBODY_WAITS
+
     def __await__(self) -> Iterator[Any]:
         from asyncio import wrap_future
 
@@ -63,9 +95,14 @@ class ObjectRef:
         return f"<ObjectRef {self.id} of process {self.home_pid}, {size_text(self.size)}>"
 
     def __reduce__(self) -> Any:
-        if _noted.refs is not None:
-            _noted.refs.append(self)
+        note(self)
         return restore_ref, (self.store_id, self.id, self.offset, self.size, self.home_pid)
+
+
+def note(ref: ObjectRef) -> None:
+    """It is being pickled."""
+    if _noted.refs is not None:
+        _noted.refs.append(ref)
 
 
 def restore_ref(store_id: StoreId, object_id: ObjectId, offset: int, size: int, home_pid: int) -> ObjectRef:
@@ -91,7 +128,7 @@ def names_of(refs: Iterable[ObjectRef], store_id: StoreId) -> list[ObjectId]:
     """The objects that a value names which is put into this store. Raises InvalidRef for those of other stores: nothing
     there could keep them."""
     for ref in refs:
-        if ref.store_id != store_id:
+        if ref.store_id != store_id or type(ref) is not ObjectRef:
             raise InvalidRef(
                 f"{ref!r} belongs to another store than the value that is put, which cannot keep it: put the value of "
                 "that ref, or pass the ref itself on"
@@ -108,11 +145,28 @@ def out_of_reach(object_id: ObjectId, home_pid: int | None = None) -> str:
     )
 
 
+class _NobodyWaits:
+    """In place of a future's list of those who wait: nobody need be told of what is there."""
+
+    def append(self, waiter: Any) -> None:
+        pass
+
+    remove = append
+
+    def __contains__(self, waiter: Any) -> bool:
+        return False
+
+
+_NOBODY_WAITS = _NobodyWaits()
+
+
 class _Noted(threading.local):
     refs: list[ObjectRef] | None = None
 
 
 _noted = _Noted()
+
+os.register_at_fork(after_in_child=ObjectRef._condition._at_fork_reinit)
 
 
 def _stores() -> Any:

@@ -34,6 +34,8 @@ class Shelf:
         # When something was last made or freed.
         self._used_at = 0.0
         self._ask_at = 0.0
+        self.companions: dict[ObjectId, object] = {}
+        """What lasts as long as an object: the refs of tasks that it names."""
         self.on_end: Callable[[], None] = _do_nothing
         """Called when a holder has ended."""
         self.on_freed: Callable[[list[ObjectId]], None] = _tell_nobody
@@ -139,6 +141,7 @@ class Shelf:
         for stored in freed:
             if stored.is_spilled:
                 self._spill.remove(stored.extent.offset)
+            self.companions.pop(stored.id, None)
         if freed:
             self.on_freed([stored.id for stored in freed])
             self._used_at = time.monotonic()

@@ -19,6 +19,7 @@ from distpool.protocol.messages import (
     ExitWorker,
     GrantLease,
     GroupGone,
+    InterruptWorker,
     LeaseLost,
     LeaseStarted,
     Message,
@@ -337,6 +338,7 @@ LINK_MESSAGES = (
     | GroupGone
     | StopGroup
     | EndWorker
+    | InterruptWorker
     | Greeting
     | Welcome
     | Refused
@@ -388,6 +390,7 @@ CALLER_MAY_SAY = (
     | ToWorker
     | StopGroup
     | EndWorker
+    | InterruptWorker
     | CodePiece
     | ReleaseObjects
     | ForgetObjects

@@ -273,6 +273,15 @@ class EndWorker(Message, tag=36, frozen=True):
     grace_s: float
 
 
+class InterruptWorker(Message, tag=130, frozen=True):
+    """Client to launcher, launcher to template: interrupt the call that the worker runs, if `ended` of its calls have
+    ended so far; otherwise it runs another, or none."""
+
+    lease: LeaseId
+    group: GroupId
+    ended: int
+
+
 class GroupGone(Message, tag=35, frozen=True):
     """Launcher to client, through its node: the template of the group has ended, and no worker is left."""
 
@@ -323,4 +332,4 @@ class StopWorkers(Message, tag=150, frozen=True):
 LANE_MESSAGES = (
     RunCalls | ExitWorker | RoomInRing | WorkerReady | WorkerUnusable | CallsFinished | LargeOutcome | WorkerLogged
 )
-TEMPLATE_MESSAGES = ForkWorker | WorkerForked | WorkerReaped | StopTemplate | StopWorkers | EndWorker
+TEMPLATE_MESSAGES = ForkWorker | WorkerForked | WorkerReaped | StopTemplate | StopWorkers | EndWorker | InterruptWorker

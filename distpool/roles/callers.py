@@ -41,6 +41,7 @@ from distpool.protocol.messages import (
     EndWorker,
     ExitWorker,
     GroupGone,
+    InterruptWorker,
     LeaseLost,
     LeaseStarted,
     RunCalls,
@@ -165,7 +166,7 @@ class CallersRole:
             case StopGroup(group) if self._owners.get(group) == sender and self._supplies.stop(group):
                 self._tell(group, GroupGone(group))
                 del self._owners[group]
-            case StopGroup(group) | EndWorker(_, group):
+            case StopGroup(group) | EndWorker(_, group) | InterruptWorker(_, group):
                 if self._owners.get(group) == sender:
                     self.outbox.put(LAUNCHER, message)
             case _:

@@ -9,7 +9,7 @@ from typing import Any
 from distpool.config import Settings
 from distpool.ids import INLINE_FUNCTION, Address, FunctionId, GroupId, LeaseId
 from distpool.logic.actor import Actor
-from distpool.logic.calls import Bundle, Span
+from distpool.logic.calls import Bundle, Sink, Span
 from distpool.logic.group import Group
 from distpool.logic.group_plan import GroupPlan, GroupState
 from distpool.logic.leases import Lease
@@ -56,6 +56,8 @@ class ClientRole:
         self._settings = settings
         self._group_of: dict[LeaseId, Group] = {}
         self._head_gone = ""
+        # Some groups give up workers when others wait for some.
+        self._some_yield = False
 
     # From the session -----------------------------------------------------------------------------------------------
 
@@ -64,6 +66,7 @@ class ClientRole:
         group: Group = make(group_id, plan, self._settings, self.functions)
         self.groups[group_id] = group
         group.requests.head_is(self._head_gone)
+        self._some_yield = self._some_yield or plan.idle_yield_s is not None
         return group
 
     def submit(self, group: Group, bundles: Iterable[Bundle]) -> None:
@@ -74,6 +77,9 @@ class ClientRole:
 
     def cancel_waiting(self, group: Group) -> None:
         group.cancel_waiting()
+
+    def cancel(self, group: Group, sink: Sink, force: bool) -> None:
+        group.stops.cancel(sink, force=force)
 
     def terminate(self, group: Group, kind: OutcomeKind, text: str) -> None:
         group.terminate(self.outbox, kind, text)
@@ -126,6 +132,10 @@ class ClientRole:
 
     def decide(self, now: float) -> float | None:
         wake_at = None
+        if self._some_yield:
+            waiting = [group for group in self.groups.values() if group.requests.pending]
+            for group in self.groups.values():
+                group.idling.others_wait(wait=bool(waiting) and waiting != [group])
         for group in self.groups.values():
             to_send, group_wake_at = group.decide(now, self.outbox)
             for lease, spans in to_send:

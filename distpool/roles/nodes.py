@@ -38,6 +38,7 @@ from distpool.protocol.messages import (
     Death,
     EndWorker,
     GroupGone,
+    InterruptWorker,
     LeaseLost,
     LeaseStarted,
     ReturnLease,
@@ -112,7 +113,7 @@ class NodesRole:
             case StopGroup(group):
                 if group in self._plans:  # otherwise it has ended already
                     self._stop(group, message)
-            case EndWorker(lease):
+            case EndWorker(lease) | InterruptWorker(lease):
                 held = self._leases.get(lease)
                 if held is not None:
                     self.outbox.put(held.node, message)

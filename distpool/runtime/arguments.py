@@ -10,6 +10,7 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from importlib import import_module
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from distpool.ids import FunctionId
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     Pickled = bytes | ClaimedPickle
 
+_numbers = count(1)
+
 
 class Arguments:
     """Pickles calls for one group. Used by any thread; every method raises what pickling raises, and StoreFull."""
@@ -37,14 +40,22 @@ class Arguments:
         self._main = main
         self._published = published
         self._functions = FunctionTable(main, ids, self._publish)
-        self._dump: Dump = partial(parts_of, main=main)
+        self.dump: Dump = partial(parts_of, main=main)
         self._recent: Known | None = None
+        self.number = next(_numbers)
+        """No other in this process has it."""
 
     def pickle_call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Pickled]:
         """(function id, pickled call)"""
         function_id = self._functions.named(function)
+        return function_id, self.pickle_arguments(function_id, function, args, kwargs)
+
+    def pickle_arguments(
+        self, function_id: Any, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Pickled:
+        """The arguments of a call of the function that has this id, or of one that has none and travels with them."""
         if function_id and not kwargs and SCALARS.issuperset(map(type, args)):
-            return function_id, pickle.dumps((args, kwargs), 5)
+            return pickle.dumps((args, kwargs), 5)
 
         def with_values(replace: Replace) -> Any:
             values = (tuple(replace(args)), dict(zip(kwargs, replace(kwargs.values()), strict=True)))
@@ -52,7 +63,7 @@ class Arguments:
 
         try:
             value = (args, kwargs) if function_id else (function, args, kwargs)
-            return function_id, self._pickle(value, with_values, None)
+            return self._pickle(value, with_values, None)
         except Exception as error:
             named = [(f"argument {position}", value) for position, value in enumerate(args)]
             named += [(f"argument {name!r}", value) for name, value in kwargs.items()]
@@ -99,16 +110,20 @@ class Arguments:
         except Exception as error:
             raise blame(error, [(f"item {position}", item), ("the function", function)], self._main) from None
 
+    def function_of(self, wrapper: Any, returns: int) -> Any:
+        """See `FunctionTable.wrapped`."""
+        return self._functions.wrapped(wrapper, returns)
+
     def function_for_items(self, function: Any) -> Any:
         """The id of a function whose items travel without it; INLINE_FUNCTION when it is large and has no name."""
         return self._functions.any(function)
 
-    def add_function(self, function: Any, name: str) -> None:
-        """From now on calls of it travel with an id. `name`: in messages."""
-        self._functions.add(function, name)
+    def function_named(self, function: Any, name: str) -> Any:
+        """The id of something with a short pickle, from which a worker makes a function once. `name`: in messages."""
+        return self._functions.made(function, name)
 
     def _pickle(self, value: Any, with_values: Callable[[Replace], Any], known: Known | None) -> Pickled:
-        return _pickle(value, with_values, self._dump, known or self._what_is_recent)
+        return _pickle(value, with_values, self.dump, known or self._what_is_recent)
 
     def _what_is_recent(self, store: Home) -> Known:
         if self._recent is None:

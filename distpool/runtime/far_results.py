@@ -97,7 +97,7 @@ class FarResults:
         objects = self._objects
         holds: list[Any] = [*objects.made_on(node, result.named), *objects.keep(result.foreign)]
         outcomes = pending.message.outcomes
-        outcomes[position] = OutcomeKind.STORED, StoredValue(result.pickled, holds)
+        outcomes[position] = OutcomeKind.STORED, StoredValue(result.pickled, holds, result.tasks)
         if not result.made:
             return
         pending.missing += 1

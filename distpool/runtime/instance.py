@@ -7,12 +7,14 @@ one of a function does.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 from distpool.base_errors import ExitActor
+from distpool.serialization.functions import SeveralReturns
 
 _instance: list[Any] = []
 _loops: list[asyncio.AbstractEventLoop] = []
@@ -27,13 +29,15 @@ class Traits(NamedTuple):
 
 
 class Method(NamedTuple):
-    """A method by its name. `group`: where it runs, if its calls run beside each other; None: on the main thread."""
+    """A method by its name. `group`: where it runs, if its calls run beside each other; None: on the main thread.
+    `returns`: its value is to be so many; -1: any."""
 
     name: str
     group: str | None = None
+    returns: int = -1
 
     def __reduce__(self) -> Any:
-        return bound, (self.name, self.group)
+        return bound, (self.name, self.group, self.returns)
 
 
 class BesideMethod(NamedTuple):
@@ -55,9 +59,12 @@ def construct(actor_class: Any, traits: Any, /, *args: Any, **kwargs: Any) -> No
     _instance.append(made)
 
 
-def bound(name: str, group: str | None = None) -> Any:
+def bound(name: str, group: str | None, returns: int) -> Any:
     """In the worker: the method of this name."""
-    function = partial(_BUILT_IN[name], _instance[0]) if name in _BUILT_IN else getattr(_instance[0], name)
+    instance = _instance[0]
+    function = partial(_BUILT_IN[name], instance) if name in _BUILT_IN else getattr(instance, name)
+    if returns >= 0:
+        function = _returning(function, returns)
     return function if group is None else BesideMethod(function, group)
 
 
@@ -89,6 +96,17 @@ def exit_actor() -> None:
     if not is_actor():
         raise TypeError("exit_actor was called outside of an actor: it is for an actor's own methods")
     raise ExitActor
+
+
+def _returning(function: Callable[..., Any], returns: int) -> Callable[..., Any]:
+    several = SeveralReturns(function, returns)
+    if not inspect.iscoroutinefunction(function):
+        return several
+
+    async def run(*args: Any, **kwargs: Any) -> Any:
+        return several.checked(await function(*args, **kwargs))
+
+    return run
 
 
 async def _made(make: Callable[[], Any]) -> Any:

@@ -29,6 +29,7 @@ from distpool.protocol.messages import (
     EndWorker,
     ForkWorker,
     GroupGone,
+    InterruptWorker,
     Message,
     StartWorker,
     StopGroup,
@@ -173,6 +174,11 @@ class Launcher:
             case EndWorker(_, group):
                 if group in self.crews:
                     _order(self.crews[group].template, message)
+                return []
+            case InterruptWorker(lease, group, ended):
+                crew = self.crews.get(group)
+                if crew is not None and lease in crew.handles and self._lanes[lease].mark_interrupt(ended):
+                    _order(crew.template, message)
                 return []
             case _:
                 raise ValueError(f"the launcher cannot handle {type(message).__name__}")

@@ -29,6 +29,7 @@ from distpool.protocol.messages import (
     Death,
     EndWorker,
     ForkWorker,
+    InterruptWorker,
     Message,
     StopTemplate,
     StopWorkers,
@@ -191,6 +192,10 @@ class Template:
                     if lease == ended:
                         self._busy.add(lease)
                         self._end(watch, signal.SIGINT, grace_s)
+            case InterruptWorker(running):
+                for watch, (_, lease) in self._workers.items():
+                    if lease == running:
+                        signal.pidfd_send_signal(watch, signal.SIGINT)
             case other:
                 raise ValueError(f"a template cannot obey {other!r}")
 

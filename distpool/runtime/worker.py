@@ -70,7 +70,7 @@ class Worker:
         self._beside: Any = None
         self._attached = attached
         self._dump_result = partial(parts_of, main=CallersMain()) if setup.extended_results else standard_parts
-        os.register_at_fork(after_in_child=self._note_fork)
+        os.register_at_fork(after_in_child=partial(setattr, self, "_is_copy", True))
 
     def prepare(self, main_failure: BaseException | None) -> None:
         """Run the initializer; if it, or the import of `__main__` before it, failed, tell the caller why and raise."""
@@ -106,12 +106,12 @@ class Worker:
 
     def serve(self) -> None:
         """Until ExitWorker. When the caller is gone, the process ends at once, and by its exit code not as it should:
-        what its calls have started ends with it, also where the template has not noticed that the driver is dead."""
+        what its calls have started ends with it, also where the template has not noticed it."""
         role = self._role
         while True:
             piece = role.next_slice()
             if piece is not None:
-                self._run_slice(piece)
+                (self._begin_beside if piece.mode == _BESIDE else self._run_slice)(piece)
                 continue
             message = self._receive()
             if type(message) is ExitWorker or (self._beside is not None and self._beside.has_exited):
@@ -128,7 +128,7 @@ class Worker:
     def _receive(self) -> Message | None:
         """The next message; before it sleeps it tells what is untold, and spins a little for the next call."""
         try:
-            return self._decode(receive_frame(self._sock, DONT_WAIT, mapped=True))
+            return _decoded(receive_frame(self._sock, DONT_WAIT, mapped=True))
         except BlockingIOError:
             self._attached.look_after_children()
             role = self._role
@@ -148,15 +148,12 @@ class Worker:
                 except ConnectionResetError:
                     return None
                 self._spin.spun(hit=True)
-                return self._decode(frame)
+                return _decoded(frame)
             self._spin.spun(hit=False)
         try:
-            return self._decode(receive_frame(self._sock, mapped=True))
+            return _decoded(receive_frame(self._sock, mapped=True))
         except ConnectionResetError:
             return None
-
-    def _decode(self, frame: Any) -> Message | None:
-        return decode_lane(frame) if frame else None
 
     def send(self, message: Message) -> None:
         frame = encode(message)
@@ -186,10 +183,7 @@ class Worker:
     # Calls ----------------------------------------------------------------------------------------------------------
 
     def _run_slice(self, piece: Slice) -> None:
-        """Claim and run the calls of a slice one after another, or else begin them."""
-        if piece.mode == _BESIDE:
-            self._begin_beside(piece)
-            return
+        """Claim and run the calls of a slice one after another."""
         args = piece.args
         if piece.packed:
             items = pickle.loads(args)  # type: ignore[arg-type]
@@ -223,8 +217,8 @@ class Worker:
                 self._tell_news()
 
     def _begin_beside(self, piece: Slice) -> None:
-        if self._beside is None:
-            make = import_module("distpool.runtime.calls_beside").CallsBeside  # what only some actors need
+        if self._beside is None:  # what only some actors need
+            make = import_module("distpool.runtime.calls_beside").CallsBeside
             self._beside = make(self, self._ring, self._sock, self._tokens, self._attached)
         if not self._beside.begin(piece):
             self._role.refused()
@@ -320,17 +314,18 @@ class Worker:
             return OutcomeKind.ERROR, encode_failure(error)
 
     def _on_interrupt(self, signum: int, frame: Any) -> None:
-        """Ctrl-C reaches every process of a terminal: here it interrupts the call that runs, and nothing else."""
-        if self._in_call:
+        """Ctrl-C reaches every process of a terminal: here it interrupts the call that runs, and nothing else. So does
+        the caller, which means one call only: it may have ended meanwhile."""
+        is_meant = self._ring.is_interrupted()
+        if is_meant is not False and self._in_call:
+            if is_meant:
+                self._ring.hear_interrupt()
             raise KeyboardInterrupt
 
     def _leave_if_forked(self) -> None:
         """The call has forked, and this is the child: it must not answer in its parent's place."""
         if self._is_copy:
             raise SystemExit(0)
-
-    def _note_fork(self) -> None:
-        self._is_copy = True
 
     def load_arguments(self, pickled: Any) -> Any:
         try:
@@ -381,14 +376,14 @@ class Worker:
                 break
             self._tell()
             self._wait_for_room()
-        if kind == OutcomeKind.FRAME or kind == OutcomeKind.EXITED:
+        if kind in (OutcomeKind.FRAME, OutcomeKind.EXITED):
             self._tell()
-            if kind == OutcomeKind.EXITED:
-                raise SystemExit(0)
+        if kind == OutcomeKind.EXITED:
+            raise SystemExit(0)
 
     def _wait_for_room(self) -> None:
         while True:
-            message = self._decode(receive_frame(self._sock, mapped=True))
+            message = _decoded(receive_frame(self._sock, mapped=True))
             if message is None:
                 os._exit(1)
             if type(message) is RoomInRing:
@@ -397,3 +392,7 @@ class Worker:
                 self._role.handle(message)
             elif type(message) is ExitWorker:
                 raise SystemExit(0)
+
+
+def _decoded(frame: Any) -> Message | None:
+    return decode_lane(frame) if frame else None

@@ -55,7 +55,8 @@ class Workers:
         drains_at_exit: bool,
     ) -> None:
         self._session = session
-        self._group = group
+        self._group = self.group = group
+        """What decides on them: its plain values may be read at any time, and nothing else."""
         self._crew = crew
         self.arguments = Arguments(main, session.functions, session.loop.client.functions)
         self._incoming: deque[Bundle] = deque()
@@ -164,11 +165,6 @@ class Workers:
         """Why no call can run any more; empty while they can."""
         return self._group.reason if self._group.is_broken() else ""
 
-    @property
-    def group(self) -> Group:
-        """What decides on them: its plain values may be read at any time, and nothing else."""
-        return self._group
-
     def is_open(self) -> bool:
         """Calls can be handed in."""
         return self._group.state is GroupState.OPEN
@@ -200,6 +196,10 @@ class Workers:
     def cancel_waiting(self) -> None:
         """Cancel the calls that were not sent to a worker."""
         self._post(self._session.loop.client.cancel_waiting, self._group)
+
+    def cancel(self, sink: Receiver, *, force: bool) -> None:
+        """Its call is not wanted: if a worker runs it, interrupt it, or with `force` end the worker."""
+        self._post(self._session.loop.client.cancel, self._group, sink, force)
 
     def terminate(self, kind: OutcomeKind = OutcomeKind.TERMINATED, text: str = "the pool was terminated") -> None:
         """End all calls and all workers."""

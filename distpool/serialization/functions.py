@@ -7,14 +7,17 @@ between two calls, so it travels with each call, as it does with the standard li
 from __future__ import annotations
 
 import functools
+import sys
 import types
 from collections.abc import Callable, Iterator
+from importlib import import_module
+from operator import attrgetter
 from typing import Any
 
 from distpool.ids import INLINE_FUNCTION, FunctionId
 from distpool.protocol.messages import FunctionBlob
 from distpool.serialization.buffers import Parts, extended_parts, standard_parts
-from distpool.serialization.pickling import PICKLE_ERRORS, MainView, blame, standard_dumps
+from distpool.serialization.pickling import PICKLE_ERRORS, MainView, blame, describe, standard_dumps
 
 
 class FunctionTable:
@@ -44,9 +47,39 @@ class FunctionTable:
         self._by_name[function] = function_id = self._add(blob, name_of(function), fresh=False)
         return function_id
 
-    def add(self, function: Any, name: str) -> None:
-        """Give it an id, whatever it is; the worker finds it where its pickle is opened, once."""
-        self._by_name[function] = self._add(standard_dumps(function), name, fresh=False)
+    def made(self, function: Any, name: str) -> FunctionId:
+        """The id of what a worker makes of this pickle, once; `function` is hashable."""
+        function_id = self._by_name.get(function)
+        if function_id is None:
+            self._by_name[function] = function_id = self._add(standard_dumps(function), name, fresh=False)
+        return function_id
+
+    def wrapped(self, wrapper: Any, returns: int) -> FunctionId:
+        """The id of the function that `wrapper` stands for in its module and has as `__wrapped__`. With `returns` at
+        least 0, its value has to be so many. INLINE_FUNCTION: it is large, see `several_returns`. Raises pickle's
+        error.
+
+        It is pickled once: what a function has in its closure stays as it was then.
+        """
+        function = wrapper.__wrapped__
+        if returns < 0:
+            function_id = self.named(function)
+            if function_id != INLINE_FUNCTION:
+                return function_id
+        if is_found(wrapper) and not (_is_of_main(wrapper) and not self._main.has(wrapper)):
+            function = ByName(wrapper.__module__, wrapper.__qualname__)
+        elif returns < 0:
+            return self.any(function)
+        try:
+            blob = extended_parts(several_returns(function, returns), self._main)
+        except PICKLE_ERRORS as error:
+            raise blame(error, [("the function", function)], self._main) from None
+        if type(blob) is not bytes:
+            return INLINE_FUNCTION
+        known = self._by_blob.get(blob)
+        if known is None:
+            known = self._by_blob[blob] = self._add(blob, name_of(wrapper), fresh=False)
+        return known
 
     def any(self, function: object) -> FunctionId:
         """The id of any function, for calls whose items travel without it; INLINE_FUNCTION for one that is large, as it
@@ -74,6 +107,56 @@ class FunctionTable:
         function_id = FunctionId(next(self._ids))
         self._publish(FunctionBlob(function_id, blob, fresh, name))
         return function_id
+
+
+class ByName:
+    """In a pickle: the function that what is found by this name in its module stands for."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self._place = (module, name)
+
+    def __reduce__(self) -> Any:
+        return find_wrapped, self._place
+
+
+def find_wrapped(module: str, name: str) -> Any:
+    """In the worker. Raises AttributeError where it is not found."""
+    return attrgetter(f"{name}.__wrapped__")(import_module(module))
+
+
+def is_found(wrapper: Any) -> bool:
+    """Its module has it under its name."""
+    try:
+        return attrgetter(wrapper.__qualname__)(sys.modules[wrapper.__module__]) is wrapper
+    except (AttributeError, KeyError):
+        return False
+
+
+def several_returns(function: Any, returns: int) -> Any:
+    """A function whose value has to be so many; below 0: one of any kind."""
+    return function if returns < 0 else SeveralReturns(function, returns)
+
+
+class SeveralReturns:
+    """In the worker: a function whose value has to be a tuple or list of so many; for none it does not matter."""
+
+    def __init__(self, function: Any, returns: int) -> None:
+        self._function = function
+        self._returns = returns
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.checked(self._function(*args, **kwargs))
+
+    def checked(self, value: Any) -> Any:
+        """What the function has returned. Raises TypeError and ValueError."""
+        if self._returns == 0:
+            return None
+        what = f"{name_of(self._function)} was to return num_returns={self._returns} values"
+        if not isinstance(value, (tuple, list)):
+            raise TypeError(f"{what} as a tuple or list, and returned {describe(value)}")
+        if len(value) != self._returns:
+            raise ValueError(f"{what}, and returned {len(value)}")
+        return value
 
 
 def pickles_as_name(function: Any) -> bool:

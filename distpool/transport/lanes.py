@@ -56,6 +56,8 @@ class Lane:
         self.ring = ring
         self._adopt = adopt
         self.is_at_end = False
+        self.ended = 0
+        """Calls whose results were read."""
         self._unsent: deque[tuple[Message, int]] = deque()
         self._large: deque[bytes] = deque()
         self._logged: list[Message] = []
@@ -107,6 +109,10 @@ class Lane:
         self._unsent = deque((message, 0) for message in kept)
         return unsent + taken
 
+    def mark_interrupt(self, ended: int) -> bool:
+        """The call that runs when so many have ended is the one to be interrupted; False: it has ended, or was."""
+        return self.ended == ended and self.ring.mark_interrupt()
+
     def items_begun(self) -> int:
         """After the worker's death: how many items it had begun of the chunk that it ran."""
         return self.ring.items_begun()
@@ -152,6 +158,7 @@ class Lane:
     def peek(self, *, stopped: bool = False) -> CallsDone | None:
         """The results that lie in the ring, told of or not."""
         outcomes = self.ring.read_all()
+        self.ended += len(outcomes)
         if self.ring.take_wait():
             self.send(RoomInRing())
         if not outcomes and not stopped:

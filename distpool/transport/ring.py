@@ -11,7 +11,8 @@ import struct
 from collections.abc import Callable
 
 PAGE = mmap.PAGESIZE
-_WRITTEN, _READ, _WRITER_WAITS, _BUSY_NS, _ITEMS_BEGUN, _READER_LOOKS, _LOGGED = range(7)
+_WRITTEN, _READ, _WRITER_WAITS, _BUSY_NS, _ITEMS_BEGUN, _READER_LOOKS, _LOGGED, _INTERRUPT = range(8)
+_HEARD = 1 << 63
 _RECORD = struct.Struct("<II")
 SMALL_BYTES = 256
 _SMALL_HEADERS = [_RECORD.pack(0, size) for size in range(SMALL_BYTES + 1)]
@@ -50,7 +51,7 @@ class Ring:
 
     def clear(self) -> None:
         """Before a new worker gets it."""
-        for word in range(_LOGGED + 1):
+        for word in range(_INTERRUPT + 1):
             self._words[word] = 0
 
     def close(self) -> None:
@@ -133,6 +134,17 @@ class Ring:
         """A log record was sent by the lane; whoever finds later results here reads it first."""
         self._words[_LOGGED] += 1
 
+    def is_interrupted(self) -> bool | None:
+        """Whether the call that runs now is the one to be interrupted; None: none is, or that was heard."""
+        mark = self._words[_INTERRUPT]
+        if not mark or mark == _HEARD | self._words[_WRITTEN] + 1:
+            return None
+        return mark == self._words[_WRITTEN] + 1
+
+    def hear_interrupt(self) -> None:
+        """The call that runs was interrupted."""
+        self._words[_INTERRUPT] |= _HEARD
+
     def wait_for_room(self) -> None:
         """Ask the reader to say when it has read."""
         self._words[_WRITER_WAITS] = 1
@@ -146,6 +158,15 @@ class Ring:
     def look(self, *, on: bool) -> None:
         """Say that the ring is being watched, or is not any more; after the latter, look once more."""
         self._words[_READER_LOOKS] = on
+
+    def mark_interrupt(self) -> bool:
+        """Have the call interrupted whose result is to be the next that is read, if it is not written yet; False: that
+        was heard already."""
+        mark = self._words[_READ] + 1
+        if self._words[_INTERRUPT] == _HEARD | mark:
+            return False
+        self._words[_INTERRUPT] = mark
+        return True
 
     def read_all(self) -> list[tuple[int, bytes]]:
         """Remove all records: (kind, payload)."""

@@ -56,6 +56,10 @@ class Counter:
     def large(self, count):
         return b"x" * count
 
+    @method(num_returns=2)
+    def pair(self, value):
+        return value, value + 1
+
     def total_of(self, array):
         return float(array.sum())
 
@@ -124,6 +128,10 @@ class Gate:
 
     async def die(self):
         os.kill(os.getpid(), signal.SIGKILL)
+
+    @method(num_returns=2)
+    async def both(self):
+        return 0, 1
 
     async def large(self, count):
         return b"x" * count

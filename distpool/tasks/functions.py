@@ -1,0 +1,104 @@
+"""`distpool.remote` and the remote functions that it makes."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, NoReturn
+
+from distpool.objects.promises import TaskRef
+from distpool.options import TaskOptions, task_options
+from distpool.serialization.functions import is_found, name_of
+from distpool.tasks.program import Refs, program
+
+
+def remote(*args: Any, **options: Any) -> Any:
+    """A function whose calls run in workers, beside each other: `f.remote(x)` gives a ref at once.
+
+    As a decorator, `@distpool.remote` or `@distpool.remote(num_cpus=2, retries=3)`, or called with a function.
+
+    `num_cpus`: that a call needs, 1 by default. `num_returns`: how many refs it gives, of the values of the tuple or
+    list that the function returns; 0: None. `retries`: how often a call may run again after the death of its worker, 0
+    by default, and with `retry_exceptions` (True, or a list of types) after an exception. `timeout`: how long it may
+    run, in seconds or as "500ms", "1.5min"; then its worker is ended and `get` raises CallTimeout. `priority`: calls
+    with a higher one go first. `name`: of the calls in messages. Raises TypeError and ValueError that list what is
+    valid.
+    """
+    if len(args) == 1 and not options and callable(args[0]):
+        return _made(args[0], {})
+    if args:
+        raise TypeError(
+            "remote takes one function and nothing else, or options by their names: "
+            "@distpool.remote, @distpool.remote(num_cpus=2) or distpool.remote(num_cpus=2)(f)"
+        )
+    if not options:
+        raise TypeError("remote() has no options and no function: write @distpool.remote, or give options")
+    return functools.partial(_made, options=options)
+
+
+def _made(function: Any, options: dict[str, Any]) -> Any:
+    if isinstance(function, RemoteFunction):
+        raise TypeError(f"{function!r} is remote already; {name_of(function)}.options(...) changes its options")
+    if isinstance(function, type):
+        return import_module("distpool.actors").actor_class(function, options)
+    if not callable(function):
+        raise TypeError(f"remote takes a function, not {function!r}, a {type(function).__name__}")
+    if inspect.iscoroutinefunction(function):
+        raise TypeError(
+            f"remote takes a plain function, and {name_of(function)} is a coroutine: in a plain one, "
+            "`asyncio.run` runs it"
+        )
+    return RemoteFunction(function, options)
+
+
+class RemoteFunction:
+    """A function whose calls run in workers. It can be pickled, and keeps the name, text and signature of the function,
+    which is its `__wrapped__`."""
+
+    __wrapped__: Callable[..., Any]
+    __qualname__: str
+
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any], ids: Any = None) -> None:
+        """Raises TypeError and ValueError for options."""
+        functools.update_wrapper(self, function)
+        self._options: TaskOptions = task_options(options)
+        self._given = options
+        # By the number of a group's arguments and of the values: a function is pickled once for each.
+        self._ids: dict[tuple[int, int], Any] = {} if ids is None else ids
+        self._name = self._options.name or name_of(function)
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it in a worker: a ref at once; a list of refs with `num_returns` above 1, None with 0.
+
+        An argument that is a ref arrives as its value, and the call waits until that is there. Raises what pickling
+        raises, with the argument that cannot be pickled in the message.
+        """
+        return program().submit(self, args, kwargs)
+
+    def options(self, **options: Any) -> RemoteFunction:
+        """The same function with other options for the calls that are made through the result; see `remote`."""
+        return RemoteFunction(self.__wrapped__, {**self._given, **options}, self._ids)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        name = self.__qualname__
+        raise TypeError(
+            f"{name} is a remote function and cannot be called like this: write {name}.remote(...) for a call in a "
+            f"worker, or {name}.__wrapped__(...) for one here"
+        )
+
+    def __get__(self, instance: object, owner: type | None = None) -> RemoteFunction:
+        """In a class it stays what it is: nothing would bind an instance to it."""
+        return self
+
+    def __reduce__(self) -> Any:
+        if self.__module__ != "__main__" and is_found(self):
+            return self.__qualname__  # by its name, like a function
+        return RemoteFunction, (self.__wrapped__, self._given)
+
+    def __repr__(self) -> str:
+        return f"<RemoteFunction {self.__module__}.{self.__qualname__}>"
+
+
+__all__ = ["Refs", "RemoteFunction", "TaskRef", "remote"]
