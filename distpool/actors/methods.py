@@ -99,7 +99,7 @@ class ActorMethod:
         retries = life.options.max_task_retries if options.max_task_retries is None else options.max_task_retries
         self._call_options = ActorCallOptions(retries=retries, concurrency_group=group)
 
-    def remote(self, *args: Any, **kwargs: Any) -> Refs:
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
         """Call it: a ref of the result; a list of refs with `num_returns` above 1, None with 0.
 
         Calls of one actor begin in the order in which this program makes them; an argument that is a ref arrives as its
