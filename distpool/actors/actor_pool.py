@@ -129,10 +129,10 @@ class ActorPool:
         """Until some running call has ended."""
         if not self._running:
             raise ValueError("calls wait and the pool has no actor: add one with push")
-        ended, _ = wait(list(self._running), timeout=timeout)
+        ended: list[Any] = wait(list(self._running), timeout=timeout)[0]
         for ref in ended:
-            number, actor = self._running.pop(ref)  # type: ignore[index]
-            self._ended[number] = ref  # type: ignore[assignment]
+            number, actor = self._running.pop(ref)
+            self._ended[number] = ref
             self._idle.append(actor)
         self._start()
         return bool(ended)

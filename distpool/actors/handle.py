@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NoReturn
 
 from distpool.actors.life import Life
 from distpool.actors.methods import ActorMethod
@@ -44,6 +44,12 @@ class ActorHandle:
 
     def __hash__(self) -> int:
         return hash(self._life.number)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} cannot be pickled: an actor is called by the program that has started it, and not by its "
+            "workers; pass refs of what its methods return instead"
+        )
 
     def __repr__(self) -> str:
         return f"<ActorHandle of {self._life!r}>"

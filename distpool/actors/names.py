@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -87,3 +88,14 @@ def _living(key: _Key) -> Life | None:
     del _named[key]
     _detached.pop(key, None)
     return None
+
+
+def _after_fork_in_child() -> None:
+    """The child of a fork has no actors: they are its parent's."""
+    global _lock
+    _lock = threading.RLock()
+    _named.clear()
+    _detached.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

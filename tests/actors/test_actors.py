@@ -1,6 +1,7 @@
 """What a program does with actors."""
 
 import gc
+import os
 
 import numpy as np
 import psutil
@@ -328,3 +329,30 @@ def test_remote_makes_actors_of_classes():
 
     assert distpool.remote(Counter).remote(6).add.remote().result(LIMIT_S) == 7
     assert Local.remote().run.remote().result(LIMIT_S) == 7
+
+
+def test_a_handle_cannot_be_sent_and_says_why():
+    counter = Counters.remote()
+
+    with pytest.raises(TypeError, match="is called by the program that has started it"):
+        counter.add.remote(counter)
+    assert counter.add.remote().result(LIMIT_S) == 1
+
+
+def test_a_child_of_the_program_has_no_actors():
+    counter = Counters.options(name="parents").remote()
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(writer, repr(list_named_actors()).encode())
+            counter.add.remote()
+        except RuntimeError as error:
+            os.write(writer, type(error).__name__.encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader) as stream:
+        assert stream.read() == "[]ForeignProcess"
+    os.waitpid(pid, 0)
+    assert counter.add.remote().result(LIMIT_S) == 1
