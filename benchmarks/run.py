@@ -42,6 +42,7 @@ QUESTIONS = [
     "many_workers",
     "outstanding",
     "worker_killed",
+    "actors",
     "array_to_many",
     "array_results",
     "store",
