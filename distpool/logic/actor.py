@@ -247,9 +247,9 @@ class Actor:
         if self.state in _OPEN:
             self._die(text)
 
-    def break_down(self, text: str, outbox: Outbox) -> None:
+    def break_down(self, text: str, outbox: Outbox, kind: OutcomeKind = OutcomeKind.BROKEN) -> None:
         """It can have no worker."""
-        self.terminate(outbox, OutcomeKind.BROKEN, text)
+        self.terminate(outbox, kind, text)
 
     def restart(self) -> None:
         """End its worker at once, as its death would; what comes of that, the plan says."""
