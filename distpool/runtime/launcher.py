@@ -41,6 +41,7 @@ from distpool.protocol.messages import (
 )
 from distpool.runtime.arguments import pickle_initializer
 from distpool.runtime.crews import Crew, TemplateHandle
+from distpool.runtime.descriptor_limit import make_room
 from distpool.runtime.handles import Wait, WorkerHandle
 from distpool.runtime.interpreter import Interpreter, end_child, pickling_for_child, take_interpreter
 from distpool.runtime.main_view import view_of_main
@@ -233,6 +234,7 @@ class Launcher:
         if crew is None or crew.is_stopping:  # its template has ended, or will, while the lease was on its way
             return [WorkerExited(lease, group, Death(0, _UNKNOWN_EXIT))]
         template = crew.template
+        make_room(len(self._lanes) + 1)
         number = next(process._process_counter)  # type: ignore[attr-defined]
         handle = WorkerHandle(lease, f"{crew.plan.names}-{number}", daemon=crew.plan.daemon, wait=self._wait)
         place = crew.add(lease, handle)

@@ -38,6 +38,7 @@ from distpool.protocol.messages import (
 )
 from distpool.runtime import initialization
 from distpool.runtime.descendants import children_of, kill_orphans
+from distpool.runtime.descriptor_limit import make_room
 from distpool.runtime.devices import adopt_orphans
 from distpool.runtime.native_threads import limit_loaded_libraries
 from distpool.runtime.program_paths import main_here
@@ -211,6 +212,7 @@ class Template:
 
     def _start(self, order: ForkWorker, *descriptors: int) -> None:
         plan = self._plan
+        make_room(len(self._workers) + 1)
         offset = order.slot * ring_size(plan.ring_bytes)
         worker = WorkerProcess(plan.setup, descriptors, self._rings, offset, (plan.store_id, self._store))
         name = f"{plan.worker_name}-{order.number}"

@@ -63,3 +63,22 @@ def is_there(process):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_there_is_room_for_the_descriptors_of_many_actors(tmp_path):
+    many = """
+        import resource
+        import distpool
+
+        @distpool.remote
+        class Small:
+            def run(self):
+                return 1
+
+        if __name__ == "__main__":
+            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+            actors = [Small.remote() for _ in range(40)]
+            print(sum(distpool.get([actor.run.remote() for actor in actors])))
+    """
+    assert output_of(tmp_path, many) == "40\n"
