@@ -34,6 +34,7 @@ QUESTIONS = [
     "map_items",
     "imap_unordered",
     "submit_burst",
+    "tasks",
     "apply_async_burst",
     "uneven_tasks",
     "cold_start",

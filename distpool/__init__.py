@@ -49,7 +49,8 @@ if _TYPE_CHECKING:
     from distpool.objects.promises import TaskRef
     from distpool.objects.refs import ObjectRef
     from distpool.objects.stats import StoreStats
-    from distpool.tasks import RemoteFunction, cancel, remote
+    from distpool.tasks import RemoteFunction, remote
+    from distpool.tasks.program import cancel
 
 # Bound methods of the default context, as in the standard library.
 Array = default_context.Array
@@ -114,7 +115,7 @@ _HOMES = {
     "wait": "distpool.api",
     "RemoteFunction": "distpool.tasks",
     "TaskRef": "distpool.objects.promises",
-    "cancel": "distpool.tasks",
+    "cancel": "distpool.tasks.program",
     "remote": "distpool.tasks",
     "exit_actor": "distpool.actors",
     "get_actor": "distpool.actors",

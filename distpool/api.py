@@ -1,5 +1,5 @@
-"""What users call beside the standard names: `init` and `shutdown`, and objects in the store: `put`, `get`, `wait`,
-`release`, `store_stats`, `configure_store`."""
+"""What users call beside the standard names: `init` and `shutdown`, and values behind refs, of the store and of tasks:
+`put`, `get`, `wait`, `as_completed`, `release`, `store_stats`, `configure_store`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Literal
 
-from distpool.objects.promises import TaskRef
+from distpool.objects.promises import TaskRef, value_of
 from distpool.objects.refs import ObjectRef, noting_refs
 from distpool.objects.stats import StoreStats
 from distpool.objects.stores import configure, current, get_value
@@ -127,8 +127,8 @@ def get(refs: Any, *, timeout: float | None = None, readonly: bool = False) -> A
     Arrays arrive as private copies whose pages are copied where they are written to: writable, and nobody else sees
     the change. With `readonly` they are the shared memory itself and cannot be written to.
 
-    `timeout`: seconds in all; then TimeoutError says which are not ready. Raises ObjectLost for an object that was
-    freed, InvalidRef for a ref of a store that this process cannot reach, and what the call of a future raised.
+    `timeout`: seconds in all; then TimeoutError says which are not ready. Raises ObjectLost for a value that was freed,
+    InvalidRef for a ref that this process cannot ask for, and what a task or the call of a future raised.
     """
     if isinstance(refs, (ObjectRef, Future)):
         return _get_all([refs], timeout, readonly=readonly)[0]
@@ -175,7 +175,7 @@ def as_completed(refs: Sequence[Waitable], *, timeout: float | None = None) -> I
 
 
 def release(refs: ObjectRef | Iterable[ObjectRef]) -> None:
-    """Give up refs: their objects are freed at once where nobody else holds them, and `get` of them raises ObjectLost.
+    """Give up refs: their values are freed at once where nobody else holds them, and `get` of them raises ObjectLost.
 
     Values that came from them stay as they are. To release a ref twice does nothing.
     """
@@ -183,9 +183,9 @@ def release(refs: ObjectRef | Iterable[ObjectRef]) -> None:
         refs = [refs]
     for ref in refs:
         if not isinstance(ref, ObjectRef):
-            raise TypeError(f"{ref!r} is a {type(ref).__name__}; release takes refs that put returned")
+            raise TypeError(f"{ref!r} is a {type(ref).__name__}; release takes refs that put returned, or of tasks")
         hold, ref._hold = ref._hold, None
-        if hold is not None:
+        if hold is not None and not isinstance(ref, TaskRef):  # a task goes on, and its value is nobody's
             hold.end()
 
 
@@ -212,7 +212,15 @@ def _get_all(refs: Iterable[Waitable], timeout: float | None, *, readonly: bool)
         if late:
             names = ", ".join(f"{position} ({ref!r})" for position, ref in enumerate(refs) if ref in late)
             raise TimeoutError(f"after {timeout} s {len(late)} of {len(refs)} are not ready: {names}")
-    return [get_value(ref, readonly=readonly) if type(ref) is ObjectRef else ref.result() for ref in refs]
+    if readonly:
+        return [_value_of(ref, readonly=True) for ref in refs]
+    return [get_value(ref) if type(ref) is ObjectRef else ref.result() for ref in refs]
+
+
+def _value_of(ref: Waitable, *, readonly: bool) -> Any:
+    if isinstance(ref, TaskRef):
+        return value_of(ref.ended(), readonly=readonly)
+    return get_value(ref, readonly=readonly) if isinstance(ref, ObjectRef) else ref.result()
 
 
 def _completion() -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
-from multiprocessing import TimeoutError, process, spawn, util
+from multiprocessing import TimeoutError, util
 from multiprocessing import pool as standard
 from multiprocessing.pool import CLOSE, INIT, RUN, TERMINATE, ThreadPool
 from multiprocessing.pool import MaybeEncodingError as MaybeEncodingError  # type: ignore[attr-defined]
@@ -15,13 +15,14 @@ from typing import Any
 from distpool.context import cpu_count_for_pools, get_context
 from distpool.feeder import Feeder
 from distpool.logic.group_plan import GroupPlan
+from distpool.objects.promises import await_tasks
 from distpool.options import NO_OPTIONS, merged
 from distpool.pool_calls import PoolCalls, PoolWithOptions
 from distpool.results import AsyncResult, IMapIterator, IMapUnorderedIterator, MapResult
 from distpool.runtime.handles import WorkerHandle
 from distpool.runtime.launcher import LaunchPlan
 from distpool.runtime.session import open_workers
-from distpool.runtime.worker_process import WorkerProcess
+from distpool.runtime.start_methods import check_may_have_children, start_method_prefix
 from distpool.runtime.workers import Workers
 from distpool.signatures import lists_options
 
@@ -63,6 +64,8 @@ class Pool(PoolCalls, standard.Pool):  # type: ignore[misc]
         self._maxtasksperchild = maxtasksperchild
         self._initializer = initializer
         self._initargs = initargs
+        initargs = tuple(initargs)
+        await_tasks(initargs)
         self._feeder = Feeder()
         open_workers(
             GroupPlan(processes, calls_per_worker=maxtasksperchild),
@@ -72,7 +75,7 @@ class Pool(PoolCalls, standard.Pool):  # type: ignore[misc]
                 f"{start_method_prefix(start_method)}PoolWorker",
                 True,
                 initializer,
-                tuple(initargs),
+                initargs,
                 maybe_encoding_error=True,
             ),
             self._own,
@@ -134,21 +137,6 @@ class Pool(PoolCalls, standard.Pool):  # type: ignore[misc]
                 self._workers.terminate()
                 self._feeder.stop()
             self._workers.join()
-
-
-def check_may_have_children(start_method: str) -> None:
-    """Raises what the standard library raises in a daemonic process, and in a child that still imports `__main__`."""
-    if start_method != "fork":
-        spawn._check_not_importing_main()  # type: ignore[attr-defined]
-    current = process.current_process()
-    # A worker of ours may open pools of its own: they end with it, however it ends.
-    if current._config.get("daemon") and not isinstance(current, WorkerProcess):  # type: ignore[attr-defined]
-        raise AssertionError("daemonic processes are not allowed to have children")
-
-
-def start_method_prefix(start_method: str) -> str:
-    """What the names of the standard library's processes begin with: Fork, ForkServer or Spawn."""
-    return {"fork": "Fork", "forkserver": "ForkServer", "spawn": "Spawn"}[start_method]
 
 
 ApplyResult = AsyncResult

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures as standard
 from concurrent.futures import process as standard_process
 from concurrent.futures.process import BrokenProcessPool
+from itertools import chain
 from typing import Any
 
 from distpool.context import cpu_count_for_pools, get_context
@@ -20,8 +21,8 @@ from distpool.futures.insides import CallQueue, ManagerThread
 from distpool.futures.maps import map_calls
 from distpool.logic.calls import NO_OPTIONS, CallOptions, Outcome
 from distpool.logic.group_plan import GroupPlan
+from distpool.objects.promises import TaskRef, await_tasks
 from distpool.options import check_repeatable, merged
-from distpool.pool import check_may_have_children, start_method_prefix
 from distpool.process_future import Future as ProcessFuture
 from distpool.process_future import RemoteTraceback
 from distpool.progress import Progress
@@ -29,6 +30,7 @@ from distpool.protocol.messages import CallMode, OutcomeKind
 from distpool.runtime.handles import WorkerHandle
 from distpool.runtime.launcher import LaunchPlan
 from distpool.runtime.session import ENDING, open_workers
+from distpool.runtime.start_methods import check_may_have_children, start_method_prefix
 from distpool.runtime.workers import Workers
 from distpool.serialization.functions import name_of
 from distpool.signatures import lists_options
@@ -79,6 +81,8 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
                     "supply a different mp_context."
                 )
         self._start_method = start_method
+        if isinstance(initargs, (tuple, list)):
+            await_tasks(initargs)
         self._initializer: Any = initializer
         self._initargs = initargs
         self._max_tasks_per_child = max_tasks_per_child
@@ -99,6 +103,8 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
     ) -> ProcessFuture:
         if options.retries:
             check_repeatable(options, [*((f"argument {n}", arg) for n, arg in enumerate(args)), *kwargs.items()])
+        if TaskRef in map(type, args) or kwargs:
+            await_tasks((*args, *kwargs.values()))
         with self._shutdown_lock:
             workers = self._open_workers()
             future = ProcessFuture(workers)
@@ -114,6 +120,8 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
         self, options: CallOptions, fn: Callable[..., Any], chunk: list[tuple[Any, ...]], first: int, chunksize: int
     ) -> ProcessFuture:
         """`[fn(*args) for args in chunk]` as one call, whose items are begun one by one from number `first` on."""
+        if TaskRef in map(type, chain.from_iterable(chunk)):
+            await_tasks(chain.from_iterable(chunk))
         with self._shutdown_lock:
             workers = self._open_workers()
             future = ProcessFuture(workers)

@@ -99,7 +99,7 @@ class Home:
     def put(self, parts: Parts | bytes, named: list[ObjectRef]) -> ObjectRef:
         """Store a value as an object, which holds those that it names. Raises StoreFull and InvalidRef."""
         tasks = [ref for ref in named if isinstance(ref, TaskRef)]
-        inner = names_of((ref for ref in named if not isinstance(ref, TaskRef)), self.id)
+        inner = names_of([ref for ref in named if not isinstance(ref, TaskRef)], self.id)
         room, size = self._write(lambda allocate: write_object(parts, self.memory, allocate))
         room.hold.become(HolderKind.REFERENCE)
         with self.locked() as shelf:

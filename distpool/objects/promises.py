@@ -16,24 +16,25 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Iterable
 from importlib import import_module
 from itertools import count
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from distpool.base_errors import InvalidRef, ObjectLost
 from distpool.ids import ObjectId, StoreId
+from distpool.interrupts import deferred
 from distpool.logic.calls import Outcome
 from distpool.logic.promises import Promise, Promises, Watcher
 from distpool.objects.refs import ObjectRef, note
+from distpool.objects.stores import reading
+from distpool.objects.waiters import LOCK as LOCK
+from distpool.objects.waiters import Moment, Waiters, seen_state
 from distpool.protocol.messages import OutcomeKind
 from distpool.store.create import own_memory
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
-
-LOCK: Any = _thread.RLock()
-"""Of all promises. It is taken by the `with` statement itself, so that Ctrl-C cannot leave it locked."""
 
 PROMISES = Promises()
 """Those of this process that were pickled by number."""
@@ -73,13 +74,14 @@ def _tell(promise: Promise, watchers: list[Watcher]) -> None:
         return
     waiting = _telling.waiting = deque([(promise, watchers)])
     try:
-        while waiting:
-            ended, told = waiting.popleft()
-            for watcher in told:
-                try:
-                    watcher.ended(ended)
-                except BaseException:  # it is a callback's: the others are to be told all the same
-                    traceback.print_exc()
+        with deferred():
+            while waiting:
+                ended, told = waiting.popleft()
+                for watcher in told:
+                    try:
+                        watcher.ended(ended)
+                    except BaseException:  # it is a callback's: the others are to be told all the same
+                        traceback.print_exc()
     finally:
         _telling.waiting = None
 
@@ -136,16 +138,17 @@ class TaskRef(ObjectRef):
         return future
 
     @property
-    def _condition(self) -> Any:
-        return LOCK
+    def _condition(self) -> Moment:
+        return Moment(self)
 
     @property
     def _state(self) -> str:
-        return "PENDING" if self.known().outcome is None else "FINISHED"
+        seen = seen_state(self.id)
+        return seen or ("PENDING" if self.known().outcome is None else "FINISHED")
 
     @property
-    def _waiters(self) -> _Waiters:
-        return _Waiters(self, self.known())
+    def _waiters(self) -> Waiters:
+        return Waiters(self, self.known())
 
     @property
     def _workers(self) -> Any:
@@ -232,13 +235,17 @@ def opened(promise: Promise) -> tuple[bool, object]:
     return False, error
 
 
-def value_of(promise: Promise) -> Any:
-    """Of a promise that has ended; raises what its call raised."""
+def value_of(promise: Promise, *, readonly: bool = False) -> Any:
+    """Of a promise that has ended; raises what its call raised. `readonly`: see `get`."""
     outcome: Any = promise.outcome
     if outcome[0] == _VALUE:
         value = pickle.loads(outcome[1])
         return value if promise.position < 0 else value[promise.position]
-    is_value, value = opened(promise)
+    if readonly:
+        with reading(readonly=True):
+            is_value, value = opened(promise)
+    else:
+        is_value, value = opened(promise)
     if is_value:
         return value
     try:
@@ -278,6 +285,13 @@ def wait_for(promise: Promise, timeout: float | None) -> bool:
         call.workers.wait(has_ended, remaining_s, wait_passively)
 
 
+def await_tasks(values: Iterable[Any]) -> None:
+    """Wait for those of the values that are refs of tasks: where a lock is taken next that callbacks may want."""
+    for value in values:
+        if type(value) is TaskRef:
+            value.ended()
+
+
 class _Waker:
     """Wakes one thread. A plain lock, which an interrupt cannot leave half taken."""
 
@@ -304,44 +318,3 @@ class _Filler:
             self._future.set_result(result)
         else:
             self._future.set_exception(result)  # type: ignore[arg-type]
-
-
-class _Waiters:
-    """What a ref has in place of a future's list of those who wait for it."""
-
-    def __init__(self, ref: TaskRef, promise: Promise) -> None:
-        self._ref = ref
-        self._promise = promise
-
-    def append(self, waiter: Any) -> None:
-        """With the lock."""
-        self._promise.watch(_Waiter(waiter, self._ref))
-
-    def remove(self, waiter: Any) -> None:
-        """With the lock. It may have been told already."""
-        self._promise.unwatch(_Waiter(waiter, self._ref))
-
-    def __contains__(self, waiter: Any) -> bool:
-        return _Waiter(waiter, self._ref) in (self._promise.watchers or ())
-
-
-class _Waiter:
-    """Who waits as for a future: `wait` and `as_completed` of the standard library, and ours."""
-
-    def __init__(self, waiter: Any, ref: TaskRef) -> None:
-        self._waiter = waiter
-        self._ref = ref
-
-    def ended(self, promise: Promise) -> None:
-        tell: Callable[[TaskRef], None]
-        tell = self._waiter.add_exception if promise.has_failed() else self._waiter.add_result
-        with LOCK:  # as a future's condition is held
-            tell(self._ref)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Waiter) and (self._waiter, self._ref) == (other._waiter, other._ref)
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-os.register_at_fork(after_in_child=LOCK._at_fork_reinit)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import _thread
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -66,7 +65,9 @@ class ObjectRef:
         return None
 
     # What `concurrent.futures.wait` and `as_completed` look at.
-    _condition: Any = _thread.RLock()
+    @property
+    def _condition(self) -> Any:
+        return _NOBODY_WAITS
 
     @property
     def _state(self) -> str:
@@ -124,7 +125,7 @@ def noting_refs(dump: Callable[[Any], Result], value: Any) -> tuple[Result, list
         noted.refs = before
 
 
-def names_of(refs: Iterable[ObjectRef], store_id: StoreId) -> list[ObjectId]:
+def names_of(refs: Collection[ObjectRef], store_id: StoreId) -> list[ObjectId]:
     """The objects that a value names which is put into this store. Raises InvalidRef for those of other stores: nothing
     there could keep them."""
     for ref in refs:
@@ -146,12 +147,24 @@ def out_of_reach(object_id: ObjectId, home_pid: int | None = None) -> str:
 
 
 class _NobodyWaits:
-    """In place of a future's list of those who wait: nobody need be told of what is there."""
+    """In place of a future's condition and of the list of those who wait: what is there stays as it is."""
 
     def append(self, waiter: Any) -> None:
         pass
 
     remove = append
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+    def __enter__(self) -> bool:
+        return True
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
     def __contains__(self, waiter: Any) -> bool:
         return False
@@ -165,8 +178,6 @@ class _Noted(threading.local):
 
 
 _noted = _Noted()
-
-os.register_at_fork(after_in_child=ObjectRef._condition._at_fork_reinit)
 
 
 def _stores() -> Any:

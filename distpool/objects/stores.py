@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from distpool.base_errors import InvalidRef, ObjectLost
@@ -177,14 +179,32 @@ def load_value(store_id: StoreId, stream: Any, buffers: Any, home_pid: int) -> A
         [part if type(part) is bytes else Piece(*part) for part in stream], [Piece(*part) for part in buffers], []
     )
     store = _find(store_id)
+    readonly = _reading.readonly
     if store is not None:
-        return load(recipe, store, {})
+        return load(recipe, store, {}, readonly=readonly)
     pieces = (part for part in (*recipe.buffers, *recipe.stream) if not isinstance(part, bytes))
     objects = list(dict.fromkeys(piece.object for piece in pieces))
     store, places, kept = _bring(store_id, objects, home_pid)
-    value = load(moved(recipe, dict(zip(objects, places, strict=True))), store, {})
+    value = load(moved(recipe, dict(zip(objects, places, strict=True))), store, {}, readonly=readonly)
     del kept
     return value
+
+
+class _Reading(threading.local):
+    readonly = False
+
+
+_reading = _Reading()
+
+
+@contextmanager
+def reading(*, readonly: bool) -> Iterator[None]:
+    """Within, this thread opens the pickles of values like this: see `get`."""
+    before, _reading.readonly = _reading.readonly, readonly
+    try:
+        yield
+    finally:
+        _reading.readonly = before
 
 
 def _load_brought(ref: ObjectRef, *, readonly: bool = False) -> Any:

@@ -19,7 +19,7 @@ from distpool.ids import INLINE_FUNCTION, FunctionId
 from distpool.interrupts import disregard
 from distpool.logic.spinning import SpinPolicy
 from distpool.objects.refs import ObjectRef, noting_refs
-from distpool.objects.stores import Attached, get_value
+from distpool.objects.stores import Attached
 from distpool.protocol.codec import decode_lane, encode
 from distpool.protocol.messages import (
     CallMode,
@@ -84,8 +84,8 @@ class Worker:
             initializer, initargs = setup.initializer, setup.initargs
             if setup.pickled is not None:
                 initializer, initargs = pickle.loads(setup.pickled)
-            elif ObjectRef in map(type, initargs):
-                initargs = tuple(get_value(arg) if type(arg) is ObjectRef else arg for arg in initargs)
+            elif any(isinstance(arg, ObjectRef) for arg in initargs):
+                initargs = tuple(arg.result() if isinstance(arg, ObjectRef) else arg for arg in initargs)
             if initializer is not None:
                 self._ring.items[0] = 1
                 initializer(*initargs)

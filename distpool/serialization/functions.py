@@ -66,7 +66,8 @@ class FunctionTable:
             function_id = self.named(function)
             if function_id != INLINE_FUNCTION:
                 return function_id
-        if is_found(wrapper) and not (_is_of_main(wrapper) and not self._main.has(wrapper)):
+        # One of `__main__` may stand where workers do not run it, as below `if __name__ == "__main__"`.
+        if is_found(wrapper) and not _is_of_main(wrapper):
             function = ByName(wrapper.__module__, wrapper.__qualname__)
         elif returns < 0:
             return self.any(function)

@@ -234,7 +234,7 @@ def _reduce_function(function: types.FunctionType, reduced: Any) -> Any:
 
 
 def _travels(value: object) -> bool:
-    if isinstance(value, (types.ModuleType, types.FunctionType, type)):
+    if isinstance(value, (types.ModuleType, types.FunctionType, type)) or hasattr(value, "__wrapped__"):
         return True
     try:
         standard_dumps(value)

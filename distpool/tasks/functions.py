@@ -8,10 +8,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NoReturn
 
-from distpool.objects.promises import TaskRef
 from distpool.options import TaskOptions, task_options
 from distpool.serialization.functions import is_found, name_of
-from distpool.tasks.program import Refs, program
 
 
 def remote(*args: Any, **options: Any) -> Any:
@@ -75,7 +73,7 @@ class RemoteFunction:
         An argument that is a ref arrives as its value, and the call waits until that is there. Raises what pickling
         raises, with the argument that cannot be pickled in the message.
         """
-        return program().submit(self, args, kwargs)
+        return (_submit or _import_submit())[0](self, args, kwargs)
 
     def options(self, **options: Any) -> RemoteFunction:
         """The same function with other options for the calls that are made through the result; see `remote`."""
@@ -101,4 +99,10 @@ class RemoteFunction:
         return f"<RemoteFunction {self.__module__}.{self.__qualname__}>"
 
 
-__all__ = ["Refs", "RemoteFunction", "TaskRef", "remote"]
+_submit: list[Callable[[RemoteFunction, tuple[Any, ...], dict[str, Any]], Any]] = []
+
+
+def _import_submit() -> list[Callable[[RemoteFunction, tuple[Any, ...], dict[str, Any]], Any]]:
+    """With the first call: a worker that imports a module of remote functions need not have the runtime."""
+    _submit[:] = [import_module("distpool.tasks.program").submit]
+    return _submit

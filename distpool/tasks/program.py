@@ -15,16 +15,17 @@ import msgspec
 
 from distpool.config import SETTINGS
 from distpool.context import cpu_count_for_pools, get_context
+from distpool.interrupts import deferred
 from distpool.logic.group_plan import GroupPlan
 from distpool.logic.promises import Promise
 from distpool.objects.promised import Promised
 from distpool.objects.promises import TaskRef, promise_for
 from distpool.options import TaskOptions
-from distpool.pool import check_may_have_children, start_method_prefix
 from distpool.protocol.messages import OutcomeKind
 from distpool.protocol.resources import UNIT, Shape
 from distpool.runtime.launcher import LaunchPlan
 from distpool.runtime.session import ENDING, open_workers
+from distpool.runtime.start_methods import check_may_have_children, start_method_prefix
 from distpool.runtime.workers import Workers
 from distpool.serialization.functions import several_returns
 from distpool.tasks.calls import Prepared, RepeatedTask, Task, WaitingTask, hand_in
@@ -148,8 +149,9 @@ def cancel(ref: TaskRef, *, force: bool = False, recursive: bool = True) -> None
     if not isinstance(ref, TaskRef):
         raise TypeError(f"cancel takes the ref of a task, not {ref!r}, a {type(ref).__name__}")
     task = ref.known().call
-    if task is not None and task.end((OutcomeKind.CANCELLED, b"")):
-        task.workers.cancel(task, force=force)
+    with deferred():  # or it would be told as cancelled, and run on
+        if task is not None and task.end((OutcomeKind.CANCELLED, b"")):
+            task.workers.cancel(task, force=force)
 
 
 _program: list[Program] = []
@@ -160,6 +162,11 @@ def program() -> Program:
     if not _program:
         _program.append(Program())
     return _program[0]
+
+
+def submit(function: RemoteFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Refs:
+    """See `Program.submit`."""
+    return (_program[0] if _program else program()).submit(function, args, kwargs)
 
 
 os.register_at_fork(after_in_child=_program.clear)

@@ -247,6 +247,47 @@ def interrupt_store(context: Any, name: str, stride: int) -> int:
         return interrupt_at_each_point(lambda: of_the_store(pool, refs, operation), stride)
 
 
+# Tasks --------------------------------------------------------------------------------------------------------------
+
+same_remote = distpool.remote(same)
+first_remote = distpool.remote(first)
+
+
+def tasks() -> dict[str, Callable[[], object]]:
+    def start(count: int) -> list[Any]:
+        return [same_remote.remote(number) for number in range(count)]
+
+    return {
+        "remote": lambda: start(3),
+        "get": lambda: distpool.get(start(4)),
+        "get in time": lambda: distpool.get(start(2), timeout=AT_ONCE_S),
+        "a chain": lambda: distpool.get(first_remote.remote(same_remote.remote(same_remote.remote(1)), 2)),
+        "several values": lambda: distpool.get(same_remote.options(num_returns=2).remote((1, 2))),
+        "wait": lambda: distpool.wait(start(4), num_returns=3, timeout=AT_ONCE_S),
+        "as_completed": lambda: list(distpool.as_completed(start(4), timeout=AT_ONCE_S)),
+        "a future": lambda: same_remote.remote(1).future().result(AT_ONCE_S),
+        "a ref in a value": lambda: same_remote.remote(start(2)).result(AT_ONCE_S),
+        "cancel": lambda: [distpool.cancel(ref) for ref in start(3)],
+    }
+
+
+@contextlib.contextmanager
+def of_tasks(operation: Callable[[], object]) -> Iterator[Callable[[], object]]:
+    yield operation
+    refs = [same_remote.remote(number) for number in range(6)]
+    assert len(list(as_completed(refs, AT_ONCE_S))) == 6
+    assert distpool.get(first_remote.remote(refs[3], refs[4]), timeout=AT_ONCE_S) == 3
+    called = threading.Event()
+    same_remote.remote(1).future().add_done_callback(lambda _: called.set())
+    assert called.wait(AT_ONCE_S)
+
+
+def interrupt_tasks(name: str, stride: int) -> int:
+    operation = tasks()[name]
+    operation()
+    return interrupt_at_each_point(lambda: of_tasks(operation), stride)
+
+
 # The life of a pool and an executor ---------------------------------------------------------------------------------
 
 
@@ -338,6 +379,8 @@ def main(method: str, kind: str, name: str, stride: str) -> None:
     context = distpool.get_context(method)
     if kind == "life":
         print(interrupt_lives(context, name, int(stride)))
+    elif kind == "tasks":
+        print(interrupt_tasks(name, int(stride)))
     elif kind == "store":
         print(interrupt_store(context, name, int(stride)))
     else:

@@ -82,6 +82,11 @@ def test_a_pool_or_executor_that_begins_or_ends(method, name):
     assert points_of(method, "life", name, 97) > 100
 
 
+@pytest.mark.parametrize("name", interrupting.tasks())
+def test_a_use_of_tasks(name):
+    assert points_of("fork", "tasks", name, 19) > 50
+
+
 @pytest.mark.parametrize("name", interrupting.uses_of_the_store(None, []))
 def test_a_use_of_the_store(name):
     stride = {"put on disk": 61, "get from disk": 41, "map of arrays": 37}.get(name, 11)

@@ -20,6 +20,7 @@ from distpool.protocol.messages import (
     EndWorker,
     ExitWorker,
     GroupGone,
+    InterruptWorker,
     LeaseLost,
     LeaseStarted,
     Loss,
@@ -42,13 +43,15 @@ WORDS = "the pool was terminated"
 
 @dataclass
 class ModelCall:
-    """What is known of one call. `times_begun`: of each of its items. `begun_by`: each worker that began it."""
+    """What is known of one call. `times_begun`: of each of its items. `begun_by`: each worker that began it.
+    `is_cancelled`: before it was begun; `is_unwanted`: at any time, by a sink that the group is told of."""
 
     number: int
     times_begun: list[int]
     is_chunk: bool
     options: CallOptions
     is_cancelled: bool = False
+    is_unwanted: bool = False
     was_sent: bool = False
     begun_by: list[LeaseId] = field(default_factory=list)
     is_rest: bool = False
@@ -77,6 +80,7 @@ class ModelWorker:
     is_leaving: bool = False
     is_draining: bool = False
     begun: int = 0
+    told: int = 0
 
     def begun_now(self) -> int:
         return self.ended + self.is_running
@@ -97,7 +101,7 @@ class ModelSink:
     def begin(self) -> bool:
         assert not self.was_begun
         self.was_begun = True
-        return not self.calls[0].is_cancelled
+        return not (self.calls[0].is_cancelled or self.calls[0].is_unwanted)
 
     def put_back(self) -> None:
         assert self.was_begun
@@ -163,6 +167,12 @@ class PoolWorld:
     def cancel(self, sink: ModelSink) -> None:
         for call in sink.calls:
             call.is_cancelled = True
+
+    def stop(self, sink: ModelSink, *, force: bool) -> None:
+        """Its only call is not wanted any more, wherever it is."""
+        sink.calls[0].is_unwanted = True
+        self.client.cancel(self.group, sink, force)
+        self.decide()
 
     def cancel_waiting(self) -> None:
         self.may_cancel = True
@@ -282,6 +292,7 @@ class PoolWorld:
             value = "the rest" if worker.skips[number] else number
             outcomes.append((int(OutcomeKind.VALUE), pickle.dumps(value)))
         del worker.held[: worker.ended]
+        worker.told += worker.ended
         worker.ended = 0
         worker.heard_at = self.now
         return CallsDone(outcomes, busy_s, has_stopped)
@@ -368,10 +379,20 @@ class PoolWorld:
                 self.stops += 1
                 self.busy_at_stop = busy
             case EndWorker(lease, group, grace_s):
-                assert (to, group, grace_s) == (LAUNCHER, GROUP, self.settings.interrupt_grace_s)
+                is_forced = grace_s == 0.0
+                assert (to, group, grace_s or self.settings.interrupt_grace_s) == (
+                    LAUNCHER,
+                    GROUP,
+                    self.settings.interrupt_grace_s,
+                )
+                assert not is_forced or self._runs_unwanted(lease)
                 assert self.workers[lease].is_leaving, "it would wait for more calls"
                 assert not self.workers[lease].is_condemned
                 self.workers[lease].is_condemned = True
+            case InterruptWorker(lease, group, ended):
+                assert (to, group) == (LAUNCHER, GROUP)
+                assert ended == self.workers[lease].told
+                assert self._runs_unwanted(lease)
             case RunCalls(slices):
                 self._receive(self.workers[to], slices)
             case TakeBack(lease):
@@ -381,6 +402,11 @@ class PoolWorld:
                 self.workers[to].is_leaving = True
             case _:
                 raise AssertionError(f"{message!r} to {to!r}")
+
+    def _runs_unwanted(self, lease: LeaseId) -> bool:
+        """What is done to the worker befalls a call that is not wanted: it runs, or has ended since it was told of."""
+        worker = self.workers[lease]
+        return self.calls[worker.held[0]].is_unwanted and worker.begun_now() > 0
 
     def _receive(self, worker: ModelWorker, slices: list) -> None:
         assert worker.is_ready, "calls for a worker that is not ready"
@@ -401,7 +427,9 @@ class PoolWorld:
 
     def _check_order(self, sent: list[ModelCall]) -> None:
         """Among the calls that were never sent there is none that should have been sent before these."""
-        waiting = [call for call in self.calls if not (call.was_sent or call.is_cancelled or call.outcome)]
+        waiting = [
+            call for call in self.calls if not (call.was_sent or call.is_cancelled or call.is_unwanted or call.outcome)
+        ]
         last = sent[-1]
         for call in waiting:
             assert call.options.priority <= last.options.priority, "a higher one waits"
@@ -437,7 +465,9 @@ class PoolWorld:
                 if call.is_rest and not is_over and self._check_timeout(call):
                     call.rest_is_excused = True
                 assert call.begun_by[-1] not in self.workers or call.is_rest
-                assert is_over or call.is_rest or len(call.begun_by) == 1 + call.options.retries, "it had retries left"
+                assert is_over or call.is_rest or call.is_unwanted or len(call.begun_by) == 1 + call.options.retries, (
+                    "it had retries left"
+                )
                 is_complete = 0 not in call.times_begun or not call.is_chunk
                 assert is_over or is_complete or call.rest_is_excused, "items were left out"
                 call.text = msgspec.msgpack.decode(payload, type=Loss).text
@@ -446,8 +476,8 @@ class PoolWorld:
                 assert self._check_timeout(call)
                 call.text = payload.decode()
             case OutcomeKind.CANCELLED:
-                assert not call.begun_by
-                assert call.is_cancelled or self.may_cancel
+                assert not call.begun_by or call.is_unwanted
+                assert call.is_cancelled or call.is_unwanted or self.may_cancel
             case OutcomeKind.BROKEN:
                 assert self.may_be_broken
                 assert payload, "it does not say why"

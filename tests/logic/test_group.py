@@ -34,9 +34,11 @@ class AnyPool(RuleBasedStateMachine):
         calls_per_worker=st.sampled_from([None, None, 1, 2, 3]),
         bytes_ahead_limit=st.sampled_from([40, 10**6]),
         peeks=st.booleans(),
+        is_idle_limited=st.booleans(),
     )
-    def open(self, size, on_demand, breaks, calls_per_worker, bytes_ahead_limit, peeks):
-        plan = GroupPlan(size, on_demand, breaks, calls_per_worker)
+    def open(self, size, on_demand, breaks, calls_per_worker, bytes_ahead_limit, peeks, is_idle_limited):
+        idle_limit_s = PATIENCE_S if on_demand and is_idle_limited else None
+        plan = GroupPlan(size, on_demand, breaks, calls_per_worker, idle_limit_s=idle_limit_s)
         self.world = PoolWorld(plan, steal_after_s=PATIENCE_S, bytes_ahead_limit=bytes_ahead_limit, peeks=peeks)
 
     # The user -------------------------------------------------------------------------------------------------------
@@ -59,6 +61,13 @@ class AnyPool(RuleBasedStateMachine):
         waiting = [sink for sink in self.world.sinks if not sink.was_begun]
         if waiting:
             self.world.cancel(data.draw(st.sampled_from(waiting)))
+
+    @rule(data=st.data(), force=st.booleans())
+    def stop(self, data, force):
+        lone = [sink for sink in self.world.sinks if len(sink.calls) == 1 and not sink.calls[0].is_chunk]
+        wanted = [sink for sink in lone if sink.calls[0].outcome is None and not sink.calls[0].is_unwanted]
+        if wanted:
+            self.world.stop(data.draw(st.sampled_from(wanted)), force=force)
 
     @rule(seconds=st.sampled_from([0.1, PATIENCE_S, 2 * PATIENCE_S]))
     def pass_time(self, seconds):
