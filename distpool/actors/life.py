@@ -15,11 +15,11 @@ from distpool.logic.calls import NO_OPTIONS, Outcome
 from distpool.logic.group_plan import GroupPlan
 from distpool.logic.promises import Promise
 from distpool.objects.promises import promise_for
-from distpool.pool import check_may_have_children, start_method_prefix
 from distpool.protocol.messages import CallMode, OutcomeKind
 from distpool.runtime.instance import construct
 from distpool.runtime.launcher import LaunchPlan
 from distpool.runtime.session import open_workers
+from distpool.runtime.start_methods import check_may_have_children, start_method_prefix
 from distpool.runtime.workers import Workers
 from distpool.tasks.calls import Prepared, Task
 from distpool.tasks.program import with_stand_ins
