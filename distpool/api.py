@@ -14,7 +14,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Literal
 
-from distpool.objects.promises import TaskRef, value_of
+from distpool.objects.promises import FROM_ABOVE, TaskRef, fetch, value_of
 from distpool.objects.refs import ObjectRef, noting_refs
 from distpool.objects.stats import StoreStats
 from distpool.objects.stores import configure, current, get_value
@@ -207,6 +207,8 @@ def configure_store(*, size: str | int | None = None, spill_folder: str | os.Pat
 
 def _get_all(refs: Iterable[Waitable], timeout: float | None, *, readonly: bool) -> list[Any]:
     refs = list(refs)
+    if FROM_ABOVE and {TaskRef, ObjectRef}.issuperset(map(type, refs)):
+        fetch([ref.known() for ref in refs if type(ref) is TaskRef], timeout)
     if timeout is not None or not {TaskRef, ObjectRef}.issuperset(map(type, refs)):
         late = _completion().wait({ref for ref in refs if not ref.done()}, timeout).not_done
         if late:

@@ -43,6 +43,10 @@ class InvalidSetting(DistpoolError, ValueError):
     """A setting that is unknown or makes no sense; the message names it, where it was found, and what is valid."""
 
 
+class TooManyWaiting(DistpoolError, RuntimeError):
+    """As many workers as may wait for calls that theirs have started; the message says what helps."""
+
+
 class UnusableKey(DistpoolError):
     """A key file that is missing, damaged or of another kind; the message says what to do."""
 

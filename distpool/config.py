@@ -86,6 +86,13 @@ class Settings(msgspec.Struct, frozen=True):
     start_failures_limit: int = 3
     """Workers that may fail in a row before they are ready; then the pool is broken, instead of starting for ever."""
 
+    waiting_limit: int = 100
+    """How many workers of one group may wait for calls that theirs have started; each has another in its place. A
+    worker takes about six of the 1024 descriptors that a program mostly may have."""
+
+    waiting_linger_s: float = 1.0
+    """How long a worker that is too many, as one that waited goes on, is kept without work: the next may wait soon."""
+
     start_kills_limit: int = 20
     """The same where the last one was ended by SIGKILL or SIGTERM before its initializer began."""
 

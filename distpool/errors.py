@@ -15,6 +15,7 @@ from distpool.base_errors import ObjectLost as ObjectLost
 from distpool.base_errors import ProtocolError as ProtocolError
 from distpool.base_errors import RemoteError as RemoteError
 from distpool.base_errors import StoreFull as StoreFull
+from distpool.base_errors import TooManyWaiting as TooManyWaiting
 from distpool.base_errors import UnusableKey as UnusableKey
 
 

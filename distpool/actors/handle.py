@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import Any, NoReturn
+from importlib import import_module
+from typing import Any
 
 from distpool.actors.life import Life
-from distpool.actors.methods import ActorMethod
+from distpool.actors.methods import ActorMethod, ClassPlan
+from distpool.objects.promises import TaskRef
+from distpool.runtime.instance import Traits
 
 
 class ActorHandle:
@@ -26,7 +29,8 @@ class ActorHandle:
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise AttributeError(f"actor class {plan.name} has no method {name!r}{hint}", name=name, obj=self)
         # It refers to the life and not to this handle, so that there is no cycle and the last handle's end is seen.
-        method = self.__dict__[name] = ActorMethod(life, name, plan.methods[name])
+        method: ActorMethod = life.method(name, plan.methods[name])
+        self.__dict__[name] = method
         return method
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -45,27 +49,33 @@ class ActorHandle:
     def __hash__(self) -> int:
         return hash(self._life.number)
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            f"{self!r} cannot be pickled: an actor is called by the program that has started it, and not by its "
-            "workers; pass refs of what its methods return instead"
-        )
+    def __reduce__(self) -> Any:
+        life = self._life
+        return restore_handle, (life.reference(), life.class_plan, life.traits)
 
     def __repr__(self) -> str:
         return f"<ActorHandle of {self._life!r}>"
+
+
+def restore_handle(ref: TaskRef, class_plan: ClassPlan, traits: Traits) -> ActorHandle:
+    """Where a handle arrives."""
+    return ActorHandle(import_module("distpool.actors.sent").life_of(ref, class_plan, traits))
 
 
 def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
     """End an actor now: its calls raise ActorDied. With `no_restart=False` only its worker ends, and what comes of that
     `max_restarts` says. To kill one that is dead does nothing.
 
-    Raises TypeError for anything but a handle.
+    Raises TypeError for anything but a handle, and RuntimeError in a worker.
     """
     if not isinstance(actor, ActorHandle):
         raise TypeError(f"kill takes the handle of an actor, not {actor!r}, a {type(actor).__name__}")
     if not isinstance(no_restart, bool):
         raise TypeError(f"no_restart is {no_restart!r}, a {type(no_restart).__name__}; it must be True or False")
-    workers = actor._life.workers
+    life = actor._life
+    if not isinstance(life, Life):
+        raise RuntimeError(f"{actor!r} cannot be killed by a worker: only the program that has started it can do so")
+    workers = life.workers
     if no_restart:
         workers.terminate(text="it was killed by distpool.kill")
     elif workers.is_owned_here() and not workers.is_over():

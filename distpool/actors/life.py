@@ -6,23 +6,23 @@ import weakref
 from itertools import count
 from typing import Any
 
-from distpool.actors.methods import ClassPlan, traits_of
-from distpool.actors.options import ActorOptions
+from distpool.actors.methods import ActorMethod, ClassPlan, traits_of
+from distpool.actors.options import ActorOptions, MethodOptions
 from distpool.actors.turns import Turns
 from distpool.context import cpu_count_for_pools, get_context
 from distpool.logic.actor_plan import ActorPlan, ActorState
 from distpool.logic.calls import NO_OPTIONS, Outcome
 from distpool.logic.group_plan import GroupPlan
 from distpool.logic.promises import Promise
-from distpool.objects.promises import promise_for
+from distpool.objects.promises import TaskRef, promise_for
 from distpool.protocol.messages import CallMode, OutcomeKind
 from distpool.runtime.instance import construct
 from distpool.runtime.launcher import LaunchPlan
 from distpool.runtime.session import open_workers
 from distpool.runtime.start_methods import check_may_have_children, start_method_prefix
 from distpool.runtime.workers import Workers
+from distpool.tasks.arguments import with_stand_ins
 from distpool.tasks.calls import Prepared, Task
-from distpool.tasks.program import with_stand_ins
 
 _numbers = count(1)
 
@@ -38,6 +38,7 @@ class Life:
         self.traits = traits_of(class_plan, options)
         self._class = actor_class
         self.turns = Turns()
+        self._promise: weakref.ref[Promise] | None = None
 
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Start it, with these arguments for its constructor. Raises what pickling them raises."""
@@ -74,6 +75,19 @@ class Life:
     def _own(self, workers: Workers) -> None:
         self.workers = workers
         weakref.finalize(self, _close_if_owned, workers).atexit = False
+
+    def method(self, name: str, options: MethodOptions) -> ActorMethod:
+        return ActorMethod(self, name, options)
+
+    def reference(self) -> TaskRef:
+        """A ref of a promise that never ends, and keeps this: what a handle travels as."""
+        # Not kept here: nothing collects a cycle with a promise.
+        promise = None if self._promise is None else self._promise()
+        if promise is None:
+            promise = promise_for(f"actor {self.class_plan.name}")
+            promise.call = self
+            self._promise = weakref.ref(promise)
+        return TaskRef(promise)
 
     @property
     def state(self) -> ActorState:

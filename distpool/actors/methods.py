@@ -13,8 +13,9 @@ from distpool.logic.promises import Promise
 from distpool.objects.promises import TaskRef, promise_for
 from distpool.protocol.messages import CallMode
 from distpool.runtime.instance import BUILT_IN, Method, Traits
+from distpool.tasks.arguments import with_stand_ins
 from distpool.tasks.calls import Prepared, Task
-from distpool.tasks.program import Refs, with_stand_ins
+from distpool.tasks.program import Refs
 
 if TYPE_CHECKING:
     from distpool.actors.life import Life
@@ -109,8 +110,7 @@ class ActorMethod:
         """
         workers = self._life.workers
         needed: list[Promise] = []
-        if TaskRef in map(type, args) or TaskRef in map(type, kwargs.values()):
-            args, kwargs = with_stand_ins(args, kwargs, needed)
+        args, kwargs = with_stand_ins(args, kwargs, needed)
         pickled = workers.arguments.pickle_arguments(self._function, None, args, kwargs)
         if self._returns < 0:
             promise = promise_for(self._name)
@@ -123,13 +123,17 @@ class ActorMethod:
         task = Task(workers, promises)
         for promise in promises:
             promise.call = task
+        self.hand_in(task, pickled, needed)
+        return refs
+
+    def hand_in(self, task: Task, pickled: Any, needed: list[Promise]) -> None:
+        """Have it called with these pickled arguments, in its turn, and when the values of `needed` are there."""
         turns = self._life.turns
         if not needed and not turns.are_waiting:
-            workers.hand_in_call(self._function, pickled, task, self._call_options, "", self._mode)
-            workers.poke()
+            task.workers.hand_in_call(self._function, pickled, task, self._call_options, "", self._mode)
+            task.workers.poke()
         else:
             turns.add(task, Prepared(self._function, pickled, self._call_options, ""), needed, self._mode)
-        return refs
 
     def options(self, **options: Any) -> ActorMethod:
         """The same with other options; see `method`."""

@@ -72,7 +72,7 @@ class Actor:
         self.on_gone: Callable[[], None] = lambda: None
         self.nearness: object = None
         self.idling = Idling(plan)
-        self.stops = RunsOn()
+        self.stops = self.waiting = RunsOn()
         self._calls = calls_of(settings, self.actor.concurrency, is_far=plan.is_far)
         self._settings = settings
         self._functions = functions
@@ -180,11 +180,12 @@ class Actor:
         lease.step("exited")
         if self.state not in _OPEN:
             return
-        begun, unbegun = self._calls.lose(lease, message.death.unbegun, is_constructed=self._is_constructed)
+        death = lease.explained(message.death)
+        begun, unbegun = self._calls.lose(lease, death.unbegun, is_constructed=self._is_constructed)
         if was_told_to and not (begun or unbegun):
             return
         if self._fate is None:
-            self._decide_on_restart(lease, message.death, outbox)
+            self._decide_on_restart(lease, death, outbox)
         if self._fate is not None:
             self._calls.again(begun, unbegun)  # they end with the others
             return
@@ -195,9 +196,9 @@ class Actor:
                 again.append(repeated)
             else:
                 text = _lost_call_text(
-                    describe_call(call, name_of(self._functions, call)), self.actor.name, self.restarts, message.death
+                    describe_call(call, name_of(self._functions, call)), self.actor.name, self.restarts, death
                 )
-                self._lost.append((call, ActorEnd(text, self.actor.name, 0.0, message.death)))
+                self._lost.append((call, ActorEnd(text, self.actor.name, 0.0, death)))
         self._calls.again(again, unbegun)
 
     def _decide_on_restart(self, lease: Lease, death: Death, outbox: Outbox) -> None:
@@ -354,10 +355,18 @@ def _died(end: ActorEnd) -> Outcome:
 
 
 class RunsOn:
-    """Cancelled calls: those that are not sent are not begun; one that was sent runs on, and nobody hears of it."""
+    """What a pool's group does about calls that were cancelled, or wait, and an actor does not. A cancelled call that
+    was sent runs on; no other worker could take the place of one that waits."""
 
     def cancel(self, sink: object, *, force: bool) -> None:
         """Its sink says that it is not to begin."""
+
+    def begin(self, lease: Lease, outbox: Outbox) -> str:
+        """It may wait."""
+        return ""
+
+    def end(self, lease: Lease, outbox: Outbox) -> None:
+        """It goes on."""
 
 
 def _copy(constructor: Bundle) -> Bundle:

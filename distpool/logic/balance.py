@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from distpool.logic.leases import Lease, LeaseState
+from distpool.logic.leases import Lease
 
 
 class Balance:
@@ -30,12 +30,7 @@ class Balance:
 
     def due(self, lease: Lease) -> float | None:
         """When calls may be taken from it, unless it is heard from; None: it holds none too many."""
-        if (
-            lease.holding.calls < self._least
-            or lease.state is not LeaseState.READY
-            or lease.is_asked
-            or lease.has_begun_all
-        ):
+        if lease.holding.calls < self._least or not lease.may_be_asked():
             return None
         return lease.heard_at + self._patience_s
 

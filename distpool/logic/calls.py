@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Protocol
 
 import msgspec
@@ -60,11 +61,13 @@ class Claim(Protocol):
 
 class CallOptions(msgspec.Struct, frozen=True, gc=False):
     """What a caller may ask for beyond the call. `timeout_s`: how long it may run; then its worker is ended.
-    `retries`: how often it may run again after the death of its worker. `priority`: higher ones are sent first."""
+    `retries`: how often it may run again after the death of its worker. `priority`: higher ones are sent first, and of
+    equal ones those of a greater `depth`: how many calls it is in, each started by the one before."""
 
     timeout_s: float | None = None
     retries: int = 0
     priority: int = 0
+    depth: int = 0
 
 
 NO_OPTIONS = CallOptions()
@@ -118,12 +121,18 @@ class Span(msgspec.Struct, gc=False, eq=False):
         return f"<Span {self.start}:{self.stop} of {self.bundle!r}>"
 
 
+Rank = tuple[int, int]
+"""(-priority, -depth): the lowest is sent first."""
+
+_FIRST_RANK = (0, 0)
+
+
 class CallQueue:
-    """Calls that no worker holds, in the order in which they are to be sent: by priority, and then as they came."""
+    """Calls that no worker holds, in the order in which they are to be sent: by priority, depth, then as they came."""
 
     def __init__(self) -> None:
-        # Highest priority first; there is one most of the time.
-        self._by_priority: list[tuple[int, deque[Span]]] = [(0, deque())]
+        # Highest (priority, depth) first; there is one most of the time.
+        self._by_rank: list[tuple[Rank, deque[Span]]] = [(_FIRST_RANK, deque())]
         self.waiting = 0
         self.has_limits = False
         """Some call was given a time limit."""
@@ -136,7 +145,7 @@ class CallQueue:
         for bundle in bundles:
             if bundle.options is not options:
                 options = bundle.options
-                spans = self._spans_of(options.priority)
+                spans = self._spans_of(options)
                 self.has_limits = self.has_limits or options.timeout_s is not None
             size = len(bundle.entries)
             spans.append(Span(bundle, 0, size))
@@ -145,9 +154,9 @@ class CallQueue:
         return waiting
 
     def push_back(self, spans: Iterable[Span]) -> None:
-        """Put calls that were taken back before all others of their priority; `spans` are in their sending order."""
+        """Put calls that were taken back before all others of their rank; `spans` are in their sending order."""
         for span in reversed(list(spans)):
-            self._spans_of(span.bundle.options.priority).appendleft(span)
+            self._spans_of(span.bundle.options).appendleft(span)
             self.waiting += len(span)
 
     def wait_again(self, spans: Iterable[Span]) -> None:
@@ -162,7 +171,7 @@ class CallQueue:
 
     def first(self) -> Span | None:
         """What is sent next; None: nothing waits."""
-        spans = self._by_priority[0][1]
+        spans = self._by_rank[0][1]
         return spans[0] if spans else None
 
     def take(self, limit: int, bytes_limit: int) -> tuple[list[Span], list[Span]]:
@@ -172,9 +181,9 @@ class CallQueue:
         """
         to_send: list[Span] = []
         cancelled: list[Span] = []
-        by_priority = self._by_priority
-        while limit > 0 and by_priority:
-            spans = by_priority[0][1]
+        by_rank = self._by_rank
+        while limit > 0 and by_rank:
+            spans = by_rank[0][1]
             while limit > 0 and spans:
                 span = spans[0]
                 bundle = span.bundle
@@ -200,9 +209,9 @@ class CallQueue:
                 limit -= count
                 bytes_limit -= count * bundle.entry_bytes
             # An empty one goes, as every call may have a priority of its own; a lone one stays for the next call.
-            if spans or len(by_priority) == 1:
+            if spans or len(by_rank) == 1:
                 break
-            del by_priority[0]
+            del by_rank[0]
         return to_send, cancelled
 
     def cancel(self, keep: int) -> list[Span]:
@@ -219,17 +228,18 @@ class CallQueue:
         return cancelled
 
     def drop_all(self) -> list[Span]:
-        dropped = [span for _, spans in self._by_priority for span in spans]
-        self._by_priority = [(0, deque())]
+        dropped = [span for _, spans in self._by_rank for span in spans]
+        self._by_rank = [(_FIRST_RANK, deque())]
         self.waiting = 0
         return dropped
 
-    def _spans_of(self, priority: int) -> deque[Span]:
-        by_priority = self._by_priority
-        position = bisect_left(by_priority, -priority, key=lambda entry: -entry[0])
-        if position == len(by_priority) or by_priority[position][0] != priority:
-            by_priority.insert(position, (priority, deque()))
-        return by_priority[position][1]
+    def _spans_of(self, options: CallOptions) -> deque[Span]:
+        by_rank = self._by_rank
+        rank = (-options.priority, -options.depth)
+        position = bisect_left(by_rank, rank, key=itemgetter(0))
+        if position == len(by_rank) or by_rank[position][0] != rank:
+            by_rank.insert(position, (rank, deque()))
+        return by_rank[position][1]
 
 
 class Holding:

@@ -38,3 +38,18 @@ class Credits:
     def remaining_s(self, calls: int) -> float:
         """How long a worker is expected to need for so many calls."""
         return calls * (self.call_s or 0.0)
+
+
+class CreditsByDepth:
+    """Of one group: calls that start others last as long as these, and none may be sent ahead of one that waits."""
+
+    def __init__(self, work_ahead_s: float, calls_limit: int, least: int) -> None:
+        self._arguments = (work_ahead_s, calls_limit, least)
+        self._by_depth: dict[int, Credits] = {}
+
+    def of(self, depth: int) -> Credits:
+        """For calls that are in so many others."""
+        found = self._by_depth.get(depth)
+        if found is None:
+            found = self._by_depth[depth] = Credits(*self._arguments)
+        return found

@@ -13,7 +13,7 @@ from distpool.config import Settings
 from distpool.ids import LAUNCHER, FunctionId, GroupId, LeaseId
 from distpool.logic.balance import Balance, has_idle_worker
 from distpool.logic.calls import Bundle, CallQueue, Span
-from distpool.logic.credits import Credits
+from distpool.logic.credits import CreditsByDepth
 from distpool.logic.group_plan import GroupPlan, GroupState
 from distpool.logic.idling import Idling
 from distpool.logic.leases import Lease, LeaseState
@@ -33,6 +33,7 @@ from distpool.logic.nearness import Nearness, put_nearest_first
 from distpool.logic.outbox import Outbox
 from distpool.logic.requests import Requests
 from distpool.logic.stops import Stops
+from distpool.logic.waiting import Waiting
 from distpool.protocol.messages import (
     CallsDone,
     Death,
@@ -62,7 +63,7 @@ class Group:
         self.leases: dict[LeaseId, Lease] = {}
         self.queue = CallQueue()
         ahead_s, least = (settings.far_work_ahead_s, 1) if plan.is_far else (settings.work_ahead_s, 2)
-        self.credits = Credits(ahead_s, settings.calls_ahead_limit, least)
+        self.credits = CreditsByDepth(ahead_s, settings.calls_ahead_limit, least)
         # For a worker that has nothing to do; and when nobody has, from one whose call turned out to be long: what it
         # had been sent can be cancelled again, and calls of a higher priority overtake it.
         self._sharing = Balance(settings.steal_after_s, 2)
@@ -74,6 +75,9 @@ class Group:
         self._settings = settings
         self._functions = functions
         self.requests = Requests(group_id)
+        self.waiting = Waiting(
+            plan.size, settings.waiting_limit, settings.waiting_linger_s, replaces=plan.replaces_waiting
+        )
         self._failed_starts = 0
         self._stopping_sent = False
         self._end_kind = OutcomeKind.TERMINATED
@@ -119,9 +123,11 @@ class Group:
             return  # Its calls have had their outcome.
         if message.outcomes:
             lease.is_overdue = False  # the call that was is over: what is taken back lies behind it
-            outbox.complete(lease.holding.finish(message.outcomes))
+            finished = lease.holding.finish(message.outcomes)
+            outbox.complete(finished)
             self.outstanding -= len(message.outcomes)
-            self.credits.observe(len(message.outcomes), message.busy_s)
+            depth = finished[-1][0].options.depth
+            self.credits.of(depth).observe(len(message.outcomes), message.busy_s)
         if message.stopped and lease.state in (LeaseState.STOPPING, LeaseState.LEAVING):
             lease.step("stopped")
 
@@ -152,9 +158,10 @@ class Group:
         """The worker has ended, by itself or not: what it had not begun runs elsewhere, what it had begun is lost."""
         self._has_news = True
         lease = self.leases.pop(message.lease)
+        self.waiting.lost(lease)
         expected = lease.state is LeaseState.LEAVING or self.state in (GroupState.BROKEN, GroupState.TERMINATED)
         lease.step("exited")
-        death = message.death
+        death = lease.explained(message.death)
         unbegun = lease.holding.take_back(min(death.unbegun, lease.holding.calls))
         begun = lease.holding.take_back(lease.holding.calls)
         lease.holding.waits_again([*begun, *unbegun])
@@ -244,10 +251,12 @@ class Group:
 
     def decide(self, now: float, outbox: Outbox) -> tuple[list[tuple[Lease, list[Span]]], float | None]:
         """What to send to whom, and when to decide again without news (None: only with news)."""
-        has_news = self._has_news or self.requests.has_news or self.stops.has_news or self.idling.has_news
+        has_news = self._has_news or self.requests.has_news or self.stops.has_news
+        has_news = has_news or self.idling.has_news or self.waiting.has_news
         if not has_news and (self._wake_at is None or now < self._wake_at):
             return _NOTHING, self._wake_at
-        self._has_news = self.requests.has_news = self.stops.has_news = self.idling.has_news = False
+        self._has_news = self.requests.has_news = self.stops.has_news = False
+        self.idling.has_news = self.waiting.has_news = False
         self._wake_at = None
         if self.requests.head_gone and self.outstanding and not self.leases:
             self.break_down(self.requests.head_gone, outbox)
@@ -270,6 +279,10 @@ class Group:
             self._ask_back(self._sharing, now, outbox)
         if self._some_leave:
             let_leave(self.leases.values(), outbox)
+        surplus, look_again = self.waiting.surplus(self.leases.values(), now)
+        self._wake_by(look_again)
+        for lease in surplus:
+            _let_leave(lease, outbox)
         self._wake_by(self.idling.let_leave(self.leases.values(), now, outbox))
         self._request_leases(outbox)
         if self.state is GroupState.CLOSING:
@@ -292,10 +305,12 @@ class Group:
         outbox.end_all(spans, kind, text)
 
     def _assign(self, now: float, outbox: Outbox) -> list[tuple[Lease, list[Span]]]:
-        limit = self.credits.limit()
+        first = self.queue.first()
+        limit = self.credits.of(first.bundle.options.depth if first is not None else 0).limit()
         open_leases = [lease for lease in self.leases.values() if lease.room(limit) > 0]
         # The worker heard from last comes first: it may still be spinning for its next call.
         open_leases.sort(key=lambda lease: (lease.holding.calls, -lease.heard_at))
+        open_leases = self.waiting.within_size(open_leases, self.leases.values())
         to_send = []
         for position in range(len(open_leases)):
             put_nearest_first(open_leases, position, self.queue.first(), self.nearness)
@@ -323,7 +338,7 @@ class Group:
         return to_send
 
     def _request_leases(self, outbox: Outbox) -> None:
-        wanted = self.plan.size
+        wanted = self.waiting.size()
         if self.plan.on_demand or self.state is GroupState.CLOSING:
             wanted = min(wanted, self.outstanding)
         missing = wanted - len(self.leases) - self.requests.pending

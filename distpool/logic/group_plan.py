@@ -26,13 +26,15 @@ class GroupPlan(msgspec.Struct, frozen=True):
     """What a facade asks for. `on_demand`: start a worker only when a call waits for one. `breaks`: one death ends the
     whole pool, as the standard Executor does it. `calls_per_worker`: replace a worker after so many calls.
     `is_far`: its workers are on other machines, and what one of them holds is lost with its machine. `idle_limit_s`:
-    end a worker that has had nothing to do for so long; `idle_yield_s`: the same while other groups wait for some."""
+    end a worker that has had nothing to do for so long; `idle_yield_s`: the same while other groups wait for some.
+    `replaces_waiting`: its calls wait for others of its calls, and while they do there is one worker more for each."""
 
     size: int
     on_demand: bool = False
     breaks: bool = False
     calls_per_worker: int | None = None
     is_far: bool = False
+    replaces_waiting: bool = False
     idle_limit_s: float | None = None
     idle_yield_s: float | None = None
     actor: ActorPlan | None = None

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
+import msgspec
+
 from distpool.ids import LeaseId
 from distpool.logic.calls import Holding
+from distpool.protocol.messages import Death
 
 
 class LeaseState(Enum):
@@ -59,6 +62,10 @@ class Lease:
         self.is_abandoned = False
         # Its node is about to leave: it gets no more calls, and ends.
         self.is_draining = False
+        # How many requests of its worker are not answered for which its call does nothing.
+        self.waits = 0
+        # Why its caller has its worker killed, for whoever has a call there.
+        self.condemned = ""
         self.functions: set[int] = set()
         self.failure: bytes | None = None
 
@@ -71,10 +78,14 @@ class Lease:
 
     def room(self, limit: int) -> int:
         """How many more calls may be sent, when no worker may hold more than `limit`."""
-        if self.state is not LeaseState.READY or self.is_asked or self.is_draining:
+        if self.state is not LeaseState.READY or self.is_asked or self.is_draining or self.waits:
             return 0
         room = limit - self.holding.calls
         return room if self.calls_left is None else min(room, self.calls_left)
+
+    def may_be_asked(self) -> bool:
+        """To give back what it has not begun."""
+        return self.state is LeaseState.READY and not self.is_asked and not self.has_begun_all
 
     def sent(self, calls: int) -> None:
         if self.calls_left is not None:
@@ -84,6 +95,12 @@ class Lease:
         """Calls that were sent and not begun do not count against the worker's life."""
         if self.calls_left is not None:
             self.calls_left += calls
+
+    def explained(self, death: Death) -> Death:
+        """The death of its worker, with why, where its caller knows."""
+        if not self.condemned:
+            return death
+        return msgspec.structs.replace(death, stderr=f"{death.stderr}\nended by its program: {self.condemned}".lstrip())
 
     def may_leave(self) -> bool:
         """The worker holds nothing and gets nothing more: it has run as many calls as it may, or its node drains."""

@@ -17,6 +17,8 @@ class Placement:
         self._load: Counter[NodeId] = Counter()
         # Leases that are not, or not any more, and whose workers the node has yet to end: each takes a CPU until then.
         self._ending: dict[NodeId, set[LeaseId]] = {}
+        # Their workers wait: each leaves its CPU to another lease meanwhile.
+        self._waiting: set[LeaseId] = set()
         # They get no more leases.
         self._draining: set[NodeId] = set()
 
@@ -32,6 +34,7 @@ class Placement:
         lost = [lease for lease, where in self._leases.items() if where == node]
         for lease in lost:
             del self._leases[lease]
+        self._waiting.difference_update(lost)
         return lost
 
     def has_nodes(self) -> bool:
@@ -73,8 +76,16 @@ class Placement:
             self._leases[lease] = node
             self._load[node] += 1
 
+    def wait(self, lease: LeaseId, *, waits: bool) -> None:
+        """Its worker waits for others, or goes on. Said twice, it changes nothing."""
+        node = self._leases.get(lease)
+        if node is not None and waits != (lease in self._waiting):
+            self._waiting ^= {lease}
+            self._load[node] += -1 if waits else 1
+
     def free(self, lease: LeaseId) -> None:
         """The lease is over. Said twice, it changes nothing."""
+        self.wait(lease, waits=False)
         node = self._leases.pop(lease, None)
         if node is not None:
             self._load[node] -= 1

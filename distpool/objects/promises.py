@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from itertools import count
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 PROMISES = Promises()
 """Those of this process that were pickled by number."""
+
+FROM_ABOVE: list[Callable[[int], Promise]] = []
+"""In a worker: what finds the promises of its program, which all refs that arrive there are of."""
 
 _numbers = count(1)
 _VALUE = int(OutcomeKind.VALUE)
@@ -207,7 +210,10 @@ def restore_task_ref(store_id: StoreId, number: ObjectId) -> TaskRef:
     """Where a ref arrives: with its promise, if that is of this process and somebody has kept it."""
     ref = TaskRef.__new__(TaskRef)
     ref.store_id, ref.id = store_id, number
-    ref._hold = PROMISES.find(number) if store_id == own_memory()[0] else None
+    if FROM_ABOVE:
+        ref._hold = FROM_ABOVE[0](number)
+    else:
+        ref._hold = PROMISES.find(number) if store_id == own_memory()[0] else None
     return ref
 
 
@@ -259,6 +265,9 @@ def value_of(promise: Promise, *, readonly: bool = False) -> Any:
 
 def wait_for(promise: Promise, timeout: float | None) -> bool:
     """Wait for its end, at most `timeout` seconds: whether it has come."""
+    if FROM_ABOVE:
+        fetch([promise], timeout)
+        return promise.outcome is not None
     ends_at = None if timeout is None else time.monotonic() + timeout
 
     def has_ended() -> bool:
@@ -283,6 +292,13 @@ def wait_for(promise: Promise, timeout: float | None) -> bool:
         if remaining_s is not None and remaining_s < 0:
             return has_ended()
         call.workers.wait(has_ended, remaining_s, wait_passively)
+
+
+def fetch(promises: list[Promise], timeout: float | None) -> None:
+    """In a worker: ask the program for all of them in one go, and wait for at most so long."""
+    call = next((call for promise in promises if (call := promise.call) is not None), None)
+    if call is not None:
+        call.fetch(promises, timeout)
 
 
 def await_tasks(values: Iterable[Any]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -48,6 +48,10 @@ Place = tuple[ObjectId, int]
 """(an object's id in a store that this process can reach, where it lies in the memory there)"""
 
 
+CALLS_ABOVE = ObjectId(-1)
+"""Among the news and what was dropped: that there is some of calls that the program runs for this worker."""
+
+
 class Attached:
     """In a worker: the way to its node's store, which is made at first use; most workers never need it."""
 
@@ -57,8 +61,31 @@ class Attached:
         """Objects that came into use since the end of the last call, and that this worker does not hold."""
         self.dropped: deque[ObjectId] = deque()
         """Objects that it holds and does not use any more."""
+        self.on_settle: Callable[[], None] = _do_nothing
+        self.on_flush: Callable[[], None] = _do_nothing
+        """See to calls above, with the store."""
         self._parts = (descriptor, sock, home_pid)
         self._made: RemoteStore | None = None
+
+    def settle(self) -> None:
+        """At the end of a call, before its result is told, if there are news: see that what is still in use is kept."""
+        is_of_calls = CALLS_ABOVE in self.news
+        self.news.discard(CALLS_ABOVE)
+        if self.news:
+            self.store().settle()
+        if is_of_calls:
+            self.on_settle()
+
+    def flush(self) -> None:
+        """After the result was told, if something was dropped: say so."""
+        is_of_calls = False
+        while CALLS_ABOVE in self.dropped:
+            self.dropped.remove(CALLS_ABOVE)
+            is_of_calls = True
+        if self.dropped:
+            self.store().flush()
+        if is_of_calls:
+            self.on_flush()
 
     def store(self) -> RemoteStore:
         if self._made is None:
@@ -103,6 +130,13 @@ def made_home() -> Home | None:
     return _home[0] if _home else None
 
 
+def attached_store() -> Attached:
+    """A worker's way to its node's store. Raises RuntimeError in a process that is no worker."""
+    if not _attached:
+        raise RuntimeError(f"process {os.getpid()} is no worker")
+    return _attached[0]
+
+
 def current() -> Home | RemoteStore:
     """Where `put` puts: a worker's node's store, or else this process's own."""
     return _attached[0].store() if _attached else home()
@@ -129,6 +163,10 @@ def attach(store_id: StoreId, descriptor: int, sock: socket.socket, home_pid: in
     """In a worker: its node's store."""
     _attached[:] = [Attached(store_id, descriptor, sock, home_pid)]
     return _attached[0]
+
+
+def _do_nothing() -> None:
+    pass
 
 
 # Refs and pickles -----------------------------------------------------------------------------------------------------

@@ -35,6 +35,8 @@ from distpool.protocol.messages import (
     WorkerUnusable,
 )
 from distpool.protocol.objects import ForeignKept, ForgetObjects, ReleaseObjects, StoreUse, WantTransfers
+from distpool.protocol.placing import LeaseWaits
+from distpool.protocol.upcalls import DownSaid, UpSaid
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -229,8 +231,7 @@ class RequestsWait(Message, tag=105, frozen=True):
 
 
 class HeadSilent(Message, tag=106, frozen=True):
-    """To a client, in its own process: the head was not heard of for so long that it is given up, in words for people;
-    or it is there again, without words."""
+    """To a client, in its own process: the head is given up after a silence, in words for people; or is back: ""."""
 
     text: str
 
@@ -288,7 +289,7 @@ class WorkerSaid(Message, tag=114, frozen=True):
     """A driver's links to its client: what came in a `FromWorker`."""
 
     lease: LeaseId
-    message: WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted
+    message: WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted | UpSaid
 
 
 # Nodes that are about to leave ----------------------------------------------------------------------------------------
@@ -355,6 +356,7 @@ LINK_MESSAGES = (
     | RequestsDropped
     | RequestsWait
     | RevokeLease
+    | LeaseWaits
     | LeaseUnused
     | WantToLeave
     | DrainNode
@@ -373,12 +375,12 @@ LINK_MESSAGES = (
     | CodePiece
     | GroupFailed
 )
-TO_WORKER = RunCalls | ExitWorker | TakeBack
-FROM_WORKER = WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted
+TO_WORKER = RunCalls | ExitWorker | TakeBack | DownSaid
+FROM_WORKER = WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted | UpSaid
 
 NODE_MAY_SAY = Greeting | LeaveCluster | RegisterNode | ReturnLease | StoreUse | WantToLeave
 """To a head."""
-DRIVER_MAY_SAY = Greeting | LeaveCluster | AskStatus | RequestLeases | EndGroup | ReturnLease | DrainNode
+DRIVER_MAY_SAY = Greeting | LeaveCluster | AskStatus | RequestLeases | EndGroup | ReturnLease | LeaseWaits | DrainNode
 """To a head."""
 TOKEN_MAY_SAY = Enrol
 """To a head."""

@@ -20,6 +20,7 @@ from distpool.protocol.store import (
     STORE_MESSAGES,
 )
 from distpool.protocol.transfers import TRANSFER_MESSAGES
+from distpool.protocol.upcalls import DOWN_MESSAGES, UP_MESSAGES
 
 Buffer = bytes | memoryview
 OUT_OF_BAND_BYTES = 32 * 1024
@@ -32,6 +33,8 @@ _template_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(TEMPLA
 _to_worker_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(TO_WORKER)
 _from_worker_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(FROM_WORKER)
 _header_decoder: msgspec.msgpack.Decoder[LinkHeader] = msgspec.msgpack.Decoder(LinkHeader)
+_up_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(UP_MESSAGES)
+_down_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(DOWN_MESSAGES)
 _transfer_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(TRANSFER_MESSAGES)
 _link_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(LINK_MESSAGES)
 
@@ -68,6 +71,16 @@ def decode_from_worker(frame: Buffer) -> Any:
 def decode_store(frame: Buffer) -> Any:
     """The message of a frame between a worker and its node's store. Raises ProtocolError."""
     return _decode(_store_decoder, frame)
+
+
+def decode_up(frame: Buffer) -> Any:
+    """What a worker says to its program by its way up. Raises ProtocolError."""
+    return _decode(_up_decoder, frame)
+
+
+def decode_down(frame: Buffer) -> Any:
+    """What a program says to a worker there. Raises ProtocolError."""
+    return _decode(_down_decoder, frame)
 
 
 def decode_template(frame: Buffer) -> Any:

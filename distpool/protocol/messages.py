@@ -64,7 +64,7 @@ class Message(msgspec.Struct, array_like=True, frozen=True):
 class Slice(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A run of calls of one function. `args`: one pickle (`packed`: of the list of all `count` arguments, else of the
     only call's), or a list of one pickle for each call, or the size of one pickle that follows in the frame. `skip`: of
-    a chunk, leave out so many items."""
+    a chunk, leave out so many items. `depth`: how many calls they are in, each started by the one before."""
 
     function: FunctionId
     mode: int
@@ -72,6 +72,7 @@ class Slice(msgspec.Struct, array_like=True, frozen=True, gc=False):
     packed: bool
     args: bytes | list[bytes] | int
     skip: int = 0
+    depth: int = 0
 
 
 class FunctionBlob(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -158,6 +159,10 @@ class WorkerLogged(Message, tag=15, frozen=True):
 
     record: bytes
     node: str = ""
+
+
+class OpenUpLane(Message, tag=131, frozen=True):
+    """Worker to caller: the descriptor of this frame is the end of a socket pair; I have something to ask you there."""
 
 
 class CallsDone(Message, tag=14, frozen=True):
@@ -330,6 +335,14 @@ class StopWorkers(Message, tag=150, frozen=True):
 
 
 LANE_MESSAGES = (
-    RunCalls | ExitWorker | RoomInRing | WorkerReady | WorkerUnusable | CallsFinished | LargeOutcome | WorkerLogged
+    RunCalls
+    | ExitWorker
+    | RoomInRing
+    | WorkerReady
+    | WorkerUnusable
+    | CallsFinished
+    | LargeOutcome
+    | WorkerLogged
+    | OpenUpLane
 )
 TEMPLATE_MESSAGES = ForkWorker | WorkerForked | WorkerReaped | StopTemplate | StopWorkers | EndWorker | InterruptWorker

@@ -52,6 +52,7 @@ from distpool.protocol.messages import (
     WorkerReady,
     WorkerUnusable,
 )
+from distpool.protocol.upcalls import DownSaid, UpSaid
 from distpool.roles.role import unexpected
 
 
@@ -99,7 +100,15 @@ class CallersRole:
 
     def handle(self, sender: Address, message: Any, now: float) -> None:
         match message:
-            case CallsDone() | TakenBack() | WorkerReady() | WorkerUnusable() | WorkerLogged() | WorkerPrinted():
+            case (
+                CallsDone()
+                | TakenBack()
+                | WorkerReady()
+                | WorkerUnusable()
+                | WorkerLogged()
+                | WorkerPrinted()
+                | UpSaid()
+            ):
                 self._from_worker(LeaseId(int(sender)), message)
             case LeaseStarted(lease, group):
                 self._held[lease] = Held(group)
@@ -135,6 +144,12 @@ class CallersRole:
         owner = self._owners.get(group)
         if owner is not None:
             self.outbox.put(owner, message)
+
+    def condemn(self, lease: LeaseId) -> None:
+        """Its worker does not keep to the protocol: end it. Its caller hears of its death."""
+        held = self._held.get(lease)
+        if held is not None:
+            self.outbox.put(LAUNCHER, EndWorker(lease, held.group, 0.0))
 
     # From callers ---------------------------------------------------------------------------------------------------
 
@@ -188,7 +203,7 @@ class CallersRole:
                 self.outbox.put(lease, message)
             case TakeBack():
                 self.outbox.put(lease, TakeBack(lease))
-            case ExitWorker():
+            case ExitWorker() | DownSaid():
                 self.outbox.put(lease, message)
 
     def _forget(self, caller: Address) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from distpool.config import Settings
-from distpool.ids import INLINE_FUNCTION, Address, FunctionId, GroupId, LeaseId
+from distpool.ids import INLINE_FUNCTION, LAUNCHER, Address, FunctionId, GroupId, LeaseId
 from distpool.logic.actor import Actor
 from distpool.logic.calls import Bundle, Sink, Span
 from distpool.logic.group import Group
@@ -27,6 +27,7 @@ from distpool.protocol.code import (
 from distpool.protocol.messages import (
     CallMode,
     CallsDone,
+    EndWorker,
     FunctionBlob,
     GroupGone,
     LeaseLost,
@@ -56,6 +57,7 @@ class ClientRole:
         self._settings = settings
         self._group_of: dict[LeaseId, Group] = {}
         self._head_gone = ""
+        self._after_results: dict[LeaseId, list[Callable[[], None]]] = {}
         # Some groups give up workers when others wait for some.
         self._some_yield = False
 
@@ -84,12 +86,43 @@ class ClientRole:
     def terminate(self, group: Group, kind: OutcomeKind, text: str) -> None:
         group.terminate(self.outbox, kind, text)
 
+    def condemn(self, lease: LeaseId, why: str) -> None:
+        """End a worker that does not keep to the protocol. `why`: for whoever has a call there."""
+        group = self._group_of.get(lease)
+        if group is not None:
+            group.leases[lease].condemned = why
+            self.outbox.put(LAUNCHER, EndWorker(lease, group.id, 0.0))
+
+    def waits(self, lease: LeaseId) -> str:
+        """Its worker does nothing until a request is answered. Or why it may not wait; empty when it may."""
+        group = self._group_of.get(lease)
+        return "" if group is None else group.waiting.begin(group.leases[lease], self.outbox)
+
+    def goes_on(self, lease: LeaseId) -> None:
+        """The request is answered."""
+        group = self._group_of.get(lease)
+        if group is not None:
+            group.waiting.end(group.leases[lease], self.outbox)
+
+    def after_results(self, lease: LeaseId, then: Callable[[], None]) -> None:
+        """Call this when the results are known that the worker has told by now; there are none if it holds no call."""
+        if self.held_by(lease):
+            self._after_results.setdefault(lease, []).append(then)
+        else:
+            then()
+
+    def _tell_after_results(self, lease: LeaseId) -> None:
+        for then in self._after_results.pop(lease, ()):
+            then()
+
     # From workers, lanes, node and launcher -------------------------------------------------------------------------
 
     def handle(self, sender: Address, message: Any, now: float) -> None:
         match message:
             case CallsDone():
                 self._of(sender).done(LeaseId(int(sender)), message, now, self.outbox)
+                if self._after_results:
+                    self._tell_after_results(LeaseId(int(sender)))
             case TakenBack(calls):
                 self._of(sender).taken_back(LeaseId(int(sender)), calls)
             case LeaseStarted(lease, group_id):
@@ -102,6 +135,7 @@ class ClientRole:
             case WorkerUnusable(failure):
                 self._of(sender).unusable(LeaseId(int(sender)), failure)
             case LeaseLost(lease):
+                self._tell_after_results(lease)
                 lost_of = self._group_of.pop(lease, None)
                 if lost_of is not None:
                     lost_of.lost(message, self.outbox)
@@ -180,16 +214,14 @@ class ClientRole:
         new_functions = []
         # The pickles of small calls of one function, which came one by one: they travel as one slice.
         together: list[bytes] = []
-        function = INLINE_FUNCTION
-        mode = _CALL
+        function, mode, depth = INLINE_FUNCTION, _CALL, 0
         for span in spans:
             bundle = span.bundle
-            if bundle.function != function or bundle.mode != mode:
+            if bundle.function != function or bundle.mode != mode or bundle.options.depth != depth:
                 if together:
-                    slices.append(_slice_of_calls(function, mode, together))
+                    slices.append(_slice_of_calls(function, mode, together, depth))
                     together = []
-                function = bundle.function
-                mode = bundle.mode
+                function, mode, depth = bundle.function, bundle.mode, bundle.options.depth
                 if function != INLINE_FUNCTION and function not in lease.functions:
                     lease.functions.add(function)
                     new_functions.append(self.functions[function])
@@ -197,18 +229,18 @@ class ClientRole:
                 together.append(bundle.entries[0])  # type: ignore[arg-type]
             else:
                 if together:
-                    slices.append(_slice_of_calls(function, mode, together))
+                    slices.append(_slice_of_calls(function, mode, together, depth))
                     together = []
                 slices.append(slice_of(span))
         if together:
-            slices.append(_slice_of_calls(function, mode, together))
+            slices.append(_slice_of_calls(function, mode, together, depth))
         return RunCalls(slices, new_functions)
 
 
-def _slice_of_calls(function: FunctionId, mode: int, calls: list[bytes]) -> Slice:
+def _slice_of_calls(function: FunctionId, mode: int, calls: list[bytes], depth: int) -> Slice:
     if len(calls) == 1:
-        return Slice(function, mode, 1, False, calls[0])
-    return Slice(function, mode, len(calls), False, calls)
+        return Slice(function, mode, 1, False, calls[0], 0, depth)
+    return Slice(function, mode, len(calls), False, calls, 0, depth)
 
 
 def slice_of(span: Span) -> Slice:
@@ -219,7 +251,7 @@ def slice_of(span: Span) -> Slice:
     if count == 1:
         entry = entries[span.start]
         if type(entry) is bytes:
-            return Slice(bundle.function, bundle.mode, 1, False, entry, bundle.skip)
+            return Slice(bundle.function, bundle.mode, 1, False, entry, bundle.skip, bundle.options.depth)
         return Slice(bundle.function, bundle.mode, 1, False, pickle.dumps(entry, 5))
     run = entries[span.start : span.stop]
     if bytes not in set(map(type, run)):

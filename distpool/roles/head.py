@@ -43,6 +43,7 @@ from distpool.protocol.cluster import (
 )
 from distpool.protocol.messages import GrantLease, RegisterNode, RequestLeases, ReturnLease
 from distpool.protocol.objects import StoreUse
+from distpool.protocol.placing import LeaseWaits
 from distpool.protocol.records import Kept, LeaseKept, NodeForgotten, NodeKept, Record
 from distpool.roles.role import unexpected
 
@@ -97,6 +98,8 @@ class HeadRole:
             case RequestLeases(group, wanted):
                 if wanted > 0:
                     self._waiting.append(Request(sender, group, wanted, now + self._settings.tell_of_wait_after_s))
+            case LeaseWaits(lease, waits):
+                self.placement.wait(lease, waits=waits)
             case ReturnLease(lease):
                 self._returned(sender, lease)
             case EndGroup(group):

@@ -69,6 +69,12 @@ class CallerLinks:
         self._role.handle(sender, message, now)
         self._sort()
 
+    def condemn(self, lease: LeaseId, why: str) -> None:
+        """End a worker that does not keep to the protocol."""
+        _log.warning("the worker of lease %s is ended: %s", lease, why)
+        self._role.condemn(lease)
+        self._sort()
+
     def receive(self, now: float) -> None:
         for address, message in self._links.receive(now):
             if isinstance(message, ReleaseObjects | ForgetObjects):

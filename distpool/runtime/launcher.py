@@ -346,6 +346,7 @@ def worker_setup(plan: LaunchPlan, initializer: Callable[..., object] | None, in
         maybe_encoding_error=plan.maybe_encoding_error,
         breaks=plan.breaks,
         extended_results=plan.extended_results,
+        program=own_memory()[0],
         native_threads=share_of_processors(plan.size),
         log_levels=_log_levels(),
         interruptible=signal.getsignal(signal.SIGINT) is not signal.SIG_IGN,

@@ -27,15 +27,15 @@ from distpool.logic.outbox import Completion
 from distpool.logic.times import earlier
 from distpool.protocol.cluster import OpenGroup, WorkerPrinted, WorkerSaid
 from distpool.protocol.messages import (
-    Death,
+    LeaseLost,
     Message,
     RunCalls,
     StartWorker,
     TakeBack,
     TakenBack,
     WorkerExited,
-    WorkerLogged,
 )
+from distpool.protocol.upcalls import DownSaid, UpSaid
 from distpool.roles.client import ClientRole
 from distpool.roles.head import HeadRole
 from distpool.roles.node import NodeRole
@@ -43,10 +43,11 @@ from distpool.runtime.crews import TemplateHandle
 from distpool.runtime.elsewhere import ALL_HERE, Elsewhere
 from distpool.runtime.handles import Wait
 from distpool.runtime.launcher import Launcher
-from distpool.runtime.notices import Notice, handle_log_record, log_note
-from distpool.runtime.output import Outputs, show
+from distpool.runtime.notices import Notice, log_note, notice_of
+from distpool.runtime.output import Outputs
 from distpool.runtime.peeks import Peeks
 from distpool.runtime.store_lanes import StoreLanes
+from distpool.runtime.up_lanes import UpLanes
 from distpool.runtime.watched import Watched
 from distpool.transport.lanes import Lane
 
@@ -88,6 +89,12 @@ class Loop:
             self.wake,
             lambda lease: self.client.held_by(lease) > 0,
             lambda lease: self._peek(lease, time.monotonic()),
+        )
+        self.up_lanes = UpLanes(
+            self._epoll,
+            lambda lease, frame: self._told(lease, UpSaid(frame), time.monotonic()),
+            lambda lease, message: self._deliver_to_worker(lease, message, 0.0),
+            lambda lease, why: self.client.condemn(lease, why),
         )
         self.launcher = Launcher(
             settings, self.lanes, wait, self._watched.forget, self._outputs.open, self.store_lanes.open
@@ -190,6 +197,7 @@ class Loop:
             lane.close()
         self._outputs.close()
         self.store_lanes.close()
+        self.up_lanes.close()
         self.lanes.clear()
         self.launcher.close_after_fork()
 
@@ -233,6 +241,8 @@ class Loop:
             self._outputs.read(self._outputs.pipes[descriptor], now)
         elif descriptor in self.store_lanes.leases:
             self.store_lanes.read(descriptor)
+        elif descriptor in self.up_lanes.lanes:
+            self.up_lanes.ready(descriptor, event)
         elif descriptor in self._watched.lanes:
             lease = self._watched.lanes[descriptor]
             lane = self.lanes[lease]
@@ -244,6 +254,7 @@ class Loop:
         messages = lane.receive()
         # After that, and before anybody gets a result: what the worker wrote before it finished a call is there.
         self._outputs.read(lease, now)
+        self.up_lanes.open(lease, lane)
         for message in messages:
             self._told(lease, message, now)
         self._peeks.heard(lease, now, holds_calls=self.client.held_by(lease) > 0)
@@ -253,7 +264,7 @@ class Loop:
 
     def _peek(self, lease: LeaseId, now: float) -> None:
         lane = self.lanes[lease]
-        if lane.has_unread_log_records():
+        if lane.has_unread_frames():
             self._read_lane(lease, lane, now)
             return
         done = lane.peek()
@@ -262,14 +273,15 @@ class Loop:
             self.client.handle(lease, done, now)
 
     def _told(self, sender: Address, message: Message, now: float) -> None:
-        if self._elsewhere.client is not None:
-            self.client.handle(sender, message, now)
-        elif type(message) is WorkerLogged:
-            self.completions.append(Notice(handle_log_record, message.record, message.node))
-        elif type(message) is WorkerPrinted:
-            self.completions.append(Notice(show, message.stream, message.text))
+        notice = None if self._elsewhere.client is not None else notice_of(message)
+        if notice is not None:
+            self.completions.append(notice)
+        elif type(message) is UpSaid and self._elsewhere.client is None:
+            self.up_lanes.said(LeaseId(int(sender)), message.frame)
         else:
             self.client.handle(sender, message, now)
+            if type(message) is LeaseLost:
+                self.up_lanes.lost(message)
 
     def _read_template(self, template: TemplateHandle, now: float) -> None:
         messages = self.launcher.receive(template)
@@ -283,15 +295,8 @@ class Loop:
         lease = exited.lease
         lane = self.lanes[lease]
         self._read_lane(lease, lane, now)
-        death = exited.death
-        death = Death(
-            death.pid,
-            death.exitcode,
-            death.peak_memory_bytes,
-            lane.count_unbegun(),
-            lane.items_begun(),
-            self._outputs.bury(lease),
-        )
+        self.up_lanes.bury(lease)
+        death = lane.left_by(exited.death, self._outputs.bury(lease))
         self._peeks.forget(lease)
         self.store_lanes.bury(lease)
         self._watched.forget_lane(lane)
@@ -357,6 +362,8 @@ class Loop:
     def _deliver_to_worker(self, lease: LeaseId, message: Message, now: float) -> None:
         if self._elsewhere.node is not None and lease not in self.lanes:
             self.node.pass_on(lease, message)
+        elif isinstance(message, DownSaid):
+            self.up_lanes.send(lease, message.frame)
         elif isinstance(message, TakeBack):
             self.client.handle(lease, TakenBack(self.lanes[lease].take_back()), now)
             # What it has begun may be finished by now; then it is no longer what the worker runs.
@@ -372,6 +379,7 @@ class Loop:
             self.node.handle(LAUNCHER, answer, now)
         if isinstance(message, StartWorker) and message.lease in self.lanes:
             self._watched.add_lane(self.lanes[message.lease], message.lease)
+            self.up_lanes.expect(message.lease, self.lanes[message.lease])
         elif isinstance(message, OpenGroup) and message.group in self.launcher.crews:
             self.watch_template(message.group)
 

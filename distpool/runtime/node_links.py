@@ -27,6 +27,7 @@ from distpool.protocol.code import (
 )
 from distpool.protocol.messages import GroupGone, LeaseLost, LeaseStarted, Message, StopGroup
 from distpool.protocol.objects import ForeignKept, WantTransfers
+from distpool.protocol.store import StoredResult
 from distpool.protocol.transfers import Place
 from distpool.roles.nodes import NodesRole
 from distpool.runtime.channels import Channels
@@ -82,6 +83,12 @@ class NodeLinks:
     def nearness(self, lease: LeaseId, claim: Any) -> int:
         """How many bytes of what a claim names lie on the node of a lease."""
         return self.objects.bytes_at(self._role.node_of(lease), claim)
+
+    def holds_of(self, lease: LeaseId, told: StoredResult) -> list[Any]:
+        """What keeps the objects that something names which the worker of a lease has told."""
+        node = self._role.node_of(lease)
+        made = [] if node is None else self.objects.made_on(node, told.named)
+        return [*made, *self.objects.keep(told.foreign)]
 
     def attach(self, watch: Callable[[int], None]) -> None:
         self._watch = watch

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from distpool.protocol.cluster import WorkerPrinted
+from distpool.protocol.messages import WorkerLogged
+from distpool.runtime.output import show
+
 
 class Notice:
     """Stands among the completions. It runs when they do: user code, a log handler say, may run within it."""
@@ -17,6 +21,15 @@ class Notice:
 
     def tell(self) -> None:
         self._function(*self._args)
+
+
+def notice_of(message: Any) -> Notice | None:
+    """For what a worker has printed or logged; None: it is something else."""
+    if type(message) is WorkerLogged:
+        return Notice(handle_log_record, message.record, message.node)
+    if type(message) is WorkerPrinted:
+        return Notice(show, message.stream, message.text)
+    return None
 
 
 def log_note(text: str) -> None:

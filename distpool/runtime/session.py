@@ -20,7 +20,7 @@ from multiprocessing import util
 from typing import TYPE_CHECKING, Any
 
 from distpool.config import SETTINGS
-from distpool.ids import GroupId
+from distpool.ids import GroupId, LeaseId
 from distpool.logic.group_plan import GroupPlan
 from distpool.objects.stores import made_home
 from distpool.protocol.messages import OutcomeKind
@@ -55,6 +55,7 @@ class Session:
         if self.far is not None:
             self.far.serve(self.loop.post, self.loop.wake, lambda is_done: self._wait_for_handle(is_done, None))
         self.helm = Helm(self.loop, settings, self._crash, self.end)
+        self.loop.up_lanes.serve = self._serve_worker
         self.functions = count(1)
         # A flag, set in the child of a fork: to ask the kernel for the pid at each call takes half a microsecond.
         self.is_foreign = False
@@ -96,6 +97,11 @@ class Session:
         main: Any = crew.template.main if isinstance(crew, Crew) else self.far.view_of_main()  # type: ignore[union-attr]
         own(Workers(self, group, crew, main, drains_at_exit=drains_at_exit))
         return True
+
+    def _serve_worker(self, lease: LeaseId, message: Any) -> None:
+        """A worker has something to say. From the first on it is seen to by what few programs need: tasks."""
+        self.loop.up_lanes.serve = import_module("distpool.tasks.served").Served(self).serve
+        self.loop.up_lanes.serve(lease, message)
 
     def wait(
         self, is_done: Callable[[], bool], timeout_s: float | None, passively: Callable[[float | None], Any]

@@ -192,7 +192,8 @@ class Template:
                 for watch, (_, lease) in self._workers.items():
                     if lease == ended:
                         self._busy.add(lease)
-                        self._end(watch, signal.SIGINT, grace_s)
+                        # Without a grace there is no interrupt: its call would end with that, if it is quick.
+                        self._end(watch, signal.SIGINT if grace_s else signal.SIGKILL, grace_s)
             case InterruptWorker(running):
                 for watch, (_, lease) in self._workers.items():
                     if lease == running:

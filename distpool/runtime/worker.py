@@ -37,6 +37,7 @@ from distpool.protocol.messages import (
 from distpool.roles.worker import ITEM_MODES, WorkerRole
 from distpool.runtime.main_view import CallersMain
 from distpool.runtime.missing_modules import name_node
+from distpool.runtime.up_lane import DEPTH
 from distpool.runtime.worker_setup import WorkerSetup
 from distpool.serialization.buffers import parts_of, standard_parts
 from distpool.serialization.remote_errors import encode_failure, trace_of, unencodable
@@ -91,7 +92,7 @@ class Worker:
                 initializer(*initargs)
             del initializer, initargs
             if self._attached.news:
-                self._attached.store().settle()
+                self._attached.settle()
         except BaseException as error:
             name_node(error, setup.node)
             self.send(WorkerUnusable(trace_of(error).encode()))
@@ -184,6 +185,7 @@ class Worker:
 
     def _run_slice(self, piece: Slice) -> None:
         """Claim and run the calls of a slice one after another."""
+        DEPTH[0] = piece.depth
         args = piece.args
         if piece.packed:
             items = pickle.loads(args)  # type: ignore[arg-type]
@@ -208,10 +210,10 @@ class Worker:
             ended_ns = time.monotonic_ns()
             self._busy_ns += ended_ns - began_ns
             if self._attached.news:
-                self._attached.store().settle()
+                self._attached.settle()
             self._write(kind, payload)
             if self._attached.dropped:
-                self._attached.store().flush()
+                self._attached.flush()
             # Small results cannot fill half of the ring before it is time to tell anyway.
             if role.finished(ended_ns * 1e-9) or (len(payload) > SMALL_BYTES and self._ring.is_half_full()):
                 self._tell_news()
@@ -257,7 +259,7 @@ class Worker:
                     kind, payload = self.succeeded(value)
             if news:
                 args = kwargs = value = None
-                self._attached.store().settle()
+                self._attached.settle()
             now = clock()
             if kind or len(payload) > SMALL_BYTES or not write(payload, now + busy_less_clock):
                 self._busy_ns = now + busy_less_clock
@@ -273,7 +275,7 @@ class Worker:
             else:
                 role.untold = True
             if dropped:
-                self._attached.store().flush()
+                self._attached.flush()
         self._busy_ns = clock() + busy_less_clock
 
     def _run_call(self, piece: Slice, item: Any) -> tuple[int, bytes]:

@@ -7,14 +7,18 @@ import os
 import signal
 import socket
 import sys
+import time
 from multiprocessing import process, spawn
 from typing import Any
 
 from distpool.config import SETTINGS
 from distpool.ids import StoreId
+from distpool.logic.promises import Promise
+from distpool.objects.promises import FROM_ABOVE
 from distpool.objects.stores import attach
 from distpool.protocol.codec import encode
-from distpool.protocol.messages import WorkerLogged
+from distpool.protocol.messages import OpenUpLane, WorkerLogged
+from distpool.runtime import up_lane
 from distpool.runtime.addresses import be_a_worker
 from distpool.runtime.devices import adopt_orphans, die_with_parent
 from distpool.runtime.import_hook import when_imported
@@ -22,7 +26,7 @@ from distpool.runtime.native_threads import limit_native_threads
 from distpool.runtime.stack_answers import answer_for_stacks
 from distpool.runtime.worker import Worker
 from distpool.runtime.worker_setup import WorkerSetup
-from distpool.transport.frames import send_frame
+from distpool.transport.frames import send_frame, send_with_descriptors
 from distpool.transport.ring import Ring
 
 
@@ -66,6 +70,8 @@ class WorkerProcess(process.BaseProcess):
         answer_for_stacks("worker")
         limit_native_threads(self._setup.native_threads)
         when_imported("logging", self._forward_log_records)
+        up_lane.offer(self._send_way_up, self._setup.program)
+        FROM_ABOVE[:] = [self._find_promise]
         if self._setup.main:
             try:
                 import_main(self._setup.main)
@@ -79,6 +85,25 @@ class WorkerProcess(process.BaseProcess):
         worker = Worker(self._sock, self._descriptors[1], self._ring, self._setup, self._attached)
         worker.prepare(self._main_failure)
         worker.serve()
+
+    def _find_promise(self, number: int) -> Promise:
+        """Of a ref that arrives, whose task is the program's."""
+        from distpool.runtime.promises_above import above  # what few workers need
+
+        return above().find(number)
+
+    def _send_way_up(self, descriptor: int) -> None:
+        """By whichever thread first has something to ask the program."""
+        while True:
+            try:
+                send_with_descriptors(self._sock, encode(OpenUpLane()), [descriptor])
+            except BlockingIOError:
+                time.sleep(0.001)  # the caller has as many descriptors unread as the kernel allows
+                continue
+            except (BrokenPipeError, ConnectionResetError):
+                os._exit(1)
+            self._ring.note_way_up()
+            return
 
     def _forward_log_records(self) -> None:
         from distpool.runtime.logs import forward_to_driver  # imports logging, which a program need not have

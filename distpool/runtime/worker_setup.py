@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from distpool.ids import NO_STORE, StoreId
 from distpool.runtime.program_paths import ProgramPaths
 
 
@@ -30,5 +31,7 @@ class WorkerSetup(msgspec.Struct, frozen=True):
     """Of a caller on another machine: its modules'."""
     node: str = ""
     """The name of the node, if the caller is on another machine."""
+    program: StoreId = NO_STORE
+    """The store of the process that runs what its workers' calls start."""
     native_threads: int = 1
     log_levels: dict[str, int] = {}

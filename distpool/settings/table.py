@@ -56,6 +56,14 @@ def _duration(value: object, name: str) -> float:
     return duration_s(value, name)
 
 
+def _count(value: object, name: str) -> int:
+    """The environment has numbers as texts."""
+    number = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
+    return number
+
+
 def _limit(constant: str, about: str) -> Setting:
     return Setting(_duration, f"{getattr(SETTINGS, constant):g}s", about, constant=constant)
 
@@ -69,5 +77,11 @@ TABLE = {
     "connect_limit": _limit("connect_limit_s", "how long a program or command tries to reach a head"),
     "beat": _limit("beat_every_s", "the longest silence of a process of the cluster that lives"),
     "silence_limit": _limit("silence_limit_s", "the silence after which a node is given up; at least twice the beat"),
+    "waiting_limit": Setting(
+        _count,
+        f"{SETTINGS.waiting_limit}",
+        "how many workers of one kind may wait for calls that theirs have started",
+        constant="waiting_limit",
+    ),
     "head_gone_limit": _limit("head_gone_limit_s", "the silence of a head after which its nodes end"),
 }

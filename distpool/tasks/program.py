@@ -9,6 +9,7 @@ It begins with the first task and ends with `distpool.shutdown`, or the program:
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,8 +19,7 @@ from distpool.context import cpu_count_for_pools, get_context
 from distpool.interrupts import deferred
 from distpool.logic.group_plan import GroupPlan
 from distpool.logic.promises import Promise
-from distpool.objects.promised import Promised
-from distpool.objects.promises import TaskRef, promise_for
+from distpool.objects.promises import FROM_ABOVE, TaskRef, promise_for
 from distpool.options import TaskOptions
 from distpool.protocol.messages import OutcomeKind
 from distpool.protocol.resources import UNIT, Shape
@@ -28,6 +28,7 @@ from distpool.runtime.session import ENDING, open_workers
 from distpool.runtime.start_methods import check_may_have_children, start_method_prefix
 from distpool.runtime.workers import Workers
 from distpool.serialization.functions import several_returns
+from distpool.tasks.arguments import with_stand_ins
 from distpool.tasks.calls import Prepared, RepeatedTask, Task, WaitingTask, hand_in
 
 if TYPE_CHECKING:
@@ -49,34 +50,42 @@ class Program:
     def submit(self, function: RemoteFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Refs:
         """Have it called in a worker. Raises what pickling raises, StoreFull, RuntimeError at the interpreter's end."""
         options = function._options
-        workers = self._workers.get(options.shape)
-        if workers is None or not workers.is_open() or ENDING:
-            workers = self._opened(options.shape)
+        workers = self._workers_for(options.shape)
         arguments = workers.arguments
         returns = options.returns
         function_id = function._ids.get((arguments.number, returns))
         if function_id is None:
             function_id = function._ids[arguments.number, returns] = arguments.function_of(function, returns)
         needed: list[Promise] = []
-        if TaskRef in map(type, args) or TaskRef in map(type, kwargs.values()):
-            args, kwargs = with_stand_ins(args, kwargs, needed)
+        args, kwargs = with_stand_ins(args, kwargs, needed)
         inline = None if function_id else several_returns(function.__wrapped__, returns)
         pickled = arguments.pickle_arguments(function_id, inline, args, kwargs)
         name = function._name
-        task, refs = _task(workers, options, name, returns)
+        promises, refs = _promises(name, returns)
+        task = _task(workers, options, promises)
         if not needed and type(task) is Task:
             workers.hand_in_call(function_id, pickled, task, options.call, name)
             workers.poke()
             return refs
-        call = Prepared(function_id, pickled, options.call, name)
-        if isinstance(task, RepeatedTask):
-            call.options = msgspec.structs.replace(options.call, retries=0)
-            task.call = call
-        if needed:
-            WaitingTask(task, call, needed, arguments.dump).begin()
-        else:
-            hand_in(task, call)
+        _hand_in(task, Prepared(function_id, pickled, options.call, name), needed)
         return refs
+
+    def start(
+        self, promises: tuple[Promise, ...], options: Any, call: Prepared, needed: list[Promise], depth: int
+    ) -> None:
+        """The same for a call that a worker has started, of a function or an actor's method. Raises RuntimeError at the
+        interpreter's end."""
+        if not isinstance(options, TaskOptions):
+            options.start(promises, call, needed, depth)
+            return
+        call.options = msgspec.structs.replace(options.call, depth=depth)
+        _hand_in(_task(self._workers_for(options.shape), options, promises), call, needed)
+
+    def _workers_for(self, shape: Shape) -> Workers:
+        workers = self._workers.get(shape)
+        if workers is None or not workers.is_open() or ENDING:
+            return self._opened(shape)
+        return workers
 
     def _opened(self, shape: Shape) -> Workers:
         """A group of workers for this shape that takes calls."""
@@ -95,7 +104,13 @@ class Program:
                 self._workers[shape] = workers
 
         open_workers(
-            GroupPlan(size, on_demand=True, idle_limit_s=SETTINGS.idle_limit_s, idle_yield_s=SETTINGS.idle_yield_s),
+            GroupPlan(
+                size,
+                on_demand=True,
+                idle_limit_s=SETTINGS.idle_limit_s,
+                idle_yield_s=SETTINGS.idle_yield_s,
+                replaces_waiting=True,
+            ),
             LaunchPlan(
                 start_method, size, f"{start_method_prefix(start_method)}Task", False, None, (), extended_results=True
             ),
@@ -104,40 +119,35 @@ class Program:
         return self._workers[shape]
 
 
-def _task(workers: Workers, options: TaskOptions, name: str, returns: int) -> tuple[Task, Refs]:
-    """The task and its refs."""
+def _promises(name: str, returns: int) -> tuple[tuple[Promise, ...], Refs]:
+    """Of a call, and the refs that it gives."""
     if returns < 0:
         promise = promise_for(name)
-        promises: tuple[Promise, ...] = (promise,)
-        refs: Refs = TaskRef(promise)
-    else:
-        promises = tuple(promise_for(name, position) for position in range(returns)) or (promise_for(name),)
-        refs = [TaskRef(promise) for promise in promises] if returns else None
+        return (promise,), TaskRef(promise)
+    promises = tuple(promise_for(name, position) for position in range(returns)) or (promise_for(name),)
+    return promises, [TaskRef(promise) for promise in promises] if returns else None
+
+
+def _task(workers: Workers, options: TaskOptions, promises: tuple[Promise, ...]) -> Task:
+    """What makes their values."""
     if options.retried:
         task: Task = RepeatedTask(workers, promises, options.retried, options.call.retries)
     else:
         task = Task(workers, promises)
     for promise in promises:
         promise.call = task
-    return task, refs
+    return task
 
 
-def with_stand_ins(
-    args: tuple[Any, ...], kwargs: dict[str, Any], needed: list[Promise]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments with stand-ins for the refs of tasks, whose promises are added to `needed`."""
-    stand_ins: dict[Promise, Promised] = {}
-
-    def stand_in(value: Any) -> Any:
-        if type(value) is not TaskRef:
-            return value
-        promise = value.known()
-        if promise not in stand_ins:
-            stand_ins[promise] = Promised(len(needed))
-            needed.append(promise)
-        return stand_ins[promise]
-
-    return tuple(map(stand_in, args)), {name: stand_in(value) for name, value in kwargs.items()}
+def _hand_in(task: Task, call: Prepared, needed: list[Promise]) -> None:
+    """Have it run when what it needs is there."""
+    if isinstance(task, RepeatedTask):
+        call.options = msgspec.structs.replace(call.options, retries=0)
+        task.call = call
+    if needed:
+        WaitingTask(task, call, needed, task.workers.arguments.dump).begin()
+    else:
+        hand_in(task, call)
 
 
 def cancel(ref: TaskRef, *, force: bool = False, recursive: bool = True) -> None:
@@ -148,25 +158,32 @@ def cancel(ref: TaskRef, *, force: bool = False, recursive: bool = True) -> None
     """
     if not isinstance(ref, TaskRef):
         raise TypeError(f"cancel takes the ref of a task, not {ref!r}, a {type(ref).__name__}")
+    if FROM_ABOVE:
+        program().cancel(ref, force=force)
+        return
     task = ref.known().call
     with deferred():  # or it would be told as cancelled, and run on
         if task is not None and task.end((OutcomeKind.CANCELLED, b"")):
             task.workers.cancel(task, force=force)
 
 
-_program: list[Program] = []
+_program: list[Any] = []
 
 
-def program() -> Program:
-    """That of this process."""
+def program() -> Any:
+    """The `Program` of this process, or in a worker what stands for the one above it."""
     if not _program:
-        _program.append(Program())
+        if FROM_ABOVE:
+            _program.append(import_module("distpool.tasks.above").ProgramAbove())
+        else:
+            _program.append(Program())
     return _program[0]
 
 
 def submit(function: RemoteFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Refs:
     """See `Program.submit`."""
-    return (_program[0] if _program else program()).submit(function, args, kwargs)
+    refs: Refs = (_program[0] if _program else program()).submit(function, args, kwargs)
+    return refs
 
 
 os.register_at_fork(after_in_child=_program.clear)

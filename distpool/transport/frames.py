@@ -7,10 +7,13 @@ import errno
 import mmap
 import os
 import socket
+from collections import deque
+from typing import Any
 
 from distpool.config import SETTINGS
 from distpool.protocol.codec import Buffer
 
+_SIZE_BYTES = 8
 _PACKET_BYTES = SETTINGS.inline_frame_bytes
 _ONE_DESCRIPTOR = socket.CMSG_SPACE(array.array("i").itemsize)
 _IOV_LIMIT = 512
@@ -18,6 +21,10 @@ _IOV_LIMIT = 512
 _CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
 _TRUNCATED = int(socket.MSG_CTRUNC)
 DONT_WAIT = int(socket.MSG_DONTWAIT)
+
+
+Packet = tuple[bytes, list[tuple[int, int, bytes]], int, Any]
+"""What `recvmsg` gives."""
 
 
 def send_frame(sock: socket.socket, frame: list[Buffer], flags: int = 0) -> None:
@@ -36,7 +43,9 @@ def send_frame(sock: socket.socket, frame: list[Buffer], flags: int = 0) -> None
         os.posix_fallocate(memory, 0, size)
         _write_all(memory, frame)
         descriptor = array.array("i", [memory])
-        sock.sendmsg([size.to_bytes(8, "little")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptor)], flags)
+        sock.sendmsg(
+            [size.to_bytes(_SIZE_BYTES, "little")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptor)], flags
+        )
     except OSError as error:
         if error.errno == errno.ETOOMANYREFS:
             raise BlockingIOError(error.errno, error.strerror) from error
@@ -45,17 +54,34 @@ def send_frame(sock: socket.socket, frame: list[Buffer], flags: int = 0) -> None
         os.close(memory)
 
 
-def receive_frame(sock: socket.socket, flags: int = 0, *, mapped: bool = False) -> Buffer:
+def receive_frame(
+    sock: socket.socket, flags: int = 0, *, mapped: bool = False, passed: list[int] | None = None
+) -> Buffer:
     """The next frame, empty at the end of the stream. Raises BlockingIOError when flags forbid to wait for it.
 
     `mapped`: a large frame stays in the memory that it came in, and keeps a descriptor for as long as it is used.
+    `passed`: gets the descriptor that a short frame came with (see `send_with_descriptors`).
     """
-    packet, ancillary, got, _ = sock.recvmsg(_PACKET_BYTES, _ONE_DESCRIPTOR, flags | _CLOEXEC)
+    return frame_of(sock.recvmsg(_PACKET_BYTES, _ONE_DESCRIPTOR, flags | _CLOEXEC), mapped=mapped, passed=passed)
+
+
+def take_packet(sock: socket.socket, taken: deque[Packet]) -> None:
+    """Add what the next frame is made of. Raises BlockingIOError when there is none. Whatever a signal's handler
+    raises, what has left the kernel is in `taken`: between the two, Python looks at no signal."""
+    taken.extend(map(sock.recvmsg, (_PACKET_BYTES,), (_ONE_DESCRIPTOR,), (DONT_WAIT | _CLOEXEC,)))
+
+
+def frame_of(received: Packet, *, mapped: bool = False, passed: list[int] | None = None) -> Buffer:
+    """See `receive_frame`."""
+    packet, ancillary, got, _ = received
     if not ancillary:
         if got & _TRUNCATED:
             raise OSError(errno.EMFILE, "no descriptor was free for a large frame: raise the limit on open files")
         return packet
     memory = array.array("i", ancillary[0][2])[0]
+    if passed is not None and len(packet) != _SIZE_BYTES:
+        passed.append(memory)
+        return packet
     size = int.from_bytes(packet, "little")
     try:
         if mapped:
@@ -73,9 +99,14 @@ def receive_frame(sock: socket.socket, flags: int = 0, *, mapped: bool = False) 
 
 
 def send_with_descriptors(sock: socket.socket, frame: list[Buffer], descriptors: list[int]) -> None:
-    """A short frame and descriptors that the receiver gets its own copies of."""
+    """A short frame and descriptors that the receiver gets copies of. Raises BlockingIOError as `send_frame` does."""
     rights = array.array("i", descriptors)
-    sock.sendmsg([b"".join(frame)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+    try:
+        sock.sendmsg([b"".join(frame)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+    except OSError as error:
+        if error.errno == errno.ETOOMANYREFS:
+            raise BlockingIOError(error.errno, error.strerror) from error
+        raise
 
 
 def receive_with_descriptors(sock: socket.socket, most: int, flags: int = 0) -> tuple[bytes, list[int]]:

@@ -17,8 +17,10 @@ from distpool.protocol.codec import decode_lane, encode
 from distpool.protocol.messages import (
     CallsDone,
     CallsFinished,
+    Death,
     LargeOutcome,
     Message,
+    OpenUpLane,
     OutcomeKind,
     RoomInRing,
     RunCalls,
@@ -45,6 +47,10 @@ def take_token(tokens: int) -> bool:
     return True
 
 
+def _do_nothing() -> None:
+    pass
+
+
 class Lane:
     """Owned by whoever holds the loop."""
 
@@ -61,6 +67,11 @@ class Lane:
         self._unsent: deque[tuple[Message, int]] = deque()
         self._large: deque[bytes] = deque()
         self._logged: list[Message] = []
+        self.passed: list[int] = []
+        """The descriptor of the worker's way up, until somebody takes it."""
+        self._has_way_up = False
+        self.hear_first: Callable[[], None] = _do_nothing
+        """Sees to what the worker has said elsewhere before the results that were just read."""
         self._log_records_read = 0
         self._busy_ns = 0
 
@@ -113,13 +124,11 @@ class Lane:
         """The call that runs when so many have ended is the one to be interrupted; False: it has ended, or was."""
         return self.ended == ended and self.ring.mark_interrupt()
 
-    def items_begun(self) -> int:
-        """After the worker's death: how many items it had begun of the chunk that it ran."""
-        return self.ring.items_begun()
-
-    def count_unbegun(self) -> int:
-        """After the worker's death: how many of its calls it had not begun."""
-        return sum(calls for _, calls in self._unsent) + self._take_all_tokens()
+    def left_by(self, death: Death, stderr: str) -> Death:
+        """After the worker's death: with how many of its calls it had not begun, and how many items of its chunk it
+        had."""
+        unbegun = sum(calls for _, calls in self._unsent) + self._take_all_tokens()
+        return Death(death.pid, death.exitcode, death.peak_memory_bytes, unbegun, self.ring.items_begun(), stderr)
 
     def receive(self) -> list[Message]:
         """All that has come: results as one CallsDone, other messages as they are."""
@@ -127,7 +136,7 @@ class Lane:
         stopped = False
         while not self.is_at_end:
             try:
-                frame = receive_frame(self.sock)
+                frame = receive_frame(self.sock, passed=self.passed)
             except BlockingIOError:
                 break
             except ConnectionResetError:
@@ -144,6 +153,8 @@ class Lane:
                 case WorkerLogged() as logged:
                     self._log_records_read += 1
                     messages.append(logged)
+                case OpenUpLane():
+                    self._has_way_up = True
                 case other:
                     messages.append(other)
         done = self.peek(stopped=stopped)
@@ -151,9 +162,13 @@ class Lane:
             messages.append(done)
         return messages
 
-    def has_unread_log_records(self) -> bool:
-        """Some come before results that lie in the ring: `receive`, and not only `peek`."""
-        return self.ring.log_records() != self._log_records_read or bool(self._logged)
+    def has_unread_frames(self) -> bool:
+        """Log records or a way up that come before results in the ring: `receive`, and not only `peek`."""
+        return (
+            self.ring.log_records() != self._log_records_read
+            or bool(self._logged)
+            or self.ring.has_way_up() != self._has_way_up
+        )
 
     def peek(self, *, stopped: bool = False) -> CallsDone | None:
         """The results that lie in the ring, told of or not."""
@@ -163,6 +178,9 @@ class Lane:
             self.send(RoomInRing())
         if not outcomes and not stopped:
             return None
+        if self.ring.has_way_up():
+            self._find_way_up()
+            self.hear_first()
         numbers: list[int] = []
         for position, (kind, payload) in enumerate(outcomes):
             if kind > _ERROR:
@@ -178,6 +196,8 @@ class Lane:
         return CallsDone(outcomes, (self._busy_ns - busy_ns) / 1e9, stopped, numbers)
 
     def close(self) -> None:
+        while self.passed:
+            os.close(self.passed.pop())
         self.sock.close()
         os.close(self.tokens)
         self.ring.close()
@@ -185,9 +205,12 @@ class Lane:
     def _large_outcome(self, kind: bytes) -> tuple[int, bytes]:
         """The frame was sent before its record was written, so it is there."""
         while not self._large:
-            message = decode_lane(receive_frame(self.sock))
+            message = decode_lane(receive_frame(self.sock, passed=self.passed))
             if not isinstance(message, LargeOutcome):
                 if isinstance(message, CallsFinished):
+                    continue
+                if isinstance(message, OpenUpLane):
+                    self._has_way_up = True
                     continue
                 if isinstance(message, WorkerLogged):
                     self._log_records_read += 1
@@ -196,6 +219,22 @@ class Lane:
                 raise ProtocolError(f"a {type(message).__name__} came where a large result was due")
             self._large.append(message.payload)  # type: ignore[arg-type]
         return kind[0], self._large.popleft()
+
+    def _find_way_up(self) -> None:
+        """It was sent before the results, so it is there."""
+        while not self._has_way_up:
+            match decode_lane(receive_frame(self.sock, passed=self.passed)):
+                case OpenUpLane():
+                    self._has_way_up = True
+                case LargeOutcome(payload):
+                    self._large.append(payload)  # type: ignore[arg-type]
+                case WorkerLogged() as logged:
+                    self._log_records_read += 1
+                    self._logged.append(logged)
+                case CallsFinished():
+                    pass  # what it tells of has just been read
+                case other:
+                    raise ProtocolError(f"a {type(other).__name__} came where a way up was due")
 
     def _take_all_tokens(self) -> int:
         taken = 0

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable
 
 PAGE = mmap.PAGESIZE
-_WRITTEN, _READ, _WRITER_WAITS, _BUSY_NS, _ITEMS_BEGUN, _READER_LOOKS, _LOGGED, _INTERRUPT = range(8)
+_WRITTEN, _READ, _WRITER_WAITS, _BUSY_NS, _ITEMS_BEGUN, _READER_LOOKS, _LOGGED, _INTERRUPT, _HAS_WAY_UP = range(9)
 _HEARD = 1 << 63
 _RECORD = struct.Struct("<II")
 SMALL_BYTES = 256
@@ -45,13 +45,13 @@ class Ring:
         self._capacity = ring_size(data_bytes) - PAGE
         self._map = mmap.mmap(fd, ring_size(data_bytes), offset=offset)
         self._view = memoryview(self._map)
-        self._words = self._view[:64].cast("Q")
+        self._words = self._view[:128].cast("Q")
         # One word: how many items of the chunk that runs have begun. A worker sets it before each of them.
         self.items = self._view[8 * _ITEMS_BEGUN : 8 * _ITEMS_BEGUN + 8].cast("Q")
 
     def clear(self) -> None:
         """Before a new worker gets it."""
-        for word in range(_INTERRUPT + 1):
+        for word in range(_HAS_WAY_UP + 1):
             self._words[word] = 0
 
     def close(self) -> None:
@@ -134,6 +134,10 @@ class Ring:
         """A log record was sent by the lane; whoever finds later results here reads it first."""
         self._words[_LOGGED] += 1
 
+    def note_way_up(self) -> None:
+        """The way up was sent by the lane; whoever finds later results here reads it first."""
+        self._words[_HAS_WAY_UP] = 1
+
     def is_interrupted(self) -> bool | None:
         """Whether the call that runs now is the one to be interrupted; None: none is, or that was heard."""
         mark = self._words[_INTERRUPT]
@@ -154,6 +158,10 @@ class Ring:
     def log_records(self) -> int:
         """How many log records the writer has sent by the lane."""
         return self._words[_LOGGED]
+
+    def has_way_up(self) -> bool:
+        """The writer has sent its way up by the lane."""
+        return self._words[_HAS_WAY_UP] == 1
 
     def look(self, *, on: bool) -> None:
         """Say that the ring is being watched, or is not any more; after the latter, look once more."""

@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+import distpool
 from distpool.actors import exit_actor, method
 
 
@@ -62,6 +63,25 @@ class Counter:
 
     def total_of(self, array):
         return float(array.sum())
+
+
+class Keeper:
+    """Has a handle of another actor."""
+
+    def __init__(self, other=None):
+        self.other = other
+
+    def add(self, amount):
+        return distpool.get(self.other.add.remote(amount))
+
+    def start(self, amount):
+        return self.other.add.remote(amount)
+
+    def pass_on(self):
+        return [self.other]
+
+    def drop(self):
+        self.other = None
 
 
 class Broken:
@@ -168,3 +188,32 @@ def wait_for(path):
     while not Path(path).exists():
         assert time.monotonic() < until, "nobody has opened the gate"
         time.sleep(0.002)
+
+
+def add_in_task(handle, amount):
+    refs = [handle.add.remote(n) for n in range(amount)]
+    return distpool.get(refs)
+
+
+def pairs_in_task(handle):
+    first, second = handle.pair.remote(handle.add.remote(1))
+    return distpool.get([first, second])
+
+
+def mistakes_in_task(handle):
+    said = []
+    for mistake in (
+        lambda: handle.adds,
+        lambda: handle.add(),
+        lambda: handle.add.options(x=1),
+        lambda: distpool.kill(handle),
+    ):
+        try:
+            mistake()
+        except Exception as error:
+            said.append(type(error).__name__)
+    try:
+        distpool.get(handle.fail.remote())
+    except KeyError:
+        said.append("told")
+    return said

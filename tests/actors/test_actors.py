@@ -331,14 +331,6 @@ def test_remote_makes_actors_of_classes():
     assert Local.remote().run.remote().result(LIMIT_S) == 7
 
 
-def test_a_handle_cannot_be_sent_and_says_why():
-    counter = Counters.remote()
-
-    with pytest.raises(TypeError, match="is called by the program that has started it"):
-        counter.add.remote(counter)
-    assert counter.add.remote().result(LIMIT_S) == 1
-
-
 def test_a_child_of_the_program_has_no_actors():
     counter = Counters.options(name="parents").remote()
     reader, writer = os.pipe()

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 import distpool
+from distpool.protocol.upcalls import AwaitPromises, KeepPromises
+from distpool.runtime.up_lane import way_up
 
 state = {}
 
@@ -156,3 +158,16 @@ def put_here(size):
 
 def where_is(array):
     return node_of(os.getpid())
+
+
+def ask_program(first, payload):
+    """What the program says by the way up: it is told `first`, and asked for as many bytes as `payload` has."""
+    lane = way_up()
+    lane.tell(KeepPromises([first], []))
+    told = lane.ask(lambda number: AwaitPromises(number, [first, len(payload)], 2))
+    return told.ready, [outcome.payload for outcome in told.outcomes]
+
+
+def speak_nonsense():
+    way_up()._sock.send(b"no message")
+    signal.pause()

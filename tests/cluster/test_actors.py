@@ -11,7 +11,7 @@ import pytest
 import distpool
 from distpool.actors import actor_class, kill
 from distpool.errors import ActorDied, ActorUnavailable
-from tests.actors.classes import Counter, Gate, Meeting
+from tests.actors.classes import Counter, Gate, Keeper, Meeting, add_in_task
 
 pytestmark = pytest.mark.usefixtures("two_nodes")
 LIMIT_S = 20.0
@@ -75,3 +75,13 @@ def test_calls_beside_each_other_and_an_exit():
     assert len(set(distpool.get([meeting.meet.remote(), meeting.meet.remote()], timeout=LIMIT_S))) == 2
     with pytest.raises(ActorDied, match="exit_actor"):
         gate.leave.remote().result(LIMIT_S)
+
+
+def test_tasks_and_actors_elsewhere_call_an_actor_by_its_handle():
+    counter = Counters.remote(10)
+    keeper = actor_class(Keeper).remote(counter)
+
+    assert keeper.add.remote(5).result(LIMIT_S) == 15
+    assert distpool.remote(add_in_task).remote(counter, 3).result(LIMIT_S) == [15, 16, 18]
+    (same,) = keeper.pass_on.remote().result(LIMIT_S)
+    assert same.add.remote().result(LIMIT_S) == 19

@@ -171,7 +171,7 @@ def test_priorities_that_are_used_once_leave_nothing_behind():
     for priority in range(100):
         queue.push([bundle(1, priority=priority)])
         queue.take(1, PLENTY)
-    assert len(queue._by_priority) == 1
+    assert len(queue._by_rank) == 1
 
 
 def test_a_queue_knows_whether_some_call_has_a_time_limit():

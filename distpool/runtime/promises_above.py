@@ -1,0 +1,208 @@
+"""In a worker: promises of its program. Their outcomes are asked for by the way up, and the program is told which the
+worker keeps.
+
+    TaskRef ──► PromiseAbove ── fetch, watch ──► UpLane ──► program
+    end of a call ── settle: refs that stay ──► result ──► flush: refs that are gone
+
+What a call has kept is said before its result, and what it has dropped after it, as the result may name it.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any
+
+import msgspec
+
+from distpool.ids import ObjectId, StoreId
+from distpool.logic.promises import Promise, Watcher
+from distpool.objects.promises import PROMISES, TaskRef, end
+from distpool.objects.stores import CALLS_ABOVE, Attached, attached_store, current
+from distpool.protocol.messages import OutcomeKind
+from distpool.protocol.store import StoredResult
+from distpool.protocol.upcalls import AwaitPromises, KeepPromises, PromiseOutcome, PromisesTold
+from distpool.runtime.up_lane import store_above, way_up
+
+_STORED = int(OutcomeKind.STORED)
+_NUMBERS_OF_A_BASE = 1 << 20
+_DROPPED_LIMIT = 500
+"""So many are told of in the middle of a call: it may start calls for hours."""
+
+
+class PromiseAbove(Promise):
+    """One of the program's."""
+
+    def watch(self, watcher: Watcher) -> bool:
+        """See `Promise.watch`. The program is asked with the first that watches."""
+        was_watched = self.watchers is not None
+        is_pending = super().watch(watcher)
+        if is_pending and not was_watched:
+            above().subscribe(self)
+        return is_pending
+
+
+class Above:
+    """Those that this worker has refs to. Any thread may call any method."""
+
+    def __init__(self, program: StoreId, attached: Attached) -> None:
+        """`program`: the store of the process that owns them."""
+        self.program = program
+        self.workers = self
+        """What waits for any of them, in the place of those who run the calls."""
+        self._attached = attached
+        self._base = 0
+        self._count = count(_NUMBERS_OF_A_BASE)
+        # What came with arguments or values, and is not known to be kept by this worker.
+        self._arrived: dict[int, weakref.ref[Promise]] = {}
+        # What the program is to keep for this worker until it says otherwise.
+        self._kept: dict[int, weakref.ref[Promise]] = {}
+        self._dropped: deque[int] = deque()
+
+    # Refs -----------------------------------------------------------------------------------------------------------
+
+    def new(self, name: str, position: int) -> TaskRef:
+        """Of a call that this worker is about to submit, which tells the program to keep it."""
+        promise = PromiseAbove(self._new_number(), name, self, position)
+        self._note(promise, self._kept)
+        return self._ref(promise)
+
+    def find(self, number: int) -> Promise:
+        """Of a ref that has arrived here: whoever has sent it keeps it, for now."""
+        promise = PROMISES.find(number)
+        if promise is None:
+            promise = PromiseAbove(number, f"task {number}", self)
+            self._note(promise, self._arrived)
+        return promise
+
+    def _ref(self, promise: Promise) -> TaskRef:
+        ref = TaskRef.__new__(TaskRef)
+        ref.store_id, ref.id, ref._hold = self.program, ObjectId(promise.number), promise
+        return ref
+
+    def _note(self, promise: Promise, among: dict[int, weakref.ref[Promise]]) -> None:
+        number = promise.number
+        PROMISES.publish(promise)
+        among[number] = weakref.ref(promise, lambda _: self._gone(number))
+        self._attached.news.add(CALLS_ABOVE)
+
+    def _gone(self, number: int) -> None:
+        """The last ref is dropped; it may be called at any place."""
+        if self._arrived.pop(number, None) is None and self._kept.pop(number, None) is not None:
+            self._dropped.append(number)
+            self._attached.dropped.append(CALLS_ABOVE)
+
+    def _new_number(self) -> int:
+        """That no other process has: of 2^43 bases, one for each million of calls of a worker."""
+        number = next(self._count)
+        if number >= _NUMBERS_OF_A_BASE:
+            self._base = (int.from_bytes(os.urandom(5), "little") | 1 << 42) * _NUMBERS_OF_A_BASE
+            self._count = count(1)
+            number = 0
+        return self._base + number
+
+    def settle(self) -> None:
+        """At the end of a call, before its result is told: what came with it and stays is kept."""
+        if not self._arrived:
+            return
+        gc.collect(1)  # a call leaves cycles behind, of closures for instance
+        kept = list(self._arrived)
+        for number in kept:
+            found = self._arrived.pop(number, None)
+            if found is not None and found() is not None:
+                self._kept[number] = found
+        kept = [number for number in kept if number in self._kept]
+        if kept:
+            way_up().tell(KeepPromises(kept, []))
+
+    def flush(self) -> None:
+        """After the result was told: what is not kept any more."""
+        dropped = []
+        while self._dropped:
+            dropped.append(self._dropped.popleft())
+        if dropped:
+            way_up().tell(KeepPromises([], dropped))
+
+    def relieve(self) -> None:
+        """In the middle of a long call: what it has dropped its result cannot name."""
+        if len(self._dropped) > _DROPPED_LIMIT:
+            self.settle()
+            self.flush()
+
+    # Outcomes -------------------------------------------------------------------------------------------------------
+
+    def fetch(self, promises: Sequence[Promise], timeout_s: float | None) -> None:
+        """Wait until all have an outcome, at most so long."""
+        pending = [promise for promise in promises if promise.outcome is None]
+        if pending:
+            numbers = [promise.number for promise in pending]
+            told = way_up().ask(lambda number: AwaitPromises(number, numbers, len(numbers)), timeout_s)
+            if told is not None:
+                _take(pending, told)
+
+    def subscribe(self, promise: Promise) -> None:
+        """Have it end when the program says so, whoever waits for that and however."""
+        numbers = [promise.number]
+        way_up().ask_later(lambda number: AwaitPromises(number, numbers, 1), lambda told: _take([promise], told))
+
+    def wait(
+        self, is_done: Callable[[], bool], timeout_s: float | None, passively: Callable[[float | None], Any]
+    ) -> bool:
+        """For something that watches some of them."""
+        ends_at = None if timeout_s is None else time.monotonic() + timeout_s
+        while not is_done():
+            remaining_s = None if ends_at is None else ends_at - time.monotonic()
+            if remaining_s is not None and remaining_s <= 0:
+                return False
+            passively(remaining_s)
+        return True
+
+
+def _take(promises: Sequence[Promise], told: Any) -> None:
+    if not isinstance(told, PromisesTold):  # the request is refused
+        for promise in promises:
+            end(promise, (OutcomeKind.ERROR, told.failure))
+        return
+    for position, outcome in zip(told.ready, told.outcomes, strict=True):
+        promise = promises[position]
+        promise.position = outcome.item
+        payload: Any = outcome.payload if outcome.kind != _STORED else FetchedValue(outcome)
+        end(promise, (outcome.kind, payload), outcome.cause)
+
+
+class FetchedValue:
+    """A value that needs objects of a store. The program keeps them for as long as this worker keeps the promise."""
+
+    def __init__(self, outcome: PromiseOutcome) -> None:
+        self._stored = msgspec.msgpack.decode(outcome.payload, type=StoredResult)
+
+    def load(self) -> Any:
+        """Raises ObjectLost and StoreFull."""
+        store: Any = current()
+        for object_id in self._stored.named:
+            store.have(object_id)
+        return pickle.loads(self._stored.pickled)
+
+
+# The worker's own -----------------------------------------------------------------------------------------------------
+
+_above: list[Above] = []
+
+
+def above() -> Above:
+    """Of this worker. Raises RuntimeError in a process that is none."""
+    if not _above:
+        attached = attached_store()
+        made = Above(store_above(), attached)
+        attached.on_settle, attached.on_flush = made.settle, made.flush
+        _above.append(made)
+    return _above[0]
+
+
+os.register_at_fork(after_in_child=_above.clear)

@@ -1,0 +1,299 @@
+"""What workers ask their program for: it runs calls that theirs start, tells them outcomes, and keeps what they keep.
+
+    worker: f.remote() ── SubmitTask ──► Promise, Task ──► group of the shape
+    worker: get(refs) ── AwaitPromises ──► watched ──► PromisesTold          (meanwhile the worker waits)
+
+What is said is heard before the results that follow it: a promise is there when a result that names it is.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from distpool.base_errors import ObjectLost, ProtocolError, TooManyWaiting
+from distpool.ids import FunctionId, LeaseId
+from distpool.logic.promises import Promise
+from distpool.objects.claims import Claim, ClaimedPickle, claimed, payload_here
+from distpool.objects.home import Hold
+from distpool.objects.known import Known
+from distpool.objects.promises import LOCK, PROMISES, TaskRef, end, value_of
+from distpool.objects.refs import noting_refs
+from distpool.objects.results import StoredValue, adopt
+from distpool.objects.stores import home
+from distpool.options import NO_OPTIONS
+from distpool.protocol.messages import LeaseLost, OutcomeKind
+from distpool.protocol.store import StoredResult
+from distpool.protocol.upcalls import (
+    AwaitPromises,
+    CancelPromises,
+    ForgetRequest,
+    KeepPromises,
+    PromiseOutcome,
+    PromisesTold,
+    RequestRefused,
+    SubmitTask,
+)
+from distpool.runtime.main_view import CallersMain
+from distpool.runtime.notices import Notice
+from distpool.serialization.buffers import parts_of
+from distpool.serialization.remote_errors import encode_failure
+from distpool.tasks.calls import Prepared
+from distpool.tasks.program import program
+
+if TYPE_CHECKING:
+    from distpool.runtime.session import Session
+
+_STORED = int(OutcomeKind.STORED)
+_ERROR = int(OutcomeKind.ERROR)
+
+
+class Request:
+    """A worker waits for so many promises. It watches those that are pending."""
+
+    def __init__(self, served: Served, lease: LeaseId, asked: AwaitPromises, promises: list[Promise]) -> None:
+        self.lease = lease
+        self.asked = asked
+        self.promises = promises
+        self.missing = 0
+        self._served = served
+
+    def ended(self, promise: Promise) -> None:
+        """On any thread."""
+        with LOCK:
+            self.missing -= 1
+            is_ready = self.missing == 0
+        if is_ready:
+            self._served.post_answer(self)
+
+
+class Served:
+    """The workers of one session. Owned by whoever holds its loop."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._loop = session.loop
+        self._client = session.loop.client
+        self._lanes = session.loop.up_lanes
+        # The program's numbers of functions, by their pickle, and by worker and the worker's number.
+        self._by_blob: dict[bytes, FunctionId] = {}
+        self._functions: dict[LeaseId, dict[FunctionId, FunctionId]] = {}
+        self._options: dict[bytes, Any] = {}  # of functions, or what starts an actor's call
+        self._waiting: dict[tuple[LeaseId, int], Request] = {}
+        # What was stored anew for workers that cannot reach where it lies, for as long as they keep the promise.
+        self._stored: dict[LeaseId, dict[int, Any]] = {}
+
+    def serve(self, lease: LeaseId, message: Any) -> None:
+        """Raises ProtocolError for what no worker of ours would say."""
+        match message:
+            case SubmitTask():
+                self._submit(lease, message)
+            case AwaitPromises():
+                self._await(lease, message)
+            case KeepPromises(kept, dropped):
+                with LOCK:
+                    for number in kept:
+                        PROMISES.keep(number, lease)
+                if dropped:
+                    # A result that was told before may name them.
+                    self._client.after_results(lease, lambda: self._release(lease, dropped))
+            case CancelPromises(promises, force):
+                self._loop.completions.append(Notice(self._cancel, promises, force))
+            case ForgetRequest(number):
+                request = self._waiting.pop((lease, number), None)
+                if request is not None:
+                    self._end(request)
+            case LeaseLost():
+                self._forget(lease)
+
+    # Calls ----------------------------------------------------------------------------------------------------------
+
+    def _submit(self, lease: LeaseId, message: SubmitTask) -> None:
+        """The promises are there at once; what may take time, or start workers, follows when all roles are at rest."""
+        is_one = self._returns(message) < 0
+        promises = tuple(
+            Promise(number, message.name, None, -1 if is_one else position)
+            for position, number in enumerate(message.promises)
+        )
+        with LOCK:
+            for promise in promises:
+                if PROMISES.find(promise.number) is not None:
+                    raise ProtocolError(f"promise {promise.number} is there already")
+                PROMISES.publish(promise)
+                PROMISES.keep(promise.number, lease)
+        functions = self._functions.setdefault(lease, {})
+        if message.blob is not None:
+            functions[message.function] = self._function(message.blob)
+        function_id = functions.get(message.function, FunctionId(0))
+        if message.function and not function_id:
+            raise ProtocolError(f"function {message.function} was never sent")
+        call: Any = message.call
+        if message.kind == _STORED:
+            call = self._adopted(lease, message.call)
+        needed = [PROMISES.find(number) for number in message.needed]
+        self._loop.completions.append(Notice(self._start, message, promises, function_id, call, needed))
+
+    def _start(
+        self,
+        message: SubmitTask,
+        promises: tuple[Promise, ...],
+        function_id: FunctionId,
+        call: Any,
+        needed: list[Promise | None],
+    ) -> None:
+        try:
+            found = [promise for promise in needed if promise is not None]
+            if len(found) < len(needed):
+                raise ObjectLost(f"an argument of {message.name} was the ref of a task of which nothing is known here")
+            options = self._options[message.options]
+            prepared = Prepared(function_id, call, NO_OPTIONS, message.name)
+            program().start(promises, options, prepared, found, message.depth)
+        except Exception as error:
+            for promise in promises:
+                end(promise, (_ERROR, encode_failure(error)))
+
+    def _returns(self, message: SubmitTask) -> int:
+        options = self._options.get(message.options)
+        if options is None:
+            options = self._options[message.options] = pickle.loads(message.options)
+        return int(options.returns)
+
+    def _function(self, blob: Any) -> FunctionId:
+        known = self._by_blob.get(blob.blob)
+        if known is None:
+            known = self._by_blob[blob.blob] = FunctionId(next(self._session.functions))
+            self._client.functions[known] = msgspec.structs.replace(blob, function=known)
+        return known
+
+    def _adopted(self, lease: LeaseId, told: bytes) -> ClaimedPickle:
+        """Arguments with large parts or refs: what keeps them is the call's."""
+        if lease in self._loop.lanes:
+            stored = adopt(lease, told)
+        else:
+            result = msgspec.msgpack.decode(told, type=StoredResult)
+            holds = self._session.far.nodes.holds_of(lease, result)  # type: ignore[union-attr]
+            stored = StoredValue(result.pickled, holds, result.tasks)
+        own = [hold for hold in stored.holds if isinstance(hold, Hold)]
+        others = [hold for hold in stored.holds if not isinstance(hold, Hold)]
+        return ClaimedPickle(stored.pickled, Claim(home(), own, [], [*stored.tasks, *others]))
+
+    def _cancel(self, numbers: Sequence[int], force: bool) -> None:
+        for number in numbers:
+            promise = PROMISES.find(number)
+            task = None if promise is None else promise.call
+            if task is not None and task.end((OutcomeKind.CANCELLED, b"")):
+                task.workers.cancel(task, force=force)
+
+    # Outcomes -------------------------------------------------------------------------------------------------------
+
+    def _await(self, lease: LeaseId, asked: AwaitPromises) -> None:
+        promises = [promise for number in asked.promises if (promise := PROMISES.find(number)) is not None]
+        if len(promises) < len(asked.promises) or not 0 < asked.count <= len(promises):
+            gone = [number for number in asked.promises if PROMISES.find(number) is None]
+            self._refuse(
+                lease, asked, ObjectLost(f"nothing is known here of the tasks {gone}: no ref to them was left")
+            )
+            return
+        request = Request(self, lease, asked, promises)
+        with LOCK:
+            pending = [promise for promise in promises if promise.outcome is None]
+            request.missing = asked.count - (len(promises) - len(pending))
+            if request.missing > 0:
+                for promise in pending:
+                    promise.watch(request)
+        if request.missing <= 0:
+            self._tell(request)
+            return
+        why = self._client.waits(lease)
+        if why:
+            self._unwatch(request)
+            self._refuse(lease, asked, TooManyWaiting(why))
+            return
+        self._waiting[lease, asked.number] = request
+
+    def post_answer(self, request: Request) -> None:
+        """On any thread."""
+        self._loop.post(self._answer, request)
+
+    def _answer(self, request: Request) -> None:
+        if self._waiting.pop((request.lease, request.asked.number), None) is not None:
+            self._end(request)
+            self._tell(request)
+
+    def _end(self, request: Request) -> None:
+        self._unwatch(request)
+        self._client.goes_on(request.lease)
+
+    def _unwatch(self, request: Request) -> None:
+        with LOCK:
+            for promise in request.promises:
+                promise.unwatch(request)
+
+    def _refuse(self, lease: LeaseId, asked: AwaitPromises, error: Exception) -> None:
+        self._lanes.answer(lease, RequestRefused(asked.number, encode_failure(error)))
+
+    def _tell(self, request: Request) -> None:
+        """What lies elsewhere is brought first, which takes turns of the loop."""
+        if all(_is_at_hand(promise) for promise in request.promises):
+            self._say(request)
+        else:
+            self._loop.completions.append(Notice(self._say, request))
+
+    def _say(self, request: Request) -> None:
+        lease, promises = request.lease, request.promises
+        ready = [position for position, promise in enumerate(promises) if promise.outcome is not None]
+        outcomes = [self._outcome(lease, promises[position]) for position in ready]
+        self._lanes.answer(lease, PromisesTold(request.asked.number, ready, outcomes))
+        self._loop.post(_do_nothing)  # said at rest, it is passed on in the next turn
+
+    def _outcome(self, lease: LeaseId, promise: Promise) -> PromiseOutcome:
+        kind, payload = promise.outcome  # type: ignore[misc]
+        if kind == _STORED:
+            try:
+                payload = msgspec.msgpack.encode(self._stored_result(lease, promise))
+            except Exception as error:
+                return PromiseOutcome(_ERROR, encode_failure(error))
+        return PromiseOutcome(kind, payload, promise.position, promise.cause)
+
+    def _stored_result(self, lease: LeaseId, promise: Promise) -> StoredResult:
+        here = payload_here(promise)
+        is_local = lease in self._loop.lanes
+        if here is not None:
+            named = [hold.id for hold in here.holds] if is_local else []
+            return StoredResult(here.pickled, [], named)
+        whole = TaskRef(Promise(0, promise.name, None, -1, promise.outcome))
+        parts, refs = noting_refs(partial(parts_of, main=CallersMain()), value_of(whole.known()))
+        stored = claimed(home(), parts, {}, refs, Known())
+        self._stored.setdefault(lease, {})[promise.number] = stored
+        return StoredResult(stored.pickled, [], [hold.id for hold in stored.claim.holds] if is_local else [])
+
+    # Ends -----------------------------------------------------------------------------------------------------------
+
+    def _release(self, lease: LeaseId, dropped: list[int]) -> None:
+        stored = self._stored.get(lease, {})
+        with LOCK:
+            for number in dropped:
+                PROMISES.release(number, lease)
+                stored.pop(number, None)
+
+    def _forget(self, lease: LeaseId) -> None:
+        """Its worker has ended: what it has started goes on."""
+        for key in [key for key in self._waiting if key[0] == lease]:
+            self._unwatch(self._waiting.pop(key))
+        self._functions.pop(lease, None)
+        self._stored.pop(lease, None)
+        with LOCK:
+            PROMISES.drop(lease)
+
+
+def _is_at_hand(promise: Promise) -> bool:
+    outcome = promise.outcome
+    return outcome is None or outcome[0] != _STORED or payload_here(promise) is not None
+
+
+def _do_nothing() -> None:
+    pass
