@@ -18,6 +18,12 @@ LIMIT_S = 20.0
 Counters = actor_class(Counter)
 
 
+@pytest.fixture(autouse=True)
+def ended_afterwards():
+    yield
+    distpool.shutdown()
+
+
 def test_calls_values_and_refs():
     counter = Counters.remote(5)
     assert distpool.get([counter.add.remote(n) for n in range(50)], timeout=LIMIT_S) == [
