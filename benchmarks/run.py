@@ -35,6 +35,7 @@ QUESTIONS = [
     "imap_unordered",
     "submit_burst",
     "tasks",
+    "nested_tasks",
     "apply_async_burst",
     "uneven_tasks",
     "cold_start",

@@ -171,11 +171,32 @@ class CallQueue:
 
     def first(self) -> Span | None:
         """What is sent next; None: nothing waits."""
-        spans = self._by_rank[0][1]
-        return spans[0] if spans else None
+        for _, spans in self._by_rank:
+            if spans:
+                return spans[0]
+        return None
+
+    def depth(self) -> int:
+        """Of what is sent next."""
+        first = self.first()
+        return 0 if first is None else first.bundle.options.depth
+
+    def waiting_together(self) -> int:
+        """How many calls may be sent in one go: those of the depth of what is sent next."""
+        if len(self._by_rank) == 1:
+            return self.waiting
+        count, depth = 0, None
+        for (_, negated), spans in self._by_rank:
+            if spans:
+                if depth not in (None, negated):
+                    break
+                depth = negated
+                count += sum(map(len, spans))
+        return count
 
     def take(self, limit: int, bytes_limit: int) -> tuple[list[Span], list[Span]]:
-        """Remove at most `limit` calls: those to send, and those that turn out to be cancelled (not counted).
+        """Remove at most `limit` calls of one depth: those to send, and those that turn out to be cancelled (not
+        counted).
 
         Stops when about `bytes_limit` bytes of arguments are reached, but not before the first call.
         """
@@ -211,7 +232,9 @@ class CallQueue:
             # An empty one goes, as every call may have a priority of its own; a lone one stays for the next call.
             if spans or len(by_rank) == 1:
                 break
-            del by_rank[0]
+            (_, depth), _ = by_rank.pop(0)
+            if to_send and by_rank[0][0][1] != depth:
+                break
         return to_send, cancelled
 
     def cancel(self, keep: int) -> list[Span]:

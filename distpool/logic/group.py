@@ -305,8 +305,7 @@ class Group:
         outbox.end_all(spans, kind, text)
 
     def _assign(self, now: float, outbox: Outbox) -> list[tuple[Lease, list[Span]]]:
-        first = self.queue.first()
-        limit = self.credits.of(first.bundle.options.depth if first is not None else 0).limit()
+        limit = self.credits.of(self.queue.depth()).limit()
         open_leases = [lease for lease in self.leases.values() if lease.room(limit) > 0]
         # The worker heard from last comes first: it may still be spinning for its next call.
         open_leases.sort(key=lambda lease: (lease.holding.calls, -lease.heard_at))
@@ -315,7 +314,8 @@ class Group:
         for position in range(len(open_leases)):
             put_nearest_first(open_leases, position, self.queue.first(), self.nearness)
             lease = open_leases[position]
-            share = -(-self.queue.waiting // (len(open_leases) - position))
+            share = -(-self.queue.waiting_together() // (len(open_leases) - position))
+            limit = self.credits.of(self.queue.depth()).limit()
             bytes_room = self._settings.bytes_ahead_limit - lease.holding.bytes
             # What is stored is pinned for a call that was sent: of large ones none is sent ahead.
             if bytes_room <= 0 and (lease.holding.calls > 1 or lease.holding.claims):

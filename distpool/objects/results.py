@@ -47,7 +47,12 @@ class StoredValue:
         """`tasks`: the numbers of those whose refs are in the value."""
         self.pickled = pickled
         self.holds = holds
-        self.tasks = [TaskRef(promise) for number in tasks if (promise := PROMISES.find(number)) is not None]
+        self.tasks: list[TaskRef] = []
+        self.name_tasks(tasks)
+
+    def name_tasks(self, numbers: Iterable[int]) -> None:
+        """Keep these for as long as the value."""
+        self.tasks += [TaskRef(promise) for number in numbers if (promise := PROMISES.find(number)) is not None]
 
     def load(self) -> Any:
         return pickle.loads(self.pickled)

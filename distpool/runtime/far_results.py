@@ -40,6 +40,8 @@ class FarResults:
         self._say = say
         self._pending: dict[LeaseId, deque[Pending]] = {}
         self._gone: list[GroupGone] = []
+        # By the message: values, and the tasks whose refs are in them.
+        self._named: dict[int, list[tuple[StoredValue, list[int]]]] = {}
         self._ready: deque[tuple[LeaseId | None, Message]] = deque()
 
     def said(self, lease: LeaseId, node: NodeId | None, message: Any, now: float) -> None:
@@ -66,6 +68,12 @@ class FarResults:
                 self._gone.remove(message)
                 yield None, message
 
+    def name_tasks(self, message: Message) -> None:
+        """These results are about to be heard, and what their worker had said before them was: it may be of tasks that
+        are named in them."""
+        for value, tasks in self._named.pop(id(message), ()):
+            value.name_tasks(tasks)
+
     def _waits_for(self, gone: GroupGone) -> bool:
         return any(_tells_end_in(gone.group, pending) for queue in self._pending.values() for pending in queue)
 
@@ -82,6 +90,8 @@ class FarResults:
         """What was said by these workers is not heard; what was said of them is."""
         for lease in leases:
             if lease in self._pending:
+                for pending in self._pending[lease]:
+                    self._named.pop(id(pending.message), None)
                 self._pending[lease] = deque(pending for pending in self._pending[lease] if pending.node is None)
                 self._release(lease)
 
@@ -97,7 +107,10 @@ class FarResults:
         objects = self._objects
         holds: list[Any] = [*objects.made_on(node, result.named), *objects.keep(result.foreign)]
         outcomes = pending.message.outcomes
-        outcomes[position] = OutcomeKind.STORED, StoredValue(result.pickled, holds, result.tasks)
+        value = StoredValue(result.pickled, holds, ())
+        outcomes[position] = OutcomeKind.STORED, value
+        if result.tasks:
+            self._named.setdefault(id(pending.message), []).append((value, result.tasks))
         if not result.made:
             return
         pending.missing += 1

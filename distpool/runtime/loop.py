@@ -284,8 +284,7 @@ class Loop:
                 self.up_lanes.lost(message)
 
     def _read_template(self, template: TemplateHandle, now: float) -> None:
-        messages = self.launcher.receive(template)
-        for message in messages:
+        for message in self.launcher.receive(template):
             if isinstance(message, WorkerExited):
                 message = self._bury(message, now)
             self.node.handle(LAUNCHER, message, now)
@@ -353,6 +352,7 @@ class Loop:
         elif to == CLIENT:
             if type(message) is WorkerSaid:
                 sender, message = message.lease, message.message
+                self.node.name_tasks(message)
             self._told(sender, message, now)
         elif to == NODE:
             self.node.handle(sender, message, now)

@@ -84,6 +84,10 @@ class NodeLinks:
         """How many bytes of what a claim names lie on the node of a lease."""
         return self.objects.bytes_at(self._role.node_of(lease), claim)
 
+    def name_tasks(self, results: Message) -> None:
+        """See `FarResults.name_tasks`."""
+        self._results.name_tasks(results)
+
     def holds_of(self, lease: LeaseId, told: StoredResult) -> list[Any]:
         """What keeps the objects that something names which the worker of a lease has told."""
         node = self._role.node_of(lease)

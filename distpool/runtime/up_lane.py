@@ -9,7 +9,6 @@ is read by its event loop, or by such a thread.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import select
 import socket
@@ -18,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from itertools import count
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from distpool.base_errors import ForeignProcess
 from distpool.ids import StoreId
@@ -30,6 +29,9 @@ from distpool.runtime.locks import Wakeup
 from distpool.serialization.remote_errors import decode_failure
 from distpool.transport.frames import Packet, frame_of, send_frame, take_packet
 from distpool.transport.pairs import socket_pair
+
+if TYPE_CHECKING:
+    import asyncio
 
 _FORKED = (
     "process {pid} was forked from a worker and cannot use the worker's way to its program: use refs and remote "
@@ -153,8 +155,10 @@ class UpLane:
 
     async def ask_async(self, request: Request) -> Any:
         """The answer, for a coroutine. Raises what the program refuses with, and ForeignProcess."""
+        from asyncio import get_running_loop  # whoever has no coroutines need not have it
+
         self._check_process()
-        loop = asyncio.get_running_loop()
+        loop = get_running_loop()
         number = next(self._numbers)
         waiter = CoroutineWaiter(loop)
         try:

@@ -100,7 +100,7 @@ class Served:
                         PROMISES.keep(number, lease)
                 if dropped:
                     # A result that was told before may name them.
-                    self._client.after_results(lease, lambda: self._release(lease, dropped))
+                    self._client.after_results(lease, lambda: self._loop.post(self._release, lease, dropped))
             case CancelPromises(promises, force):
                 self._loop.completions.append(Notice(self._cancel, promises, force))
             case ForgetRequest(number):
@@ -114,9 +114,9 @@ class Served:
 
     def _submit(self, lease: LeaseId, message: SubmitTask) -> None:
         """The promises are there at once; what may take time, or start workers, follows when all roles are at rest."""
-        is_one = self._returns(message) < 0
+        options = self._options_of(message)
         promises = tuple(
-            Promise(number, message.name, None, -1 if is_one else position)
+            Promise(number, message.name, None, -1 if options.returns < 0 else position)
             for position, number in enumerate(message.promises)
         )
         with LOCK:
@@ -135,32 +135,32 @@ class Served:
         if message.kind == _STORED:
             call = self._adopted(lease, message.call)
         needed = [PROMISES.find(number) for number in message.needed]
-        self._loop.completions.append(Notice(self._start, message, promises, function_id, call, needed))
+        prepared = Prepared(function_id, call, NO_OPTIONS, message.name)
+        self._loop.completions.append(Notice(self._start, promises, options, prepared, needed, message.depth))
 
     def _start(
         self,
-        message: SubmitTask,
         promises: tuple[Promise, ...],
-        function_id: FunctionId,
-        call: Any,
+        options: Any,
+        call: Prepared,
         needed: list[Promise | None],
+        depth: int,
     ) -> None:
         try:
             found = [promise for promise in needed if promise is not None]
             if len(found) < len(needed):
-                raise ObjectLost(f"an argument of {message.name} was the ref of a task of which nothing is known here")
-            options = self._options[message.options]
-            prepared = Prepared(function_id, call, NO_OPTIONS, message.name)
-            program().start(promises, options, prepared, found, message.depth)
+                raise ObjectLost(f"an argument of {call.name} was the ref of a task of which nothing is known here")
+            program().start(promises, options, call, found, depth)
         except Exception as error:
             for promise in promises:
                 end(promise, (_ERROR, encode_failure(error)))
 
-    def _returns(self, message: SubmitTask) -> int:
+    def _options_of(self, message: SubmitTask) -> Any:
+        """Those of a function, or what starts the call of an actor's method."""
         options = self._options.get(message.options)
         if options is None:
             options = self._options[message.options] = pickle.loads(message.options)
-        return int(options.returns)
+        return options
 
     def _function(self, blob: Any) -> FunctionId:
         known = self._by_blob.get(blob.blob)

@@ -171,3 +171,39 @@ def ask_program(first, payload):
 def speak_nonsense():
     way_up()._sock.send(b"no message")
     signal.pause()
+
+
+@distpool.remote
+def plus(x, y=0):
+    return x + y
+
+
+@distpool.remote
+def remote_ones(size):
+    return np.ones(size)
+
+
+@distpool.remote
+def remote_total(array):
+    return float(array.sum()), node_of(os.getpid())
+
+
+@distpool.remote
+def fibonacci(n):
+    return n if n < 2 else sum(distpool.get([fibonacci.remote(n - 1), fibonacci.remote(n - 2)]))
+
+
+@distpool.remote
+def totals_of(size, count):
+    """Arrays that go up with calls and come back as values, and refs that become arguments: (totals, nodes)."""
+    array = np.full(size, 2.0)
+    told = distpool.get([remote_total.remote(array) for _ in range(count)])
+    told += distpool.get([remote_total.remote(remote_ones.remote(size)) for _ in range(count)])
+    back = float(distpool.get(remote_ones.remote(size)).sum())
+    by_put = distpool.get(remote_total.remote(distpool.put(array)))[0]
+    return [total for total, _ in told], back, by_put, {node for _, node in told}
+
+
+@distpool.remote
+def pass_on(count):
+    return [plus.remote(number, 100) for number in range(count)]

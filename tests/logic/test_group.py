@@ -66,8 +66,12 @@ class AnyPool(RuleBasedStateMachine):
     def stop(self, data, force):
         lone = [sink for sink in self.world.sinks if len(sink.calls) == 1 and not sink.calls[0].is_chunk]
         wanted = [sink for sink in lone if sink.calls[0].outcome is None and not sink.calls[0].is_unwanted]
+        held = {number for worker in self.world.workers.values() for number in worker.held}
+        wanted = [sink for sink in wanted if sink.calls[0].number in held] or wanted
         if wanted:
             self.world.stop(data.draw(st.sampled_from(wanted)), force=force)
+        elif not self.world.is_closed:
+            self.world.submit(1)
 
     @rule(seconds=st.sampled_from([0.1, PATIENCE_S, 2 * PATIENCE_S]))
     def pass_time(self, seconds):

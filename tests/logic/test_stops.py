@@ -134,6 +134,14 @@ def test_by_force_the_worker_ends_and_what_it_had_not_begun_runs_elsewhere():
     assert world.group.queue.waiting == 2
 
 
+def test_by_force_too_a_call_behind_which_another_was_begun_has_ended():
+    world = OneWorker(2)
+    world.cancel(0, force=True)
+    assert world.hear(TakenBack(0)) == []
+    assert world.hear(CallsDone([ANSWER], 0.0, False)) == []
+    assert world.sinks[1].kinds == []
+
+
 def test_a_cancelled_call_whose_worker_dies_does_not_run_again():
     world = OneWorker(1, retries=5)
     assert world.cancel(0) == [TakeBack(LEASE)]

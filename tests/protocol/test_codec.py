@@ -51,6 +51,8 @@ def values_of(kind: typing.Any) -> st.SearchStrategy:
         return st.tuples(*map(values_of, arguments))
     if kind in SCALARS:
         return SCALARS[kind]
+    if kind is types.NoneType:
+        return st.none()
     return records_of(kind)
 
 

@@ -94,7 +94,7 @@ def test_a_result_waits_for_its_objects_and_what_follows_waits_for_it(results, o
 def test_a_result_that_only_names_objects_does_not_wait(results):
     results.said(LEASE, NODE, done(named=[ObjectId(4)], foreign=[(8, 5)]), 0.0)
     ((_, ended),) = results.heard()
-    assert ended.outcomes[1][1]._holds == [("named", NODE, 4), ("kept", (8, 5))]
+    assert ended.outcomes[1][1].holds == [("named", NODE, 4), ("kept", (8, 5))]
 
 
 def test_a_result_that_does_not_come_is_an_error_of_its_call(results, objects):

@@ -1,0 +1,31 @@
+"""Tasks that start tasks, on the nodes of a cluster: they go to the program and from there to any node."""
+
+import pytest
+
+import distpool
+from tests.cluster import tasks
+
+SIZE = 200_000
+
+
+@pytest.fixture(autouse=True)
+def program(two_nodes):
+    yield
+    distpool.shutdown()
+
+
+def test_a_recursion_ends_with_the_slots_of_two_nodes():
+    assert distpool.get(tasks.fibonacci.remote(6)) == 8
+
+
+def test_large_values_go_up_and_down():
+    totals, back, by_put, nodes = distpool.get(tasks.totals_of.remote(SIZE, 6))
+    assert totals == [2.0 * SIZE] * 6 + [float(SIZE)] * 6
+    assert (back, by_put) == (SIZE, 2.0 * SIZE)
+    assert len(nodes) == 2
+
+
+def test_refs_that_a_task_on_a_node_returns_are_good_here_and_on_other_nodes():
+    refs = distpool.get([tasks.pass_on.remote(3) for _ in range(6)])
+    assert [distpool.get(some) for some in refs] == [[100, 101, 102]] * 6
+    assert distpool.get([tasks.plus.remote(ref, 1) for some in refs for ref in some]) == [101, 102, 103] * 6
