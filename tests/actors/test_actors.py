@@ -10,7 +10,7 @@ import pytest
 import distpool
 from distpool.actors import ActorHandle, actor_class, exit_actor, get_actor, kill, list_named_actors
 from distpool.errors import ActorDied
-from tests.actors.classes import Counter, Gate, Meeting, Plain
+from tests.actors.classes import Counter, Gate, Meeting, Plain, is_elsewhere
 from tests.runtime.programs import until
 
 LIMIT_S = 20
@@ -102,8 +102,7 @@ def test_a_killed_actor_is_started_again_where_only_its_worker_is_to_end():
 
     kill(counter, no_restart=False)
 
-    assert until(lambda: counter.pid.remote().exception(LIMIT_S) is None, LIMIT_S)
-    assert counter.pid.remote().result(LIMIT_S) != first
+    assert until(lambda: is_elsewhere(counter, first), LIMIT_S)
     assert counter.add.remote().result(LIMIT_S) == 11
 
 

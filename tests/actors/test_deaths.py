@@ -7,7 +7,7 @@ import pytest
 
 from distpool.actors import actor_class
 from distpool.errors import ActorDied, ActorUnavailable
-from tests.actors.classes import Broken, BrokenOnce, Counter, Gate, wait_for
+from tests.actors.classes import Broken, BrokenOnce, Counter, Gate, is_elsewhere, wait_for
 from tests.runtime.programs import until
 
 LIMIT_S = 20
@@ -102,7 +102,7 @@ def test_a_worker_that_is_killed_from_outside(when, tmp_path):
     if running is not None:
         assert isinstance(running.exception(LIMIT_S), ActorUnavailable)
     assert [future.result(LIMIT_S) for future in waiting] == list(range(1, len(waiting) + 1))
-    assert until(lambda: counter.pid.remote().result(LIMIT_S) != pid, LIMIT_S)
+    assert until(lambda: is_elsewhere(counter, pid), LIMIT_S)
 
 
 def test_a_worker_that_dies_with_answers_in_its_ring_has_answered_them():
