@@ -44,6 +44,7 @@ QUESTIONS = [
     "many_workers",
     "outstanding",
     "worker_killed",
+    "actors",
     "array_to_many",
     "array_results",
     "store",

@@ -24,6 +24,7 @@ from distpool.base_errors import CallTimeout, DistpoolError, InvalidRef, ObjectL
 from distpool.context import Process, active_children, default_context
 
 if _TYPE_CHECKING:
+    from distpool.actors import exit_actor, get_actor, kill, method
     from distpool.api import (
         as_completed,
         configure_store,
@@ -37,6 +38,8 @@ if _TYPE_CHECKING:
         wait,
     )
     from distpool.errors import (
+        ActorDied,
+        ActorUnavailable,
         NodeLost,
         OutOfMemory,
         PoolBroken,
@@ -127,6 +130,12 @@ _HOMES = {
     "TaskRef": "distpool.objects.promises",
     "cancel": "distpool.tasks.program",
     "remote": "distpool.tasks",
+    "exit_actor": "distpool.actors",
+    "get_actor": "distpool.actors",
+    "kill": "distpool.actors",
+    "method": "distpool.actors",
+    "ActorDied": "distpool.errors",
+    "ActorUnavailable": "distpool.errors",
     "Executor": "distpool.futures.process",
     "NodeLost": "distpool.errors",
     "OutOfMemory": "distpool.errors",
@@ -153,6 +162,8 @@ if "__main__" in sys.modules:
     sys.modules["__mp_main__"] = sys.modules["__main__"]
 
 __all__ = [
+    "ActorDied",
+    "ActorUnavailable",
     "Array",
     "AuthenticationError",
     "Barrier",
@@ -195,16 +206,18 @@ __all__ = [
     "Value",
     "WorkerDied",
     "active_children",
-    "as_completed",
     "allow_connection_pickling",
+    "as_completed",
     "available_resources",
     "cancel",
     "cluster_resources",
     "configure_store",
     "cpu_count",
     "current_process",
+    "exit_actor",
     "freeze_support",
     "get",
+    "get_actor",
     "get_all_start_methods",
     "get_context",
     "get_gpu_ids",
@@ -212,8 +225,10 @@ __all__ = [
     "get_start_method",
     "init",
     "is_initialized",
+    "kill",
     "log_to_stderr",
     "nodes",
+    "method",
     "parent_process",
     "placement_group",
     "put",

@@ -7,6 +7,10 @@ class DistpoolError(Exception):
     """The root of distpool's own exceptions."""
 
 
+class ExitActor(BaseException):
+    """Raised by `exit_actor`: the call has no result, and the worker ends. No `except Exception` is to catch it."""
+
+
 class CallTimeout(DistpoolError, TimeoutError):
     """A call ran for longer than the time limit that its caller had set; the worker that ran it was ended."""
 

@@ -50,6 +50,30 @@ class OutOfMemory(WorkerDied, MemoryError):
     """
 
 
+class ActorDied(DistpoolError):
+    """An actor cannot answer this call, nor any other: it is dead. The message says why.
+
+    `actor`: the name of its class. `died_at`: when, in seconds since the epoch. `pid`, `exitcode`: of its last worker,
+    if it died with that. When its constructor raised, that exception is the cause.
+    """
+
+    actor: str = ""
+    died_at: float | None = None
+    pid: int | None = None
+    exitcode: int | None = None
+
+
+class ActorUnavailable(DistpoolError):
+    """An actor's worker died while it ran this call, and the actor is started again: other calls are answered.
+
+    `actor`, `pid`, `exitcode`: as of ActorDied.
+    """
+
+    actor: str = ""
+    pid: int | None = None
+    exitcode: int | None = None
+
+
 class PoolBroken(DistpoolError, BrokenProcessPool):
     """No call of this pool can run any more, as its initializer always failed, say; the message has the reason."""
 

@@ -22,7 +22,7 @@ from distpool.placing import worker_needs, workers_that_fit
 from distpool.pool_calls import PoolCalls, PoolWithOptions
 from distpool.results import AsyncResult, IMapIterator, IMapUnorderedIterator, MapResult
 from distpool.runtime.handles import WorkerHandle
-from distpool.runtime.launcher import LaunchPlan
+from distpool.runtime.launch_plan import LaunchPlan
 from distpool.runtime.session import open_workers
 from distpool.runtime.start_methods import check_may_have_children, start_method_prefix
 from distpool.runtime.workers import Workers

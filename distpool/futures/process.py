@@ -30,7 +30,7 @@ from distpool.process_future import RemoteTraceback
 from distpool.progress import Progress
 from distpool.protocol.messages import CallMode, OutcomeKind
 from distpool.runtime.handles import WorkerHandle
-from distpool.runtime.launcher import LaunchPlan
+from distpool.runtime.launch_plan import LaunchPlan
 from distpool.runtime.session import ENDING, open_workers
 from distpool.runtime.start_methods import check_may_have_children, start_method_prefix
 from distpool.runtime.workers import Workers

@@ -6,6 +6,7 @@ from enum import Enum, auto
 
 import msgspec
 
+from distpool.logic.actor_plan import ActorPlan
 from distpool.protocol.resources import OWN_WORKER, Shape
 
 
@@ -43,3 +44,5 @@ class GroupPlan(msgspec.Struct, frozen=True):
     idle_limit_s: float | None = None
     idle_yield_s: float | None = None
     turn_s: float | None = None
+    actor: ActorPlan | None = None
+    """The group is an actor, of one worker."""

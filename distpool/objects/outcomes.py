@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import pickle
+import time
 from importlib import import_module
 from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from distpool.base_errors import CallTimeout
+from distpool.base_errors import CallTimeout, RemoteError
 from distpool.logic.calls import Outcome
+from distpool.protocol.actors import ActorEnd
 from distpool.protocol.messages import Loss, OutcomeKind
 from distpool.serialization.remote_errors import decode_failure
 
 if TYPE_CHECKING:
-    from distpool.errors import WorkerDied
+    from distpool.errors import ActorDied, ActorUnavailable, WorkerDied
 
 _VALUE = int(OutcomeKind.VALUE)
 _ERROR = int(OutcomeKind.ERROR)
+_OF_ACTORS = frozenset({OutcomeKind.ACTOR_DIED, OutcomeKind.ACTOR_UNAVAILABLE})
 
 
 def values_of(outcomes: list[Outcome]) -> list[Any] | None:
@@ -56,12 +59,38 @@ def open_outcome(outcome: Outcome, traceback_class: type[Exception]) -> tuple[bo
             return True, payload.load()  # type: ignore[attr-defined]
         except BaseException as failure:
             return False, failure
+    if kind in _OF_ACTORS:
+        end = msgspec.msgpack.decode(payload, type=ActorEnd)
+        return False, _actor_died(end) if kind == OutcomeKind.ACTOR_DIED else _actor_unavailable(end)
     text = payload.decode(errors="replace")
     if kind == OutcomeKind.TIMED_OUT:
         return False, CallTimeout(text)
     errors = import_module("distpool.errors")
     classes = {OutcomeKind.BROKEN: errors.PoolBroken, OutcomeKind.UNPLACED: errors.ResourcesUnavailable}
     return False, classes.get(OutcomeKind(kind), errors.PoolTerminated)(text)
+
+
+def _actor_died(end: ActorEnd) -> ActorDied:
+    died_at = time.time() - (time.monotonic() - end.at) if end.at else time.time()
+    when = time.strftime("%H:%M:%S", time.localtime(died_at))
+    error: ActorDied = import_module("distpool.errors").ActorDied(f"actor {end.actor} died at {when}: {end.text}")
+    error.actor = end.actor
+    error.died_at = died_at
+    if end.death is not None:
+        error.pid, error.exitcode = end.death.pid, end.death.exitcode
+    if end.failure:
+        cause, trace = decode_failure(end.failure)
+        cause.__cause__ = RemoteError(f'\n"""\n{trace}"""')
+        error.__cause__ = cause
+    return error
+
+
+def _actor_unavailable(end: ActorEnd) -> ActorUnavailable:
+    error: ActorUnavailable = import_module("distpool.errors").ActorUnavailable(end.text)
+    error.actor = end.actor
+    if end.death is not None:
+        error.pid, error.exitcode = end.death.pid, end.death.exitcode
+    return error
 
 
 def _worker_died(loss: Loss) -> WorkerDied:

@@ -184,16 +184,15 @@ class RequestsWait(Message, tag=105, frozen=True):
 
 
 class HeadSilent(Message, tag=106, frozen=True):
-    """To a client, in its own process: the head was not heard of for so long that it is given up, in words for people;
-    or it is there again, without words."""
+    """To a client, in its own process: the head is given up after a silence, in words for people; or is back: ""."""
 
     text: str
 
 
 class OpenGroup(Message, tag=71, frozen=True):
     """Driver to node: start a template for this group. `setup`: of its workers, a pickle that only the template
-    opens. `node`, `folder`, `python`: the node's name, where the package lies there, and which interpreter has the
-    requirements; the node itself puts them in."""
+    opens. `shares`: groups of one driver with the same have one template. `node`, `folder`, `python`: the node's name,
+    where the package lies there, and which interpreter has the requirements; the node itself puts them in."""
 
     group: GroupId
     size: int
@@ -205,6 +204,7 @@ class OpenGroup(Message, tag=71, frozen=True):
     node: str = ""
     folder: str = ""
     python: str = ""
+    shares: str = ""
 
 
 class UseLease(Message, tag=72, frozen=True):

@@ -26,6 +26,8 @@ class CallMode(IntEnum):
     """`[f(item) for item in items]` as one call; the argument entry is a pickled list of items."""
     STAR_CHUNK = 4
     """`[f(*item) for item in items]` as one call."""
+    BESIDE = 5
+    """As CALL, a method of an actor that runs beside others: it is answered by its number, in any order."""
 
 
 class OutcomeKind(IntEnum):
@@ -51,6 +53,12 @@ class OutcomeKind(IntEnum):
     """A value that lies in the store or names objects there; the payload is an encoded `StoredResult`."""
     UNPLACED = 9
     """Made by the caller: no node can ever have what a worker of the pool needs; the payload is a text."""
+    EXITED = 30
+    """The call has ended its actor: it has no result, and no call comes after it."""
+    ACTOR_DIED = 31
+    """Made by the caller: the actor is dead; the payload is an encoded `ActorEnd`."""
+    ACTOR_UNAVAILABLE = 32
+    """Made by the caller: the actor lost the call, and is started again; the payload is an encoded `ActorEnd`."""
 
 
 class Message(msgspec.Struct, array_like=True, frozen=True):
@@ -167,11 +175,13 @@ class OpenUpLane(Message, tag=131, frozen=True):
 
 
 class CallsDone(Message, tag=14, frozen=True):
-    """The caller's lane to its client role: these calls ended, in the order in which they were sent."""
+    """The caller's lane to its client role: these calls ended, in the order in which they were sent; or those with
+    these numbers, where calls run beside each other."""
 
     outcomes: list[tuple[int, bytes]]
     busy_s: float
     stopped: bool
+    numbers: list[int] = []
 
 
 # Client, head and node ----------------------------------------------------------------------------------------------
@@ -256,7 +266,8 @@ class WorkerExited(Message, tag=31, frozen=True):
 
 
 class StopGroup(Message, tag=32, frozen=True):
-    """Client to launcher: end the group's template, and with it its workers, by `kill` or because they have ended.
+    """Client to launcher: end the group's workers, by `kill` or because they have ended, and its template, unless
+    other groups have it too.
     `busy`: what these workers have started ends with them, as its call does."""
 
     group: GroupId
@@ -334,6 +345,14 @@ class StopTemplate(Message, tag=43, frozen=True):
     busy: list[LeaseId]
 
 
+class StopWorkers(Message, tag=150, frozen=True):
+    """Launcher to template: end these workers, and what those of `busy` have started; others go on."""
+
+    grace_s: float
+    leases: list[LeaseId]
+    busy: list[LeaseId]
+
+
 LANE_MESSAGES = (
     RunCalls
     | ExitWorker
@@ -345,4 +364,4 @@ LANE_MESSAGES = (
     | WorkerLogged
     | OpenUpLane
 )
-TEMPLATE_MESSAGES = ForkWorker | WorkerForked | WorkerReaped | StopTemplate | EndWorker | InterruptWorker
+TEMPLATE_MESSAGES = ForkWorker | WorkerForked | WorkerReaped | StopTemplate | StopWorkers | EndWorker | InterruptWorker

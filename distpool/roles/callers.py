@@ -195,7 +195,7 @@ class CallersRole:
                 _require(group not in self._owners, f"group {group} is open already")
                 _check(message)
                 self._owners[group] = sender
-                self._supplies.open(sender, message)
+                self._supplies.open(sender, self._sharing(sender, message))
             case CodePiece():
                 self._supplies.take(sender, message)
             case UseLease(lease, group):
@@ -237,6 +237,13 @@ class CallersRole:
         owner = self._owners.get(group)
         _require(owner in (None, caller), f"group {group} is another's")
         return owner is not None
+
+    def _sharing(self, caller: Address, order: OpenGroup) -> OpenGroup:
+        """Callers share no templates with each other, whatever they say."""
+        member = self._membership.find(caller)
+        if not order.shares or member is None:
+            return order
+        return msgspec.structs.replace(order, shares=f"{member.life} {order.shares}")
 
     def _to_worker(self, lease: LeaseId, held: Held, message: Any, now: float) -> None:
         match message:

@@ -10,6 +10,7 @@ import msgspec
 
 from distpool.config import Settings
 from distpool.ids import INLINE_FUNCTION, LAUNCHER, Address, FunctionId, GroupId, LeaseId
+from distpool.logic.actor import Actor
 from distpool.logic.calls import Bundle, Sink, Span
 from distpool.logic.group import Group
 from distpool.logic.group_plan import GroupPlan, GroupState
@@ -51,6 +52,7 @@ from distpool.roles.role import unexpected
 _FEW_CALLS = 3
 _SMALL_CALL_BYTES = 4096
 _CALL = int(CallMode.CALL)
+_OF_ONE = frozenset({int(CallMode.CALL), int(CallMode.BESIDE)})
 
 
 class ClientRole:
@@ -72,7 +74,9 @@ class ClientRole:
     # From the session -----------------------------------------------------------------------------------------------
 
     def open(self, group_id: GroupId, plan: GroupPlan) -> Group:
-        group = self.groups[group_id] = Group(group_id, plan, self._settings, self.functions)
+        make: Any = Group if plan.actor is None else Actor
+        group: Group = make(group_id, plan, self._settings, self.functions)
+        self.groups[group_id] = group
         group.requests.head_is(self._head_gone)
         self._some_yield = self._some_yield or plan.idle_yield_s is not None
         return group
@@ -267,33 +271,33 @@ class ClientRole:
         new_functions = []
         # The pickles of small calls of one function, which came one by one: they travel as one slice.
         together: list[bytes] = []
-        function, depth = INLINE_FUNCTION, 0
+        function, mode, depth = INLINE_FUNCTION, _CALL, 0
         for span in spans:
             bundle = span.bundle
-            if bundle.function != function or bundle.mode != _CALL or bundle.options.depth != depth:
+            if bundle.function != function or bundle.mode != mode or bundle.options.depth != depth:
                 if together:
-                    slices.append(_slice_of_calls(function, together, depth))
+                    slices.append(_slice_of_calls(function, mode, together, depth))
                     together = []
-                function, depth = bundle.function, bundle.options.depth
+                function, mode, depth = bundle.function, bundle.mode, bundle.options.depth
                 if function != INLINE_FUNCTION and function not in lease.functions:
                     lease.functions.add(function)
                     new_functions.append(self.functions[function])
-            if bundle.mode == _CALL and bundle.entry_bytes <= _SMALL_CALL_BYTES:
+            if mode in _OF_ONE and bundle.entry_bytes <= _SMALL_CALL_BYTES:
                 together.append(bundle.entries[0])  # type: ignore[arg-type]
             else:
                 if together:
-                    slices.append(_slice_of_calls(function, together, depth))
+                    slices.append(_slice_of_calls(function, mode, together, depth))
                     together = []
                 slices.append(slice_of(span))
         if together:
-            slices.append(_slice_of_calls(function, together, depth))
+            slices.append(_slice_of_calls(function, mode, together, depth))
         return RunCalls(slices, new_functions)
 
 
-def _slice_of_calls(function: FunctionId, calls: list[bytes], depth: int) -> Slice:
+def _slice_of_calls(function: FunctionId, mode: int, calls: list[bytes], depth: int) -> Slice:
     if len(calls) == 1:
-        return Slice(function, _CALL, 1, False, calls[0], 0, depth)
-    return Slice(function, _CALL, len(calls), False, calls, 0, depth)
+        return Slice(function, mode, 1, False, calls[0], 0, depth)
+    return Slice(function, mode, len(calls), False, calls, 0, depth)
 
 
 def slice_of(span: Span) -> Slice:

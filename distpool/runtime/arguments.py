@@ -118,6 +118,10 @@ class Arguments:
         """The id of a function whose items travel without it; INLINE_FUNCTION when it is large and has no name."""
         return self._functions.any(function)
 
+    def function_named(self, function: Any, name: str) -> Any:
+        """The id of something with a short pickle, from which a worker makes a function once. `name`: in messages."""
+        return self._functions.made(function, name)
+
     def _pickle(self, value: Any, with_values: Callable[[Replace], Any], known: Known | None) -> Pickled:
         return _pickle(value, with_values, self.dump, known or self._what_is_recent)
 

@@ -29,7 +29,7 @@ from distpool.runtime.handles import Wait
 from distpool.runtime.hosting import RemoteHead
 from distpool.runtime.joining import join
 from distpool.runtime.labels import Labels
-from distpool.runtime.launcher import LaunchPlan, worker_setup
+from distpool.runtime.launch_plan import LaunchPlan, worker_setup
 from distpool.runtime.main_view import MainView
 from distpool.runtime.node_links import NodeLinks
 from distpool.runtime.program_code import ProgramCode
@@ -86,7 +86,16 @@ class FarSide:
         # True is a number of workers too, and no number to a decoder.
         size = int(plan.size)
         self.nodes.open(
-            OpenGroup(group, size, plan.start_method, plan.names, plan.daemon, pickle.dumps(setup), code.surroundings),
+            OpenGroup(
+                group,
+                size,
+                plan.start_method,
+                plan.names,
+                plan.daemon,
+                pickle.dumps(setup),
+                code.surroundings,
+                shares=plan.shares,
+            ),
             crew,
         )
         return crew

@@ -40,6 +40,7 @@ from distpool.protocol.upcalls import DownSaid, UpSaid
 from distpool.roles.client import ClientRole
 from distpool.roles.head import HeadRole
 from distpool.roles.node import NodeRole
+from distpool.runtime.crews import TemplateHandle
 from distpool.runtime.elsewhere import ALL_HERE, Elsewhere
 from distpool.runtime.handles import Wait
 from distpool.runtime.launcher import Launcher
@@ -173,8 +174,8 @@ class Loop:
                 completion.tell()  # type: ignore[union-attr]
 
     def watch_template(self, group: GroupId) -> None:
-        """Read what a new template says."""
-        self._watched.add_template(self.launcher.crews[group].control.fileno(), group)
+        """Read what the template of a new group says."""
+        self._watched.add_template(self.launcher.crews[group].template)
 
     def close(self) -> None:
         """After the last group is gone. What is posted later, by a thread that did not know, is answered at once."""
@@ -219,12 +220,10 @@ class Loop:
         if spin and self._peeks.watch(self.mailbox):
             return [] if time.monotonic() < self._poll_at else self._poll()
         due = [*self._peeks.due.values(), *self._outputs.flush_at.values()]
-        if self._wake_at is not None:
-            due.append(self._wake_at)
-        due += [at for at in (self.store_lanes.cool(), self.guard.due(time.monotonic())) if at is not None]
+        others = (self._wake_at, self.store_lanes.cool(), self.guard.due(time.monotonic()))
+        due += [at for at in others if at is not None]
         if due:
-            remaining_s = max(0.0, min(due) - time.monotonic())
-            timeout_s = remaining_s if timeout_s is None else min(timeout_s, remaining_s)
+            timeout_s = earlier(timeout_s, max(0.0, min(due) - time.monotonic()))
         if timeout_s is not None:
             timeout_s = min(timeout_s, _LONGEST_WAIT_S)
         if self._stand_ins and any(stand_in.has_some() for stand_in in self._stand_ins):
@@ -290,9 +289,8 @@ class Loop:
             if type(message) is LeaseLost:
                 self.up_lanes.lost(message)
 
-    def _read_template(self, group: GroupId, now: float) -> None:
-        messages = self.launcher.receive(group)
-        for message in messages:
+    def _read_template(self, template: TemplateHandle, now: float) -> None:
+        for message in self.launcher.receive(template):
             if isinstance(message, WorkerExited):
                 message = self._bury(message, now)
             self.node.handle(LAUNCHER, message, now)
@@ -322,8 +320,8 @@ class Loop:
             stand_in.receive(now)
             self._hand_over(now)
         while True:
-            self._wake_at = earlier(self.client.decide(now), self.node.decide(now))
-            self._wake_at = earlier(self._wake_at, self.head.decide(now))
+            client_at, node_at, head_at = self.client.decide(now), self.node.decide(now), self.head.decide(now)
+            self._wake_at = earlier(earlier(client_at, node_at), head_at)
             if not self._hand_over(now):
                 break
         for stand_in in self._stand_ins:

@@ -31,12 +31,12 @@ from distpool.protocol.placing import OpenPlaces, PlacesTold
 from distpool.protocol.standing import StatusTold
 from distpool.runtime import initialization
 from distpool.runtime.addresses import head_address
+from distpool.runtime.crews import Crew
 from distpool.runtime.elsewhere import ALL_HERE
 from distpool.runtime.handles import WorkerHandle
 from distpool.runtime.helm import Helm
-from distpool.runtime.launcher import Crew, LaunchPlan
+from distpool.runtime.launch_plan import LaunchPlan
 from distpool.runtime.loop import Loop
-from distpool.runtime.main_view import view_of_main
 from distpool.runtime.offers import first_devices, offer
 from distpool.runtime.workers import OPEN_WORKERS, Workers, wait_briefly
 from distpool.settings import current
@@ -158,7 +158,7 @@ class Session:
                 plan, launch = self.far.plans(plan, launch)
                 crew = self.far.open(group_id, launch, self._wait_for_handle, partial(loop.post, self.far.nodes.obey))
             else:
-                if launch.start_method == "fork":
+                if launch.start_method == "fork" and not loop.launcher.has_template_for(launch):
                     wait_for_end(self.helm.end_thread())
                 crew = loop.launcher.open(group_id, launch)
                 loop.watch_template(group_id)
@@ -168,7 +168,7 @@ class Session:
                 loop.turn(0.0)
         finally:
             self._run_if_needed()
-        main = view_of_main(launch.start_method) if self.far is None else self.far.view_of_main()
+        main: Any = crew.template.main if isinstance(crew, Crew) else self.far.view_of_main()  # type: ignore[union-attr]
         own(Workers(self, group, crew, main, drains_at_exit=drains_at_exit))
         return True
 

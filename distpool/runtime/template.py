@@ -33,11 +33,13 @@ from distpool.protocol.messages import (
     InterruptWorker,
     Message,
     StopTemplate,
+    StopWorkers,
     WorkerForked,
     WorkerReaped,
 )
 from distpool.runtime import initialization
 from distpool.runtime.descendants import children_of, kill_orphans
+from distpool.runtime.descriptor_limit import make_room
 from distpool.runtime.native_threads import limit_loaded_libraries
 from distpool.runtime.parentage import adopt_orphans
 from distpool.runtime.program_paths import main_here
@@ -184,13 +186,10 @@ class Template:
                 self._start(order, *descriptors)
             case StopTemplate(grace_s, busy):
                 self._is_stopping = True
-                self._busy.update(busy)
-                # Now, while they have parents: what workers had started whose calls have ended as they should.
-                for pid, lease in self._workers.values():
-                    if lease not in self._busy:
-                        self._spared.update(children_of(pid))
-                for watch in self._workers:
-                    self._end(watch, signal.SIGTERM, grace_s)
+                self._stop(list(self._workers), grace_s, busy)
+            case StopWorkers(grace_s, leases, busy):
+                watches = {lease: watch for watch, (_, lease) in self._workers.items()}
+                self._stop([watches[lease] for lease in leases if lease in watches], grace_s, busy)
             case EndWorker(ended, _, grace_s):
                 for watch, (_, lease) in self._workers.items():
                     if lease == ended:
@@ -204,8 +203,19 @@ class Template:
             case other:
                 raise ValueError(f"a template cannot obey {other!r}")
 
+    def _stop(self, watches: list[int], grace_s: float, busy: list[LeaseId]) -> None:
+        self._busy.update(busy)
+        # Now, while they have parents: what workers had started whose calls have ended as they should.
+        for watch in watches:
+            pid, lease = self._workers[watch]
+            if lease not in self._busy:
+                self._spared.update(children_of(pid))
+        for watch in watches:
+            self._end(watch, signal.SIGTERM, grace_s)
+
     def _start(self, order: ForkWorker, *descriptors: int) -> None:
         plan = self._plan
+        make_room(len(self._workers) + 1)
         offset = order.slot * ring_size(plan.ring_bytes)
         store = (plan.store_id, self._store)
         worker = WorkerProcess(plan.setup, descriptors, self._rings, offset, store, order.devices)

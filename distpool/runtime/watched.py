@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import select
 
-from distpool.ids import GroupId, LeaseId
+from distpool.ids import LeaseId
+from distpool.runtime.crews import TemplateHandle
 from distpool.transport.lanes import Lane
 
 _READ = select.EPOLLIN
@@ -15,13 +16,16 @@ class Watched:
     """Owned by whoever holds the loop."""
 
     def __init__(self, epoll: select.epoll) -> None:
-        self.templates: dict[int, GroupId] = {}
+        self.templates: dict[int, TemplateHandle] = {}
         self.lanes: dict[int, LeaseId] = {}
         self._epoll = epoll
 
-    def add_template(self, descriptor: int, group: GroupId) -> None:
-        self.templates[descriptor] = group
-        self._epoll.register(descriptor, _READ)
+    def add_template(self, template: TemplateHandle) -> None:
+        """Once is enough."""
+        descriptor = template.control.fileno()
+        if descriptor not in self.templates:
+            self.templates[descriptor] = template
+            self._epoll.register(descriptor, _READ)
 
     def add_lane(self, lane: Lane, lease: LeaseId) -> None:
         self.lanes[lane.sock.fileno()] = lease

@@ -13,6 +13,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
+from distpool.base_errors import ExitActor
 from distpool.config import SETTINGS
 from distpool.ids import INLINE_FUNCTION, FunctionId
 from distpool.interrupts import disregard
@@ -39,7 +40,7 @@ from distpool.runtime.missing_modules import name_node
 from distpool.runtime.up_lane import DEPTH
 from distpool.runtime.worker_setup import WorkerSetup
 from distpool.serialization.buffers import parts_of, standard_parts
-from distpool.serialization.remote_errors import encode_failure, trace_of
+from distpool.serialization.remote_errors import encode_failure, trace_of, unencodable
 from distpool.transport.frames import DONT_WAIT, receive_frame, send_frame
 from distpool.transport.lanes import take_token
 from distpool.transport.ring import SMALL_BYTES, Ring
@@ -48,6 +49,7 @@ _LARGE_RESULT = SETTINGS.ring_record_bytes
 _VALUE = int(OutcomeKind.VALUE)
 _ITEM = int(CallMode.ITEM)
 _CALL = int(CallMode.CALL)
+_BESIDE = int(CallMode.BESIDE)
 _PLAIN = frozenset({int, float, bool, type(None), str, bytes})
 
 
@@ -66,9 +68,10 @@ class Worker:
         self._busy_ns = 0
         self._in_call = False
         self._is_copy = False
+        self._beside: Any = None
         self._attached = attached
         self._dump_result = partial(parts_of, main=CallersMain()) if setup.extended_results else standard_parts
-        os.register_at_fork(after_in_child=self._note_fork)
+        os.register_at_fork(after_in_child=partial(setattr, self, "_is_copy", True))
 
     def prepare(self, main_failure: BaseException | None) -> None:
         """Run the initializer; if it, or the import of `__main__` before it, failed, tell the caller why and raise."""
@@ -92,7 +95,7 @@ class Worker:
                 self._attached.settle()
         except BaseException as error:
             name_node(error, setup.node)
-            self._send(WorkerUnusable(trace_of(error).encode()))
+            self.send(WorkerUnusable(trace_of(error).encode()))
             if setup.breaks:
                 # Where the standard Executor tells of it.
                 import_module("logging").getLogger("concurrent.futures").critical(
@@ -100,31 +103,33 @@ class Worker:
                 )
                 raise SystemExit(1) from None
             raise
-        self._send(WorkerReady())
+        self.send(WorkerReady())
 
     def serve(self) -> None:
         """Until ExitWorker. When the caller is gone, the process ends at once, and by its exit code not as it should:
-        what its calls have started ends with it, also where the template has not noticed that the driver is dead."""
+        what its calls have started ends with it, also where the template has not noticed it."""
         role = self._role
         while True:
             piece = role.next_slice()
             if piece is not None:
-                self._run_slice(piece)
+                (self._begin_beside if piece.mode == _BESIDE else self._run_slice)(piece)
                 continue
             message = self._receive()
+            if type(message) is ExitWorker or (self._beside is not None and self._beside.has_exited):
+                return
             if message is None:
                 os._exit(1)
-            if type(message) is ExitWorker:
-                return
             if type(message) is RunCalls:
                 role.handle(message)
+            elif type(message) is RoomInRing and self._beside is not None:
+                self._beside.has_room()
 
     # Messages -------------------------------------------------------------------------------------------------------
 
     def _receive(self) -> Message | None:
         """The next message; before it sleeps it tells what is untold, and spins a little for the next call."""
         try:
-            return self._decode(receive_frame(self._sock, DONT_WAIT, mapped=True))
+            return _decoded(receive_frame(self._sock, DONT_WAIT, mapped=True))
         except BlockingIOError:
             self._attached.look_after_children()
             role = self._role
@@ -144,17 +149,14 @@ class Worker:
                 except ConnectionResetError:
                     return None
                 self._spin.spun(hit=True)
-                return self._decode(frame)
+                return _decoded(frame)
             self._spin.spun(hit=False)
         try:
-            return self._decode(receive_frame(self._sock, mapped=True))
+            return _decoded(receive_frame(self._sock, mapped=True))
         except ConnectionResetError:
             return None
 
-    def _decode(self, frame: Any) -> Message | None:
-        return decode_lane(frame) if frame else None
-
-    def _send(self, message: Message) -> None:
+    def send(self, message: Message) -> None:
         frame = encode(message)
         while True:
             try:
@@ -176,7 +178,7 @@ class Worker:
             self._role.told(time.monotonic())
 
     def _tell(self) -> None:
-        self._send(CallsFinished(self._role.has_stopped))
+        self.send(CallsFinished(self._role.has_stopped))
         self._role.told(time.monotonic())
 
     # Calls ----------------------------------------------------------------------------------------------------------
@@ -194,7 +196,7 @@ class Worker:
         if piece.count > 1 and piece.mode == (_ITEM if piece.packed else _CALL):
             function = self._functions.get(piece.function)
             if function is not None:
-                self._run_many(function, items, None if piece.packed else self._load_arguments)
+                self._run_many(function, items, None if piece.packed else self.load_arguments)
                 return
         role = self._role
         begun = self._ring.items
@@ -216,17 +218,19 @@ class Worker:
             if role.finished(ended_ns * 1e-9) or (len(payload) > SMALL_BYTES and self._ring.is_half_full()):
                 self._tell_news()
 
+    def _begin_beside(self, piece: Slice) -> None:
+        if self._beside is None:  # what only some actors need
+            make = import_module("distpool.runtime.calls_beside").CallsBeside
+            self._beside = make(self, self._ring, self._sock, self._tokens, self._attached)
+        if not self._beside.begin(piece):
+            self._role.refused()
+
     def _run_many(self, function: Callable[..., Any], items: Any, load: Callable[[Any], Any] | None) -> None:
         """Claim and run many calls of one function, where each step counts. `load` makes (args, kwargs) of an item;
         without it, the item is the argument."""
         read, dumps, clock = os.read, pickle.dumps, time.monotonic_ns
-        tokens, role, plain, news, dropped = (
-            self._tokens,
-            self._role,
-            _PLAIN,
-            self._attached.news,
-            self._attached.dropped,
-        )
+        tokens, role, plain = self._tokens, self._role, _PLAIN
+        news, dropped = self._attached.news, self._attached.dropped
         write = self._ring.small_writer()
         tell_at = role.tell_at_ns()
         # Added to the clock it gives the time in calls: this worker does nothing else here.
@@ -246,13 +250,13 @@ class Worker:
                     value = function(*args, **kwargs)
                 self._in_call = False
             except BaseException as error:
-                kind, payload = self._failed(error)
+                kind, payload = self.failed(error)
             else:
                 if type(value) in plain and not self._is_copy:
                     payload = dumps(value, 5)
                     kind = _VALUE
                 else:
-                    kind, payload = self._succeeded(value)
+                    kind, payload = self.succeeded(value)
             if news:
                 args = kwargs = value = None
                 self._attached.settle()
@@ -278,21 +282,23 @@ class Worker:
         try:
             self._in_call = True
             if not piece.packed:
-                item = self._load_arguments(item)
+                item = self.load_arguments(item)
             value = self._apply(piece, item)
             self._in_call = False
         except BaseException as error:
-            return self._failed(error)
-        return self._succeeded(value)
+            return self.failed(error)
+        return self.succeeded(value)
 
-    def _failed(self, error: BaseException) -> tuple[int, bytes]:
+    def failed(self, error: BaseException) -> tuple[int, bytes]:
         """SystemExit and KeyboardInterrupt too: they belong to the call, and the worker lives on."""
         self._in_call = False
         self._leave_if_forked()
+        if type(error) is ExitActor:
+            return OutcomeKind.EXITED, b""
         name_node(error, self._setup.node)
         return OutcomeKind.ERROR, encode_failure(error)
 
-    def _succeeded(self, value: Any) -> tuple[int, bytes]:
+    def succeeded(self, value: Any) -> tuple[int, bytes]:
         if self._is_copy:
             self._leave_if_forked()
         if type(value) in _PLAIN:
@@ -304,19 +310,10 @@ class Worker:
             store_result = import_module("distpool.objects.results").store_result
             return OutcomeKind.STORED, store_result(self._attached.store(), parts, refs)
         except Exception as error:
-            return OutcomeKind.ERROR, encode_failure(self._encoding_error(error, value))
+            told = unencodable(error, value) if self._setup.maybe_encoding_error else error
+            return OutcomeKind.ERROR, encode_failure(told)
         except BaseException as error:  # the value's own code wants to exit: it belongs to the call
             return OutcomeKind.ERROR, encode_failure(error)
-
-    def _encoding_error(self, error: Exception, value: object) -> BaseException:
-        """What the facade makes of a result that cannot be pickled."""
-        if not self._setup.maybe_encoding_error:
-            return error
-        maybe_encoding_error: Any = import_module("multiprocessing.pool").MaybeEncodingError
-        try:
-            return maybe_encoding_error(error, value)  # type: ignore[no-any-return]
-        except Exception:  # it shows the value, whose `repr` may fail too
-            return maybe_encoding_error(error, object.__repr__(value))  # type: ignore[no-any-return]
 
     def _on_interrupt(self, signum: int, frame: Any) -> None:
         """Ctrl-C reaches every process of a terminal: here it interrupts the call that runs, and nothing else. So does
@@ -332,10 +329,7 @@ class Worker:
         if self._is_copy:
             raise SystemExit(0)
 
-    def _note_fork(self) -> None:
-        self._is_copy = True
-
-    def _load_arguments(self, pickled: Any) -> Any:
+    def load_arguments(self, pickled: Any) -> Any:
         try:
             return pickle.loads(pickled)
         except BaseException:
@@ -352,7 +346,7 @@ class Worker:
             item = rest[0] if mode != CallMode.CALL else tuple(rest)
         else:
             known = self._functions.get(piece.function)
-            function = self._load_function(piece.function) if known is None else known
+            function = self.load_function(piece.function) if known is None else known
         if mode in ITEM_MODES:
             return function(item) if mode == CallMode.ITEM else function(*item)
         if mode == CallMode.CALL:
@@ -366,7 +360,7 @@ class Worker:
             return [function(each) for begun[0], each in enumerate(item, 1)]
         return [function(*each) for begun[0], each in enumerate(item, 1)]
 
-    def _load_function(self, function_id: FunctionId) -> Callable[..., Any]:
+    def load_function(self, function_id: FunctionId) -> Callable[..., Any]:
         known = self._role.functions[function_id]
         function: Callable[..., Any] = pickle.loads(known.blob)
         if not known.fresh:
@@ -376,7 +370,7 @@ class Worker:
     def _write(self, kind: int, payload: bytes) -> None:
         """Put the outcome of the oldest call into the ring; a large one goes by a frame, which comes first."""
         if len(payload) > _LARGE_RESULT:
-            self._send(LargeOutcome(payload))
+            self.send(LargeOutcome(payload))
             kind, payload = OutcomeKind.FRAME, bytes([kind])
         while not self._ring.write(kind, payload, self._busy_ns):
             self._ring.wait_for_room()
@@ -384,12 +378,14 @@ class Worker:
                 break
             self._tell()
             self._wait_for_room()
-        if kind == OutcomeKind.FRAME:
+        if kind in (OutcomeKind.FRAME, OutcomeKind.EXITED):
             self._tell()
+        if kind == OutcomeKind.EXITED:
+            raise SystemExit(0)
 
     def _wait_for_room(self) -> None:
         while True:
-            message = self._decode(receive_frame(self._sock, mapped=True))
+            message = _decoded(receive_frame(self._sock, mapped=True))
             if message is None:
                 os._exit(1)
             if type(message) is RoomInRing:
@@ -398,3 +394,7 @@ class Worker:
                 self._role.handle(message)
             elif type(message) is ExitWorker:
                 raise SystemExit(0)
+
+
+def _decoded(frame: Any) -> Message | None:
+    return decode_lane(frame) if frame else None

@@ -15,8 +15,8 @@ from distpool.logic.group import Group
 from distpool.logic.group_plan import GroupState
 from distpool.protocol.messages import CallMode, OutcomeKind
 from distpool.runtime.arguments import Arguments
+from distpool.runtime.crews import Crew
 from distpool.runtime.handles import WorkerHandle
-from distpool.runtime.launcher import Crew
 from distpool.runtime.locks import Event
 from distpool.runtime.main_view import MainView
 from distpool.serialization.pickling import SCALARS
@@ -55,7 +55,8 @@ class Workers:
         drains_at_exit: bool,
     ) -> None:
         self._session = session
-        self._group = group
+        self._group = self.group = group
+        """What decides on them: its plain values may be read at any time, and nothing else."""
         self._crew = crew
         self.arguments = Arguments(main, session.functions, session.loop.client.functions)
         self._incoming: deque[Bundle] = deque()
@@ -98,15 +99,21 @@ class Workers:
             self._post_take_in()
 
     def hand_in_call(
-        self, function_id: Any, call: Any, sink: Receiver, options: CallOptions = NO_OPTIONS, name: str = ""
+        self,
+        function_id: Any,
+        call: Any,
+        sink: Receiver,
+        options: CallOptions = NO_OPTIONS,
+        name: str = "",
+        mode: CallMode = CallMode.CALL,
     ) -> None:
         """`hand_in` for one pickled call: the hot path of `submit` and `apply_async`."""
         if type(call) is not bytes:
-            self.hand_in(function_id, CallMode.CALL, [call], sink, 0, options, name)
+            self.hand_in(function_id, mode, [call], sink, 0, options, name)
             return
         if self._session.is_foreign:
             self._check_process()
-        self._incoming.append(Bundle(function_id, CallMode.CALL, (call,), sink, 0, len(call), options, name))
+        self._incoming.append(Bundle(function_id, mode, (call,), sink, 0, len(call), options, name))
         if not self._is_posted:
             self._post_take_in()
 

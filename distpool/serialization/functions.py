@@ -47,6 +47,13 @@ class FunctionTable:
         self._by_name[function] = function_id = self._add(blob, name_of(function), fresh=False)
         return function_id
 
+    def made(self, function: Any, name: str) -> FunctionId:
+        """The id of what a worker makes of this pickle, once; `function` is hashable."""
+        function_id = self._by_name.get(function)
+        if function_id is None:
+            self._by_name[function] = function_id = self._add(standard_dumps(function), name, fresh=False)
+        return function_id
+
     def wrapped(self, wrapper: Any, returns: int) -> FunctionId:
         """The id of the function that `wrapper` stands for in its module and has as `__wrapped__`. With `returns` at
         least 0, its value has to be so many. INLINE_FUNCTION: it is large, see `several_returns`. Raises pickle's
@@ -139,7 +146,10 @@ class SeveralReturns:
         self._returns = returns
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        value = self._function(*args, **kwargs)
+        return self.checked(self._function(*args, **kwargs))
+
+    def checked(self, value: Any) -> Any:
+        """What the function has returned. Raises TypeError and ValueError."""
         if self._returns == 0:
             return None
         what = f"{name_of(self._function)} was to return num_returns={self._returns} values"

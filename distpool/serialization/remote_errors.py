@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import traceback
+from importlib import import_module
 from typing import Any
 
 import msgspec
@@ -129,3 +130,12 @@ def _rebuild(parts: bytes) -> BaseException | None:
     except BaseException:
         return None
     return error
+
+
+def unencodable(error: Exception, value: object) -> BaseException:
+    """What the standard Pool makes of a result that cannot be pickled."""
+    maybe_encoding_error: Any = import_module("multiprocessing.pool").MaybeEncodingError
+    try:
+        return maybe_encoding_error(error, value)  # type: ignore[no-any-return]
+    except Exception:  # it shows the value, whose `repr` may fail too
+        return maybe_encoding_error(error, object.__repr__(value))  # type: ignore[no-any-return]

@@ -49,12 +49,28 @@ class ProgramAbove:
         function_id = function._ids.get(key)
         if function_id is None:
             function_id = function._ids[key] = self._arguments.function_of(function, returns)
-        needed: list[Promise] = []
         inline = None if function_id else several_returns(function.__wrapped__, returns)
+        return self.send(function_id, inline, options, function._name, args, kwargs)
+
+    def send(
+        self,
+        function_id: FunctionId,
+        inline: Any,
+        options: Any,
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        callee: Promise | None = None,
+    ) -> Any:
+        """Have it called by the program, which opens `options`. `callee`: of the actor whose method it is."""
+        returns = options.returns
+        needed: list[Promise] = []
         kind, call = self._pickled(inline, args, kwargs, needed)
+        if callee is not None:
+            needed.append(callee)
         self._promises.relieve()
         positions = range(-1, 0) if returns < 0 else range(max(1, returns))
-        refs = [self._promises.new(function._name, position) for position in positions]
+        refs = [self._promises.new(name, position) for position in positions]
         way_up().tell(
             SubmitTask(
                 [ref.id for ref in refs],
@@ -64,7 +80,7 @@ class ProgramAbove:
                 call,
                 [promise.number for promise in needed],
                 self._pickled_options(options),
-                function._name,
+                name,
                 DEPTH[0] + 1,
             )
         )

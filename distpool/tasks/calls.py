@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -86,9 +87,12 @@ class RepeatedTask(Task):
 class WaitingTask:
     """A task that waits for the values of others, which its arguments name."""
 
-    def __init__(self, task: Any, call: Prepared, needed: list[Promise], dump: Any) -> None:
+    def __init__(
+        self, task: Any, call: Prepared, needed: list[Promise], dump: Any, hand_in: Callable[..., None] = hand_in
+    ) -> None:
         self._task = task
         self._call = call
+        self._hand_in = hand_in
         self._dump = dump
         self._dependencies = Dependencies(needed)
 
@@ -119,4 +123,4 @@ class WaitingTask:
                 traceback.clear_frames(error.__traceback__)
                 task.end((OutcomeKind.ERROR, encode_failure(error)))
                 return
-            hand_in(task, self._call)
+            self._hand_in(task, self._call)

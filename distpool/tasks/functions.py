@@ -6,7 +6,6 @@ import functools
 import inspect
 from collections.abc import Callable
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, NoReturn
 
 from distpool.serialization.functions import is_found, name_of
@@ -42,8 +41,6 @@ def _made(function: Any, options: dict[str, Any]) -> Any:
     if isinstance(function, RemoteFunction):
         raise TypeError(f"{function!r} is remote already; {name_of(function)}.options(...) changes its options")
     if isinstance(function, type):
-        if find_spec("distpool.actors") is None:
-            raise TypeError(f"remote takes a function, not {function!r}, which is a class")
         return import_module("distpool.actors").actor_class(function, options)
     if not callable(function):
         raise TypeError(f"remote takes a function, not {function!r}, a {type(function).__name__}")

@@ -23,7 +23,7 @@ from distpool.objects.promises import FROM_ABOVE, TaskRef, promise_for
 from distpool.placing import WorkerNeeds, workers_that_fit
 from distpool.protocol.messages import OutcomeKind
 from distpool.protocol.resources import Shape
-from distpool.runtime.launcher import LaunchPlan
+from distpool.runtime.launch_plan import LaunchPlan
 from distpool.runtime.session import ENDING, open_workers
 from distpool.runtime.start_methods import check_may_have_children, start_method_prefix
 from distpool.runtime.workers import Workers
@@ -72,9 +72,13 @@ class Program:
         return refs
 
     def start(
-        self, promises: tuple[Promise, ...], options: TaskOptions, call: Prepared, needed: list[Promise], depth: int
+        self, promises: tuple[Promise, ...], options: Any, call: Prepared, needed: list[Promise], depth: int
     ) -> None:
-        """The same for a call that a worker has started. Raises RuntimeError at the interpreter's end."""
+        """The same for a call that a worker has started, of a function or an actor's method. Raises RuntimeError at the
+        interpreter's end."""
+        if not isinstance(options, TaskOptions):
+            options.start(promises, call, needed, depth)
+            return
         call.options = msgspec.structs.replace(options.call, depth=depth)
         _hand_in(_task(self._workers_for(options.shape), options, promises), call, needed)
 

@@ -83,7 +83,7 @@ class Served:
         # The program's numbers of functions, by their pickle, and by worker and the worker's number.
         self._by_blob: dict[bytes, FunctionId] = {}
         self._functions: dict[LeaseId, dict[FunctionId, FunctionId]] = {}
-        self._options: dict[bytes, TaskOptions] = {}
+        self._options: dict[bytes, Any] = {}  # of functions, or what starts an actor's call
         self._waiting: dict[tuple[LeaseId, int], Request] = {}
         # What was stored anew for workers that cannot reach where it lies, for as long as they keep the promise.
         self._stored: dict[LeaseId, dict[int, Any]] = {}
@@ -143,7 +143,7 @@ class Served:
     def _start(
         self,
         promises: tuple[Promise, ...],
-        options: TaskOptions,
+        options: Any,
         call: Prepared,
         needed: list[Promise | None],
         depth: int,
@@ -157,7 +157,8 @@ class Served:
             for promise in promises:
                 end(promise, (_ERROR, encode_failure(error)))
 
-    def _options_of(self, message: SubmitTask) -> TaskOptions:
+    def _options_of(self, message: SubmitTask) -> Any:
+        """Those of a function, or what starts the call of an actor's method."""
         options = self._options.get(message.options)
         if options is None:
             options = pickle.loads(message.options)

@@ -29,7 +29,7 @@ from distpool.protocol.messages import (
     WorkerLogged,
 )
 from distpool.transport.frames import receive_frame, send_frame
-from distpool.transport.ring import Ring
+from distpool.transport.ring import NUMBERED, Ring, without_number
 
 _TOKEN = 8
 _ERROR = int(OutcomeKind.ERROR)
@@ -185,15 +185,19 @@ class Lane:
         if self.ring.has_way_up():
             self._find_way_up()
             self.hear_first()
+        numbers: list[int] = []
         for position, (kind, payload) in enumerate(outcomes):
             if kind > _ERROR:
+                if kind & NUMBERED:
+                    kind, number, payload = without_number(kind, payload)
+                    numbers.append(number)
                 if kind == OutcomeKind.FRAME:
                     kind, payload = self._large_outcome(payload)
                 if kind == OutcomeKind.STORED:
                     payload = self._adopt(payload)
                 outcomes[position] = kind, payload
         busy_ns, self._busy_ns = self._busy_ns, self.ring.busy_ns()
-        return CallsDone(outcomes, (self._busy_ns - busy_ns) / 1e9, stopped)
+        return CallsDone(outcomes, (self._busy_ns - busy_ns) / 1e9, stopped, numbers)
 
     def close(self) -> None:
         while self.passed:

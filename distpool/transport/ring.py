@@ -18,6 +18,21 @@ SMALL_BYTES = 256
 _SMALL_HEADERS = [_RECORD.pack(0, size) for size in range(SMALL_BYTES + 1)]
 
 
+NUMBERED = 1 << 16
+"""Added to a record's kind: its payload begins with the number of the call, which need not be the oldest."""
+_NUMBER_BYTES = 8
+
+
+def with_number(kind: int, number: int, payload: bytes) -> tuple[int, bytes]:
+    """The record of a call that runs beside others."""
+    return kind | NUMBERED, number.to_bytes(_NUMBER_BYTES, "little") + payload
+
+
+def without_number(kind: int, payload: bytes) -> tuple[int, int, bytes]:
+    """(kind, number, payload) of such a record."""
+    return kind & ~NUMBERED, int.from_bytes(payload[:_NUMBER_BYTES], "little"), payload[_NUMBER_BYTES:]
+
+
 def ring_size(data_bytes: int) -> int:
     """The bytes that a ring takes in its memory file: a page of header, and the data in whole pages."""
     return PAGE + -(-data_bytes // PAGE) * PAGE

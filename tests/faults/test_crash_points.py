@@ -95,7 +95,9 @@ def test_an_argument_that_kills_at_unpickle_fails_its_call_and_kills_nobody_but_
         value_of(subject.submit(innocents.square, ledger, 1))
         with pytest.raises(WorkerDied):
             value_of(subject.submit(deeds.same, deeds.WhileUnpickled(deeds.kill_oneself)))
-        assert psutil.Process(subject.pool._workers._crew.pid).is_running(), "the template never unpickles arguments"
+        assert psutil.Process(subject.pool._workers._crew.template.pid).is_running(), (
+            "the template never unpickles arguments"
+        )
         assert value_of(subject.submit(innocents.square, ledger, 2)) == 4
 
 

@@ -233,7 +233,7 @@ def test_a_template_that_is_killed_leaves_nothing(pool):
     with distpool.get_context(pool._ctx.get_start_method()).Pool(2) as other:
         results = [other.apply_async(tasks.total_slowly, (np.full(COUNT, float(n)), 5)) for n in range(4)]
         assert until(lambda: objects() == 4), table()
-        os.kill(other._workers._crew.pid, signal.SIGKILL)
+        os.kill(other._workers._crew.template.pid, signal.SIGKILL)
         for result in results:
             with pytest.raises((distpool.PoolBroken, distpool.WorkerDied)):
                 result.get(PATIENCE_S)

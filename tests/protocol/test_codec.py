@@ -57,6 +57,8 @@ def values_of(kind: typing.Any) -> st.SearchStrategy:
         return st.none()
     if kind in SCALARS:
         return SCALARS[kind]
+    if kind is types.NoneType:
+        return st.none()
     return records_of(kind)
 
 

@@ -16,7 +16,7 @@ from distpool.protocol.messages import CallMode, FunctionBlob, OutcomeKind
 from distpool.protocol.resources import Offer
 from distpool.runtime.elsewhere import Elsewhere
 from distpool.runtime.hosting import HeadHost, RemoteHead
-from distpool.runtime.launcher import LaunchPlan
+from distpool.runtime.launch_plan import LaunchPlan
 from distpool.runtime.loop import Loop
 from distpool.serialization.pickling import standard_dumps
 from distpool.transport.sockets import Listener

@@ -11,7 +11,7 @@ from distpool.logic.calls import Bundle
 from distpool.logic.group_plan import GroupPlan, GroupState
 from distpool.protocol.messages import CallMode, Death, FunctionBlob, OutcomeKind, StartWorker, WorkerExited
 from distpool.protocol.resources import Offer
-from distpool.runtime.launcher import LaunchPlan
+from distpool.runtime.launch_plan import LaunchPlan
 from distpool.runtime.loop import Loop
 from distpool.serialization.pickling import standard_dumps
 from tests.runtime.programs import until

@@ -116,7 +116,7 @@ def test_a_driver_ended_by_a_signal_leaves_nothing(tmp_path, signal_name):
 def kill_template(pool: distpool.Pool) -> list[psutil.Process]:
     """The workers that it leaves."""
     workers = [psutil.Process(worker.pid) for worker in pool._pool]
-    os.kill(pool._workers._crew.pid, signal.SIGKILL)
+    os.kill(pool._workers._crew.template.pid, signal.SIGKILL)
     return workers
 
 
@@ -150,7 +150,7 @@ def test_an_idle_pool_whose_template_was_killed_says_why_it_takes_no_calls(tmp_p
 def test_a_template_killed_while_workers_start_fails_their_calls(method):
     pool = distpool.get_context(method).Pool(2)
     result = pool.apply_async(calls.square, [3])
-    os.kill(pool._workers._crew.pid, signal.SIGKILL)
+    os.kill(pool._workers._crew.template.pid, signal.SIGKILL)
     with contextlib.suppress(WorkerDied, PoolBroken):
         assert result.get(LIMIT_S) == 9
     pool.terminate()
@@ -228,7 +228,7 @@ def test_a_worker_holds_its_own_lane_and_nobody_elses(tmp_path):
 
 def test_a_worker_that_was_started_is_reported_with_its_pid():
     with distpool.get_context("fork").Pool(2) as pool:
-        template = pool._workers._crew.pid
+        template = pool._workers._crew.template.pid
         assert {psutil.Process(worker.pid).ppid() for worker in pool._pool} == {template}
         assert psutil.Process(template).ppid() == os.getpid()
         assert psutil.Process(template).num_threads() == 1

@@ -14,7 +14,7 @@ from distpool.logic.group_plan import GroupPlan
 from distpool.protocol.messages import OutcomeKind
 from distpool.protocol.upcalls import AwaitPromises, PromiseOutcome, PromisesTold, RequestRefused, SubmitTask
 from distpool.runtime import session
-from distpool.runtime.launcher import LaunchPlan
+from distpool.runtime.launch_plan import LaunchPlan
 from distpool.runtime.locks import Event
 from distpool.runtime.up_lane import DEPTH, way_up
 from distpool.runtime.workers import Workers

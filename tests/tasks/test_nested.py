@@ -13,10 +13,10 @@ import pytest
 import distpool
 from distpool.context import cpu_count_for_pools
 from distpool.objects.promises import PROMISES
-from distpool.options import TaskOptions
 from distpool.protocol.messages import OutcomeKind
 from distpool.protocol.upcalls import SubmitTask
 from distpool.runtime.up_lane import way_up
+from distpool.tasks.options import TaskOptions
 
 from .functions import wait_until
 

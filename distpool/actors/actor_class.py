@@ -1,0 +1,90 @@
+"""`ActorClass`: a class whose instances are actors."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from functools import update_wrapper
+from types import MappingProxyType
+from typing import Any
+
+from distpool.actors.handle import ActorHandle
+from distpool.actors.life import Life
+from distpool.actors.methods import ClassPlan, plan_of, traits_of
+from distpool.actors.names import keep_detached, named
+from distpool.actors.options import ActorOptions, merged_actor_options
+
+
+def actor_class(cls: type, given: Mapping[str, Any] = MappingProxyType({}), /, **options: Any) -> ActorClass:
+    """A class whose `remote` starts an actor, with these options.
+
+    `max_restarts`: how often it is started again, by its constructor, after the death of its worker; -1 is always.
+    `max_task_retries`: how often a call that was lost with a worker may run again after that. `max_concurrency`: how
+    many calls run beside each other, on threads; 1000 on an event loop if the class has async methods.
+    `concurrency_groups`: {"io": 2}, groups of methods with limits of their own. `name`, `namespace`: by which
+    `get_actor` finds it. `get_if_exists`: have the actor of this name, if there is one. `lifetime`: "detached" lives
+    until it is killed or the program ends, and not only while it has a handle.
+
+    Raises TypeError and ValueError that list what is valid.
+    """
+    if not isinstance(cls, type):
+        raise TypeError(f"an actor is made of a class, not of {cls!r}, a {type(cls).__name__}")
+    return ActorClass(cls, plan_of(cls), merged_actor_options(ActorOptions(), {**given, **options}))
+
+
+class ActorClass:
+    """What `remote` makes of a class: `remote` starts an actor, `options` gives the same with other options."""
+
+    def __init__(self, cls: type, plan: ClassPlan, options: ActorOptions) -> None:
+        """Raises ValueError for a method in a concurrency group that the class does not have."""
+        traits_of(plan, options)
+        self._class = cls
+        self._plan = plan
+        self._options = options
+        update_wrapper(self, cls, updated=())
+
+    def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
+        """Start an actor, with these arguments for its constructor; does not wait for it.
+
+        Raises TypeError when the constructor does not take such arguments, what pickling them raises, and ValueError
+        when another actor has its name.
+        """
+        self._check_arguments(args, kwargs)
+        options = self._options
+        if options.name is None:
+            life = self._begin(args, kwargs)
+            if options.lifetime == "detached":
+                keep_detached(life)
+        else:
+            life = named(
+                options.name,
+                options.namespace,
+                lambda: self._begin(args, kwargs),
+                get_if_exists=options.get_if_exists,
+            )
+        return ActorHandle(life)
+
+    def options(self, **options: Any) -> ActorClass:
+        """This class with other options; see `actor_class`."""
+        return ActorClass(self._class, self._plan, merged_actor_options(self._options, options))
+
+    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Life:
+        life = Life(self._class, self._plan, self._options)
+        life.begin(args, kwargs)
+        return life
+
+    def _check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        try:
+            signature = inspect.signature(self._class)
+        except (ValueError, TypeError):
+            return  # made in C, or by a metaclass that hides it: the constructor itself says so
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self._plan.name}.remote{signature}: {error}") from None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(f"{self._plan.name} is the class of an actor: start one with {self._plan.name}.remote(...)")
+
+    def __repr__(self) -> str:
+        return f"<ActorClass {self._plan.name}>"

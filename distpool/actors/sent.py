@@ -1,0 +1,109 @@
+"""Handles of actors that are sent: to a worker and back, in arguments, results and stored values.
+
+A handle travels as the ref of a promise that never ends: who keeps the ref keeps the actor. In a worker its calls go
+up to the program, as those of remote functions do.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from distpool.actors.methods import ActorMethod, ClassPlan, check_group
+from distpool.actors.options import MethodOptions, merged_method_options
+from distpool.base_errors import InvalidRef
+from distpool.logic.promises import Promise
+from distpool.objects.promises import FROM_ABOVE, TaskRef
+from distpool.runtime.instance import Traits
+from distpool.tasks.calls import Prepared, Task
+from distpool.tasks.program import program
+
+
+class MethodCall(msgspec.Struct, frozen=True):
+    """What a worker says of a call of a method; the last of the promises that it needs is the actor's."""
+
+    name: str
+    options: MethodOptions
+
+    @property
+    def returns(self) -> int:
+        """As of a remote function: -1 is one value."""
+        return -1 if self.options.num_returns == 1 else self.options.num_returns
+
+    def start(self, promises: tuple[Promise, ...], call: Prepared, needed: list[Promise], depth: int) -> None:
+        """In the program."""
+        life = needed.pop().call
+        method: ActorMethod = life.method(self.name, self.options)
+        task = Task(life.workers, promises)
+        for promise in promises:
+            promise.call = task
+        method.hand_in(task, call.pickled, needed)
+
+
+class LifeAbove:
+    """An actor of the program, in a worker."""
+
+    def __init__(self, ref: TaskRef, class_plan: ClassPlan, traits: Traits) -> None:
+        self.ref = ref
+        self.class_plan = class_plan
+        self.traits = traits
+        self.number = ref.id
+
+    def method(self, name: str, options: MethodOptions) -> MethodAbove:
+        return MethodAbove(self, name, options)
+
+    def reference(self) -> TaskRef:
+        """What keeps the actor."""
+        return self.ref
+
+    def __repr__(self) -> str:
+        return f"<actor {self.class_plan.name} of the program>"
+
+
+class MethodAbove:
+    """A method of an actor of the program, in a worker."""
+
+    __slots__ = ("_call", "_life", "_name")
+
+    def __init__(self, life: LifeAbove, name: str, options: MethodOptions) -> None:
+        self._life = life
+        self._name = f"{life.class_plan.name}.{name}"
+        self._call = _method_call(name, options)
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """See `ActorMethod.remote`. The calls of this worker begin in their order."""
+        promise = self._life.ref.known()
+        return program().send(0, None, self._call, self._name, args, kwargs, promise)
+
+    def options(self, **options: Any) -> MethodAbove:
+        """The same with other options; see `method`."""
+        merged = merged_method_options(self._call.options, options)
+        check_group(merged.concurrency_group, self._life.traits.limits, self._name)
+        return MethodAbove(self._life, self._call.name, merged)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(f"an actor's methods run in its worker: call {self._call.name}.remote(...), which gives a ref")
+
+    def __repr__(self) -> str:
+        return f"<ActorMethod {self._name} of {self._life!r}>"
+
+
+@cache
+def _method_call(name: str, options: MethodOptions) -> MethodCall:
+    """One for all actors, as each is pickled once."""
+    return MethodCall(name, options)
+
+
+def life_of(ref: TaskRef, class_plan: ClassPlan, traits: Traits) -> Any:
+    """Where a handle arrives. Raises InvalidRef where the actor is not of this program."""
+    if FROM_ABOVE:
+        return LifeAbove(ref, class_plan, Traits(*traits))
+    life = None if ref._hold is None else ref._hold.call
+    if life is None:
+        raise InvalidRef(
+            f"the handle of an actor of class {class_plan.name} has arrived in a process that it is not for: an actor "
+            "is called by the program that has started it, and by the program's workers"
+        )
+    return life
