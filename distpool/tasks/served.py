@@ -43,7 +43,6 @@ from distpool.runtime.notices import Notice
 from distpool.serialization.buffers import parts_of
 from distpool.serialization.remote_errors import encode_failure
 from distpool.tasks.calls import Prepared
-from distpool.tasks.options import TaskOptions
 from distpool.tasks.program import program
 
 if TYPE_CHECKING:
@@ -162,7 +161,7 @@ class Served:
         options = self._options.get(message.options)
         if options is None:
             options = pickle.loads(message.options)
-            if not isinstance(options, TaskOptions):
+            if not isinstance(getattr(options, "returns", None), int):
                 raise TypeError(f"its options are {options!r}")
             self._options[message.options] = options
         return options

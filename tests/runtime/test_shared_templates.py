@@ -13,6 +13,7 @@ from distpool.ids import GroupId
 from distpool.logic.calls import Bundle
 from distpool.logic.group_plan import GroupPlan, GroupState
 from distpool.protocol.messages import CallMode, FunctionBlob, OutcomeKind
+from distpool.protocol.resources import Offer
 from distpool.runtime.launch_plan import LaunchPlan
 from distpool.runtime.loop import Loop
 from distpool.serialization.pickling import standard_dumps
@@ -38,7 +39,7 @@ class Sharing:
     """A loop, and groups of one worker each that share a template."""
 
     def __init__(self):
-        self.loop = Loop(SETTINGS, 2, lambda is_done, timeout_s: None)
+        self.loop = Loop(SETTINGS, Offer(2), lambda is_done, timeout_s: None)
         self.loop.client.functions[1] = FunctionBlob(1, standard_dumps(os.getppid), False)
         self.groups = []
 
