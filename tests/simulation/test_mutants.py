@@ -12,7 +12,6 @@ from distpool.logic.balance import Balance
 from distpool.logic.calls import CallQueue, Holding, Span
 from distpool.logic.credits import Credits
 from distpool.logic.group import Group
-from distpool.logic.group_plan import GroupPlan
 from distpool.logic.leases import Lease
 from distpool.logic.stops import Stops
 from distpool.protocol.messages import OutcomeKind
@@ -106,10 +105,9 @@ def told_does_not_reset(self, now):
 
 
 def requests_one_too_many(self, outbox):
-    plan = self.plan
-    self.plan = GroupPlan(plan.size + 1, plan.on_demand, plan.breaks, plan.calls_per_worker)
+    self.waiting._size += 1
     request_leases(self, outbox)
-    self.plan = plan
+    self.waiting._size -= 1
 
 
 def requests_again_and_again(self, outbox):

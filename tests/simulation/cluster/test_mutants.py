@@ -244,7 +244,7 @@ MUTANTS = [
     Mutant(HeadRole, "_register", head_does_not_hear_what_a_node_has, ("over capacity", "never ends"), 1),
     Mutant(Room, "_count", room_counts_one_for_two, ("over capacity",), 1),
     Mutant(Room, "give_back", room_frees_twice, ("over capacity",), 0),
-    Mutant(NodeRole, "_meet", node_starts_what_is_granted, ("ended without a reason",), 1),
+    Mutant(NodeRole, "_meet", node_starts_what_is_granted, ("ended without a reason", "never ends"), 1),
     Mutant(NodeRole, "_meet", node_starts_what_is_asked_for, ("never ends", "over capacity"), 16),
     Mutant(NodeRole, "_revoke", node_keeps_what_is_revoked, ("never ends",), 11),
     Mutant(NodeRole, "decide", node_waits_for_ever_for_a_grant, ("never ends",), 169),
