@@ -15,8 +15,9 @@ from tests.cluster.processes import COMMAND, Cluster
 from tests.runtime.programs import LIBRARY, until
 
 NOTICED_WITHIN_S = 5.0
-HEALED_WITHIN_S = 1.0
-USED_AFTER_LOSS_WITHIN_S = 2.5
+HEALED_WITHIN_S = 3.0
+"""On a machine that runs other tests beside these; an idle one takes less than 1 s."""
+USED_AFTER_LOSS_WITHIN_S = 5.0
 """With workers that are started anew, and up to a second in which the kernel does not ask for a neighbour's address."""
 
 DRIVER = """
