@@ -46,20 +46,49 @@ OF_CLUSTERS = [
     "tests/cluster/test_losses.py",
     "tests/cluster/test_membership.py",
     "tests/cluster/test_networks.py",
+    "tests/cluster/test_refusals.py",
     "tests/cluster/test_without_a_head.py",
     *(
         f"tests/runtime/test_{name}.py"
-        for name in ("channels", "enrolling", "far_results", "head_keys", "kept_folders")
+        for name in (
+            "caller_objects",
+            "channels",
+            "client_links",
+            "enrolling",
+            "far_results",
+            "head_keys",
+            "kept_folders",
+        )
     ),
     *(f"tests/runtime/test_{name}.py" for name in ("labels", "ledger", "links", "packages", "rotation", "supplier")),
-    *(f"tests/transport/test_{name}.py" for name in ("admissions", "heartbeats", "keys", "security", "tokens")),
+    *(
+        f"tests/transport/test_{name}.py"
+        for name in ("admissions", "heartbeats", "keys", "payloads", "scouts", "security", "tokens")
+    ),
 ]
+
+# Tests of tasks, actors, and what they need, on one machine.
+OF_TASKS = [
+    "tests/actors",
+    "tests/facades/test_placement_groups.py",
+    "tests/facades/test_placing.py",
+    "tests/runtime/gpus",
+    *(f"tests/runtime/test_{name}.py" for name in ("memory_guard", "returned_leases", "shared_templates")),
+    *(f"tests/runtime/test_{name}.py" for name in ("up_lane", "waiting_workers")),
+    "tests/tasks",
+]
+
+# The same on clusters; on one version.
+OF_TASKS_ON_NODES = [
+    f"tests/cluster/test_{name}.py"
+    for name in ("actors", "gpus", "memory_guard", "nested_tasks", "placement_groups", "resources", "tasks", "up_lane")
+]
+
+# Tests of what pools need on clusters.
+OF_POOLS_ON_NODES = ["tests/cluster/test_code.py", "tests/cluster/test_objects.py", "tests/cluster/test_pools.py"]
 
 # Tests that no other can disturb: of texts, of values, and those that work in programs of their own.
 APART = [
-    "tests/cluster/test_code.py",
-    "tests/cluster/test_objects.py",
-    "tests/cluster/test_pools.py",
     "tests/serialization",
     "tests/settings",
     "tests/faults/test_interrupt_points.py",
@@ -90,16 +119,17 @@ def main(arguments: list[str]) -> int:
         failed += failing({} if tests_only else static_checks())
         failed += failing({"pytest": [*PYTHON, "pytest", *pytest_arguments]})
     else:
-        apart = [*(ALSO_APART if tests_only else ONCE), *APART]
-        with ExitStack() as others:
-            for name, paths in {"what runs apart": apart, "clusters": [] if tests_only else OF_CLUSTERS}.items():
-                if paths:
-                    command = [*PYTHON, "pytest", "-q", "-p", "no:cacheprovider", *paths]
-                    others.enter_context(beside(f"pytest of {name}", command, failed))
+        apart = [*([*ALSO_APART, *OF_POOLS_ON_NODES] if tests_only else ONCE), *APART]
+        others = {"what runs apart": apart} if tests_only else {"what runs apart": apart, "clusters": OF_CLUSTERS}
+        elsewhere = {*ONCE, *OF_CLUSTERS, *OF_TASKS_ON_NODES, *OF_POOLS_ON_NODES, *apart}
+        with all_beside(others, failed):
             failed += failing({} if tests_only else static_checks())
-            ignored = [f"--ignore={path}" for path in {*ONCE, *OF_CLUSTERS, *apart}]
+            ignored = [f"--ignore={path}" for path in {*elsewhere, *([] if tests_only else OF_TASKS)}]
             failed += failing({"pytest": [*PYTHON, "pytest", *ignored, "-k", f"not {WITHOUT}"]})
-            failed += failing({} if tests_only else {"pytest of pools on two nodes": [*PYTHON, "pytest", *ON_NODES]})
+        if not tests_only:
+            on_nodes = [*OF_TASKS_ON_NODES, *OF_POOLS_ON_NODES]
+            with all_beside({"tasks and actors": OF_TASKS, "tasks and pools on nodes": on_nodes}, failed):
+                failed += failing({"pytest of pools on two nodes": [*PYTHON, "pytest", *ON_NODES]})
     if failed:
         print(f"\nFAILED: {', '.join(failed)}", flush=True)
     return 1 if failed else 0
@@ -107,6 +137,16 @@ def main(arguments: list[str]) -> int:
 
 def failing(checks: dict[str, list[str]]) -> list[str]:
     return [name for name, command in checks.items() if not passes(name, command)]
+
+
+@contextmanager
+def all_beside(paths: dict[str, list[str]], failed: list[str]) -> Iterator[None]:
+    """Run the tests of each name beside what is done within."""
+    with ExitStack() as others:
+        for name, of in paths.items():
+            command = [*PYTHON, "pytest", "-q", "-p", "no:cacheprovider", *of]
+            others.enter_context(beside(f"pytest of {name}", command, failed))
+        yield
 
 
 @contextmanager
