@@ -287,6 +287,7 @@ class Launcher:
             del self.crews[group]
             if self._shared.get(crew.plan.shares) is template:
                 del self._shared[crew.plan.shares]
+        template.crews.clear()  # no cycle keeps what the initializer was given
         # Before the close: a child that is being forked in this moment still has a copy, and for as long as it has,
         # epoll goes on to report the socket under a number that may be another's by then.
         self._forget(template.control.fileno())
