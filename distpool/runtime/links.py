@@ -234,6 +234,8 @@ class ServerLinks:
                 raise NotLetIn("a link more than a key may have")
             peer = self._peers[address] = Peer(incoming.route, incoming.key, Link(self._epoch, self._limits, now), now)
         if peer.link.peer in (header.sender, NOBODY) and incoming.connection not in self._ended:
+            if peer.connection != incoming.connection and peer.link.peer != NOBODY:
+                peer.link.reconnected(now)
             peer.connection, peer.broken_at = incoming.connection, None
         peer.is_judged_by_silence = allowed is not None and allowed.part is Part.NODE
         payload = peer.link.receive(header, incoming.frames[1:], now)

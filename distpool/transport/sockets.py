@@ -282,6 +282,10 @@ class Connection:
             elif kind == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
                 has_other_key = True
                 self._patient_until = 0.0
+            elif kind == zmq.EVENT_CONNECT_RETRIED:
+                # The way that a scout found is closed again: a process that is killed closes its port last.
+                if not self.refusal:
+                    self._patient_until = 0.0
             else:
                 self.refusal = _REFUSALS[zmq.Event(kind)]
                 if event["value"] == _TOO_MANY_STATUS:
@@ -355,6 +359,7 @@ _WATCHED = int(
     zmq.EVENT_CONNECTED
     | zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CONNECT_RETRIED
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     | sum(_REFUSALS)
 )
