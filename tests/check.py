@@ -21,9 +21,9 @@ PYTHON = [sys.executable, "-m"]
 # import-linter has no `python -m` entry, and its script need not be on PATH.
 LINT_IMPORTS = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as main; main()", "--no-logo"]
 
-# A check that takes longer hangs, for instance in a test's interpreter that does not exit; three that run beside each
-# other take 500 s on two cores. What hangs within a test is ended by pytest after a minute.
-TIME_LIMIT_S = 800
+# A check that takes longer hangs, for instance in a test's interpreter that does not exit. What hangs within a test is
+# ended by pytest after a minute.
+TIME_LIMIT_S = 540
 
 # Tests of decisions, which do no I/O: the same on all versions of Python.
 ONCE = [

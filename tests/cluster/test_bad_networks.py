@@ -22,8 +22,7 @@ from tests.runtime.programs import until
 
 LIMIT_S = 20.0
 NOTICED_WITHIN_S = 5.0
-HEALED_WITHIN_S = 2.0
-"""On a machine that runs other tests beside these; an idle one takes 0.1 s."""
+HEALED_WITHIN_S = 1.0
 
 
 class Network:
