@@ -8,6 +8,7 @@ from functools import update_wrapper
 from types import MappingProxyType
 from typing import Any
 
+from distpool.actors.foreign import ForeignLife
 from distpool.actors.handle import ActorHandle
 from distpool.actors.life import Life
 from distpool.actors.methods import ClassPlan, plan_of, traits_of
@@ -50,28 +51,19 @@ class ActorClass:
         when another actor has its name.
         """
         self._check_arguments(args, kwargs)
-        options = self._options
-        if options.name is None:
-            life = self._begin(args, kwargs)
-            if options.lifetime == "detached":
-                keep_detached(life)
+        life: Life | ForeignLife
+        life = began = Life(self._class, self._plan, self._options)
+        if self._options.name is not None:
+            life = named(began, lambda: began.begin(args, kwargs))
         else:
-            life = named(
-                options.name,
-                options.namespace,
-                lambda: self._begin(args, kwargs),
-                get_if_exists=options.get_if_exists,
-            )
+            began.begin(args, kwargs)
+            if self._options.lifetime == "detached":
+                keep_detached(began)
         return ActorHandle(life)
 
     def options(self, **options: Any) -> ActorClass:
         """This class with other options; see `actor_class`."""
         return ActorClass(self._class, self._plan, merged_actor_options(self._options, options))
-
-    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Life:
-        life = Life(self._class, self._plan, self._options)
-        life.begin(args, kwargs)
-        return life
 
     def _check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         try:

@@ -30,8 +30,9 @@ _numbers = count(1)
 class Life:
     """When the last handle is gone, the actor ends after its queued calls; unless it is detached."""
 
-    def __init__(self, actor_class: type, class_plan: ClassPlan, options: ActorOptions) -> None:
-        """Its worker starts with `begin`. Raises ValueError for a method in an unknown concurrency group."""
+    def __init__(self, actor_class: type | bytes, class_plan: ClassPlan, options: ActorOptions) -> None:
+        """`actor_class`: or the pickle of it and of its constructor's arguments, as another program has sent it. Its
+        worker starts with `begin`. Raises ValueError for a method in an unknown concurrency group."""
         self.number = next(_numbers)
         self.class_plan = class_plan
         self.options = options
@@ -88,6 +89,14 @@ class Life:
             promise.call = self
             self._promise = weakref.ref(promise)
         return TaskRef(promise)
+
+    def kill(self, no_restart: bool) -> None:
+        """See `distpool.actors.kill`."""
+        workers = self.workers
+        if no_restart:
+            workers.terminate(text="it was killed by distpool.kill")
+        elif workers.is_owned_here() and not workers.is_over():
+            workers.post(workers.group.restart)  # type: ignore[attr-defined]
 
     @property
     def state(self) -> ActorState:

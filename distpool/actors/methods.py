@@ -18,6 +18,7 @@ from distpool.tasks.calls import Prepared, Task
 from distpool.tasks.program import Refs
 
 if TYPE_CHECKING:
+    from distpool.actors.foreign import ForeignLife
     from distpool.actors.life import Life
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -87,7 +88,7 @@ class ActorMethod:
 
     __slots__ = ("_call_options", "_function", "_life", "_mode", "_name", "_options", "_returns")
 
-    def __init__(self, life: Life, name: str, options: MethodOptions) -> None:
+    def __init__(self, life: Life | ForeignLife, name: str, options: MethodOptions) -> None:
         self._life = life
         self._name = f"{life.class_plan.name}.{name}"
         self._options = options

@@ -1,18 +1,23 @@
-"""Actors with names, in this program. A detached one is kept by its name; any other only while it has a handle."""
+"""Actors with names. In a program that uses a cluster they are known to all programs of it; in another, to it alone. A
+detached one is kept by its name; any other only while its program has a handle of it."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
 from weakref import WeakValueDictionary
 
+from distpool.actors.foreign import ForeignLife
 from distpool.actors.handle import ActorHandle
 from distpool.actors.life import Life
 from distpool.logic.actor_plan import ActorState
+from distpool.runtime import initialization
+from distpool.runtime.addresses import head_address
 
-NO_NAMESPACE = ""
 _Key = tuple[str, str]
 
 # Held while the tables below are used, and while an actor that shall have a name begins.
@@ -21,21 +26,25 @@ _named: WeakValueDictionary[_Key, Life] = WeakValueDictionary()
 _detached: dict[_Key, Life] = {}
 
 
-def named(name: str, namespace: str | None, begin: Callable[[], Life], *, get_if_exists: bool) -> Life:
-    """The actor that `begin` starts, and which has this name then; or that which has it. Raises ValueError when one has
-    it and `get_if_exists` is not set."""
-    key = (namespace or NO_NAMESPACE, name)
+def named(life: Life, begin: Callable[[], None]) -> Life | ForeignLife:
+    """This actor, which begins and has the name of its options then; or that which has it. Raises ValueError when one
+    has it and `get_if_exists` is not set; what `begin` raises; and in a cluster HeadUnreachable."""
+    name = life.options.name or ""
+    namespace = life.options.namespace or initialization.namespace()
+    if head_address() is not None:
+        found: Life | ForeignLife = _cluster().named(life, _told(namespace), begin)
+        return found
+    key = (namespace, name)
     with _lock:
         known = _living(key)
         if known is not None:
-            if get_if_exists:
+            if life.options.get_if_exists:
                 return known
-            where = f" in namespace {namespace!r}" if namespace else ""
             raise ValueError(
-                f"the name {name!r}{where} is taken by {known!r}: take another, kill that actor, or say "
+                f"the name {name!r}{_where(namespace)} is taken by {known!r}: take another, kill that actor, or say "
                 "get_if_exists=True to have it"
             )
-        life = begin()
+        begin()
         _named[key] = life
         if life.options.lifetime == "detached":
             _detached[key] = life
@@ -55,24 +64,54 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
     """
     if not isinstance(name, str):
         raise TypeError(f"name is {name!r}, a {type(name).__name__}; it must be a str")
-    with _lock:
-        life = _living((namespace or NO_NAMESPACE, name))
-    if life is None:
-        known = [own["name"] for own in _all_names() if own["namespace"] == (namespace or NO_NAMESPACE)]
-        close = get_close_matches(name, known, 1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        there = f"there are {', '.join(map(repr, known[:20]))}" if known else "there is none with a name"
-        where = f" in namespace {namespace!r}" if namespace else ""
-        raise ValueError(f"no actor that lives has the name {name!r}{where}: {there}{hint}")
-    return ActorHandle(life)
+    namespace = namespace or initialization.namespace()
+    others: Iterable[str]
+    if head_address() is not None:
+        life, others = _cluster().found(name, _told(namespace))
+    else:
+        with _lock:
+            life = _living((namespace, name))
+        others = [own["name"] for own in _all_names() if own["namespace"] == namespace]
+    if life is not None:
+        return ActorHandle(life)
+    known = list(others)[:20]
+    close = get_close_matches(name, known, 1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    there = f"there are {', '.join(map(repr, known))}" if known else "there is none with a name"
+    raise ValueError(f"no actor that lives has the name {name!r}{_where(namespace)}: {there}{hint}")
 
 
 def list_named_actors(all_namespaces: bool = False) -> list[str] | list[dict[str, str]]:
-    """The names of the actors that live and have one; with `all_namespaces` as {"name": ..., "namespace": ...}."""
-    names = _all_names()
+    """The names of the actors that have one; with `all_namespaces` as {"name": ..., "namespace": ...}. Raises
+    DistpoolError without the head of the cluster."""
+    own = initialization.namespace()
+    if head_address() is None:
+        names = _all_names()
+    else:
+        own = _told(own)
+        told = import_module("distpool.runtime.session").cluster_standing()[0].actors
+        names = sorted(({"name": actor.name, "namespace": actor.namespace} for actor in told), key=_by_namespace)
     if all_namespaces:
         return names
-    return [own["name"] for own in names if own["namespace"] == NO_NAMESPACE]
+    return [named["name"] for named in names if named["namespace"] == own]
+
+
+def _by_namespace(named: dict[str, str]) -> tuple[str, str]:
+    return named["namespace"], named["name"]
+
+
+def _told(namespace: str) -> str:
+    """As the head of a cluster knows it."""
+    return namespace or initialization.namespace_of_own()
+
+
+def _where(namespace: str) -> str:
+    return f" in namespace {namespace!r}" if namespace else ""
+
+
+def _cluster() -> Any:
+    """What only programs need that use one."""
+    return import_module("distpool.actors.cluster_names")
 
 
 def _all_names() -> list[dict[str, str]]:

@@ -35,6 +35,18 @@ from distpool.protocol.messages import (
     WorkerReady,
     WorkerUnusable,
 )
+from distpool.protocol.names import (
+    ActorStarted,
+    ActorTold,
+    CallActor,
+    CancelActorCall,
+    ClaimName,
+    EndActor,
+    FindName,
+    FreeName,
+    NameTold,
+    StartActor,
+)
 from distpool.protocol.objects import BringSoon, ForeignKept, ForgetObjects, ReleaseObjects, StoreUse, WantTransfers
 from distpool.protocol.placing import ClosePlaces, LeaseWaits, OpenPlaces, PlacesTold, RequestsRefused
 from distpool.protocol.standing import AskStatus, StatusTold
@@ -118,7 +130,8 @@ class PeerLost(Message, tag=38, frozen=True):
 
 
 class LetIn(Message, tag=66, frozen=True):
-    """Head to node: those who may connect to you from now on, as (public key, "node" or "driver", name)."""
+    """Head to node, and to a driver that has actors with names: those who may connect to you from now on, as
+    (public key, "node" or "driver", name)."""
 
     members: list[tuple[str, str, str]]
 
@@ -335,6 +348,16 @@ LINK_MESSAGES = (
     | NeedCode
     | CodePiece
     | GroupFailed
+    | ClaimName
+    | FindName
+    | NameTold
+    | FreeName
+    | CallActor
+    | ActorTold
+    | CancelActorCall
+    | EndActor
+    | StartActor
+    | ActorStarted
 )
 TO_WORKER = RunCalls | ExitWorker | TakeBack | DownSaid
 FROM_WORKER = WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted | UpSaid

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import pickle
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -48,9 +49,11 @@ class BesideMethod(NamedTuple):
 
 
 def construct(actor_class: Any, traits: Any, /, *args: Any, **kwargs: Any) -> None:
-    """Make the instance: the first call of an actor's worker."""
+    """Make the instance: the first call of an actor's worker. `actor_class`: or the pickle of (it, args, kwargs)."""
     traits = Traits(*traits)
     _traits.append(traits)
+    if type(actor_class) is bytes:
+        actor_class, args, kwargs = pickle.loads(actor_class)
     if traits.is_async:
         # On its loop, where it may make what belongs to one.
         made = asyncio.run_coroutine_threadsafe(_made(partial(actor_class, *args, **kwargs)), event_loop()).result()

@@ -61,6 +61,7 @@ class Session:
         self.loop = Loop(settings, offer(os.cpu_count() or 1), self._wait_for_handle, elsewhere)
         if self.far is not None:
             self.far.serve(self.loop.post, self.loop.wake, lambda is_done: self._wait_for_handle(is_done, None))
+            self.far.programs.begin(self.post, self._wait_for_handle, lambda: self.loop.is_closed)
         # To stay without a pool: `init` was called.
         self._stays = self.far is not None and initialization.current() is not None
         self._has_failed = False
@@ -83,7 +84,7 @@ class Session:
             return True
         if self.far is None or self.loop.is_closed or self._has_failed:
             return False
-        return self._stays or self.far.nodes.objects.are_used()
+        return self._stays or self.far.nodes.objects.are_used() or self.far.programs.are_used()
 
     def cluster_cpus(self, *, look: bool) -> int | None:
         """How many the nodes have in all; `look`: now, as they may have changed since this session began."""
@@ -126,6 +127,11 @@ class Session:
 
     def close_places(self, number: int) -> None:
         self.loop.post(self.loop.client.close_places, number)
+        self.helm.poke()
+
+    def post(self, function: Callable[..., None], *args: Any) -> None:
+        """Have something done by whoever holds the loop, at once."""
+        self.loop.post(function, *args)
         self.helm.poke()
 
     def look_for_devices(self) -> None:
@@ -259,6 +265,15 @@ def join_cluster() -> None:
     with _changes:
         session = _session()
     session.stay()
+
+
+def session_of_cluster() -> Session | None:
+    """This process's, which begins now if there is none; None when it uses no cluster. Whoever asks calls its `stay`
+    after that, as it may not be needed. Raises DistpoolError."""
+    if head_address() is None:
+        return None
+    with _changes:
+        return _session()
 
 
 def _session() -> Session:
