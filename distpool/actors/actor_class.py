@@ -12,8 +12,9 @@ from distpool.actors.foreign import ForeignLife
 from distpool.actors.handle import ActorHandle
 from distpool.actors.life import Life
 from distpool.actors.methods import ClassPlan, plan_of, traits_of
-from distpool.actors.names import keep_detached, named
+from distpool.actors.names import begin_detached, keep_detached, named
 from distpool.actors.options import ActorOptions, merged_actor_options
+from distpool.runtime.addresses import head_address
 
 
 def actor_class(cls: type, given: Mapping[str, Any] = MappingProxyType({}), /, **options: Any) -> ActorClass:
@@ -24,7 +25,7 @@ def actor_class(cls: type, given: Mapping[str, Any] = MappingProxyType({}), /, *
     many calls run beside each other, on threads; 1000 on an event loop if the class has async methods.
     `concurrency_groups`: {"io": 2}, groups of methods with limits of their own. `name`, `namespace`: by which
     `get_actor` finds it. `get_if_exists`: have the actor of this name, if there is one. `lifetime`: "detached" lives
-    until it is killed or the program ends, and not only while it has a handle.
+    until it is killed, and not only while it has a handle; on a cluster also when this program has ended.
 
     Raises TypeError and ValueError that list what is valid.
     """
@@ -48,12 +49,14 @@ class ActorClass:
         """Start an actor, with these arguments for its constructor; does not wait for it.
 
         Raises TypeError when the constructor does not take such arguments, what pickling them raises, and ValueError
-        when another actor has its name.
+        when another actor has its name. Of one that is detached or has a name, in a cluster: HeadUnreachable.
         """
         self._check_arguments(args, kwargs)
         life: Life | ForeignLife
         life = began = Life(self._class, self._plan, self._options)
-        if self._options.name is not None:
+        if self._options.lifetime == "detached" and head_address() is not None:
+            life = begin_detached(began, self._class, args, kwargs)
+        elif self._options.name is not None:
             life = named(began, lambda: began.begin(args, kwargs))
         else:
             began.begin(args, kwargs)

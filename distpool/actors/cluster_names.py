@@ -16,8 +16,9 @@ from distpool.actors.foreign import ForeignCalls, ForeignLife
 from distpool.actors.hosted import Hosted
 from distpool.actors.life import Life
 from distpool.actors.traits import encoded
+from distpool.base_errors import DistpoolError
 from distpool.logic.actor_plan import ActorState
-from distpool.protocol.names import ClaimName, FindName, NamedActor, NameTold
+from distpool.protocol.names import NamedActor, NameTold
 from distpool.runtime.guests import Guests
 from distpool.runtime.programs import Programs, SessionEnded
 from distpool.runtime.session import Session, session_of_cluster
@@ -28,7 +29,7 @@ Result = TypeVar("Result")
 
 
 class ClusterNames:
-    """Of one session. Any thread may call any method; all raise SessionEnded when it ends meanwhile."""
+    """Of one session. Any thread may call any method."""
 
     def __init__(self, session: Session, programs: Programs) -> None:
         self.session = session
@@ -41,7 +42,7 @@ class ClusterNames:
     ) -> NamedActor:
         """Begin this actor, if nobody else has its name: the actor that has it. Raises what `begin` raises, ValueError
         for a name that cannot be had, and HeadUnreachable."""
-        guests = self._listening()
+        guests = self.listening()
         traits = encoded(life.class_plan, life.traits, life.options)
         class_name = life.class_plan.name
         actor = NamedActor(
@@ -50,7 +51,7 @@ class ClusterNames:
         is_ours = False
         self.hosted.expect(life.number)
         try:
-            told = self.programs.ask_head(lambda number: ClaimName(number, actor))
+            told = self.programs.names.claim(actor)
             if told.actor is None:
                 raise ValueError(f"the actor cannot have the name {name!r}: {told.refusal}")
             if (told.actor.life, told.actor.actor) == (self.programs.life, life.number):
@@ -67,7 +68,7 @@ class ClusterNames:
 
     def find(self, namespace: str, name: str) -> NameTold:
         """What the head knows of it. Raises HeadUnreachable."""
-        return self.programs.ask_head(lambda number: FindName(number, namespace, name))
+        return self.programs.names.find(namespace, name)
 
     def life_of(self, actor: NamedActor) -> Life | ForeignLife | None:
         """None: it is this program's, and dead."""
@@ -80,39 +81,49 @@ class ClusterNames:
             return None
         return life
 
-    def _listening(self) -> Guests:
+    def listening(self) -> Guests:
+        """Have others call actors of this program. Raises DistpoolError when it cannot listen."""
+
         def listen() -> Guests:
             if self.session.loop.is_closed:
-                raise SessionEnded
+                raise DistpoolError("this program has left its cluster")
             return self.programs.listen(self.hosted.serve)
 
         return self.session.helm.exclusively(listen)
 
 
 def in_cluster(do: Callable[[ClusterNames], Result]) -> Result:
-    """What `do` gives with the names of this process's cluster. Raises DistpoolError without its head."""
+    """What `do` gives with the names of this process's cluster, in which it stays meanwhile. Raises DistpoolError
+    without its head."""
     while True:
         names = cluster_names()
-        assert names is not None
+        exclusively = names.session.helm.exclusively
+        try:
+            exclusively(names.programs.begin_use)
+        except SessionEnded:
+            continue  # it had nothing to do, and has ended in this moment: there is another
         try:
             return do(names)
-        except SessionEnded:
-            continue
         finally:
+            exclusively(names.programs.end_use)
             names.session.stay()
 
 
 def named(life: Life, namespace: str, begin: Callable[[], None]) -> Life | ForeignLife:
     """The actor that has the name which `life` is to have: this one, which begins then, or another."""
+    return in_cluster(lambda names: _named(names, life, namespace, begin))
+
+
+def _named(names: ClusterNames, life: Life, namespace: str, begin: Callable[[], None]) -> Life | ForeignLife:
     name = life.options.name or ""
     for _ in range(_TRIES):
-        actor = in_cluster(lambda names: names.begin_named(life, namespace, name, begin))
-        found = in_cluster(lambda names: names.life_of(actor))  # noqa: B023
+        actor = names.begin_named(life, namespace, name, begin)
+        found = names.life_of(actor)
         if found is life or (found is not None and life.options.get_if_exists):
             return found
         if found is not None:
             raise ValueError(taken_text(name, namespace, actor))
-    raise RuntimeError(f"the name {name!r} was never free, and its actor dead each time: {found!r}")
+    raise RuntimeError(f"the name {name!r} was taken by an actor that had died, {_TRIES} times one after the other")
 
 
 def taken_text(name: str, namespace: str, actor: NamedActor) -> str:
@@ -124,20 +135,23 @@ def taken_text(name: str, namespace: str, actor: NamedActor) -> str:
 
 def found(name: str, namespace: str) -> tuple[Life | ForeignLife | None, tuple[str, ...]]:
     """The actor of this name; or None, and others that there are."""
-    told = in_cluster(lambda names: names.find(namespace, name))
-    actor = told.actor
-    return (None if actor is None else in_cluster(lambda names: names.life_of(actor))), told.others
+    return in_cluster(lambda names: _found(names, name, namespace))
+
+
+def _found(names: ClusterNames, name: str, namespace: str) -> tuple[Life | ForeignLife | None, tuple[str, ...]]:
+    told = names.find(namespace, name)
+    return (None if told.actor is None else names.life_of(told.actor)), told.others
 
 
 _current: list[ClusterNames] = []
 _making = threading.Lock()
 
 
-def cluster_names() -> ClusterNames | None:
-    """Those of this process's session; None: it uses no cluster. Raises DistpoolError without its head."""
+def cluster_names() -> ClusterNames:
+    """Those of this process's session. Raises DistpoolError without its head, and where it uses no cluster."""
     session = session_of_cluster()
     if session is None or session.far is None:
-        return None
+        raise DistpoolError("this program uses no cluster any more: distpool.shutdown, or init, was called meanwhile")
     with _making:
         if not _current or _current[0].session is not session:
             _current[:] = [ClusterNames(session, session.far.programs)]

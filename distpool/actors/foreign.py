@@ -52,16 +52,16 @@ class ForeignCalls:
         self.programs = programs
         self.lives: WeakValueDictionary[tuple[int, int], ForeignLife] = WeakValueDictionary()
         """By the life of their owner and its number of them. Any thread may look."""
+        self.mains: dict[int, MainView] = {}
+        """What the workers of owners have of this program's `__main__`, by the lives of those where it is anything."""
+        self.has_keeper = False
+        """There is a keeper, which the next detached actor will want."""
         self.gone: dict[int, str] = {}
         """Why, of owners that have ended."""
         self._pending: dict[int, tuple[ForeignLife, Task]] = {}
         self._numbers = count(1)
         programs.told, programs.lost, programs.over = self._told, self._lost, self._over
-        programs.has_handles = lambda: bool(self.lives or self._pending)
-
-    def main_of(self, owner: int) -> MainView:
-        """What the workers of an owner have of this program's `__main__`."""
-        return ImportedMain(importable=False)
+        programs.has_handles = lambda: bool(self.lives or self._pending or self.has_keeper)
 
     def life_of(self, actor: NamedActor) -> ForeignLife:
         """By any thread; the same for all handles. Raises ProtocolError."""
@@ -142,15 +142,23 @@ class ForeignArguments:
 
     def pickle_arguments(self, method: Method, inline: None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """Raises what pickling raises, and InvalidRef for refs inside values. Refs themselves arrive as values."""
-        values = [get_value(value) if _is_stored(value) else value for value in args]
-        named = {name: get_value(value) if _is_stored(value) else value for name, value in kwargs.items()}
+        return self._pickled((), args, kwargs)
+
+    def pickle_call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        """The same with what is to be called."""
+        return self._pickled((function,), args, kwargs)
+
+    def _pickled(self, function: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        values = tuple(get_value(value) if type(value) is ObjectRef else value for value in args)
+        named = {name: get_value(value) if type(value) is ObjectRef else value for name, value in kwargs.items()}
         try:
-            return self.whole((tuple(values), named))
+            return self.whole((*function, values, named))
         except InvalidRef:
             raise
         except Exception as error:
             blamed = [(f"argument {position}", value) for position, value in enumerate(args)]
             blamed += [(f"argument {name!r}", value) for name, value in kwargs.items()]
+            blamed += [("the class", value) for value in function]
             raise blame(error, blamed, self._main) from None
 
     def dump(self, value: Any) -> Any:
@@ -172,7 +180,7 @@ class ForeignWorkers:
     def __init__(self, calls: ForeignCalls, life: ForeignLife) -> None:
         self._calls = calls
         self._life = weakref.ref(life)
-        self.arguments = ForeignArguments(calls.main_of(life.actor.life))
+        self.arguments = ForeignArguments(calls.mains.get(life.actor.life) or ImportedMain(importable=False))
         self.poke = calls.session.helm.poke
 
     def hand_in_call(
@@ -240,10 +248,6 @@ class ForeignLife:
     def __repr__(self) -> str:
         name = f" {self.actor.name!r}" if self.actor.name else ""
         return f"<actor {self.class_plan.name}{name} of {self.actor.program}>"
-
-
-def _is_stored(value: Any) -> bool:
-    return type(value) is ObjectRef
 
 
 def _look_again(session: Session) -> None:

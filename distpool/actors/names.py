@@ -51,6 +51,14 @@ def named(life: Life, begin: Callable[[], None]) -> Life | ForeignLife:
         return life
 
 
+def begin_detached(life: Life, actor_class: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Life | ForeignLife:
+    """In a cluster: see `keeping.begin_detached`."""
+    namespace = _told(life.options.namespace or initialization.namespace())
+    keeping = import_module("distpool.actors.keeping")
+    begun: Life | ForeignLife = keeping.begin_detached(life, actor_class, namespace, args, kwargs)
+    return begun
+
+
 def keep_detached(life: Life) -> None:
     """One that has no name: nothing finds it any more once its last handle is gone, but it goes on."""
     with _lock:
@@ -60,7 +68,9 @@ def keep_detached(life: Life) -> None:
 def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
     """A handle of the actor of this name.
 
-    Raises ValueError, with the names that there are, when no actor has it, or the one that had it is dead.
+    `namespace`: by default the one that `distpool.init` was given. On a cluster it may be the actor of another program.
+    Raises ValueError, with the names that there are, when no actor has it, or the one that had it is dead; and on a
+    cluster HeadUnreachable.
     """
     if not isinstance(name, str):
         raise TypeError(f"name is {name!r}, a {type(name).__name__}; it must be a str")

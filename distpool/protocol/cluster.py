@@ -129,9 +129,13 @@ class PeerLost(Message, tag=38, frozen=True):
 # Leases on nodes ------------------------------------------------------------------------------------------------------
 
 
+class Listens(Message, tag=93, frozen=True):
+    """Driver to head: other drivers may call actors of mine; the answer is `LetIn`, now and whenever it changes."""
+
+
 class LetIn(Message, tag=66, frozen=True):
-    """Head to node, and to a driver that has actors with names: those who may connect to you from now on, as
-    (public key, "node" or "driver", name)."""
+    """Head to node, and to a driver that listens: those who may connect to you from now on, as (public key, "node" or
+    "driver", name)."""
 
     members: list[tuple[str, str, str]]
 
@@ -318,6 +322,7 @@ LINK_MESSAGES = (
     | Enrol
     | Enrolled
     | HeadKeyChanges
+    | Listens
     | LetIn
     | LeaseGranted
     | NodeGone

@@ -15,6 +15,7 @@ from distpool.protocol.cluster import (
     LeaseUnused,
     LeaveCluster,
     LetIn,
+    Listens,
     NodeDrains,
     NodeGone,
     OpenGroup,
@@ -73,6 +74,7 @@ DRIVER_MAY_SAY = (
     | OpenPlaces
     | ClosePlaces
     | DrainNode
+    | Listens
     | ClaimName
     | FindName
     | FreeName

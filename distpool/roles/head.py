@@ -28,6 +28,7 @@ from distpool.protocol.cluster import (
     HeadKeyChanges,
     LeaveCluster,
     LetIn,
+    Listens,
     NodeDrains,
     PeerLost,
     Refused,
@@ -120,7 +121,7 @@ class HeadRole:
                 self._forget(sender, is_lost=isinstance(message, PeerLost))
             case AskStatus():
                 self.outbox.put(sender, self.status(sender, now))
-            case ClaimName() | FindName() | FreeName() if self.naming is not None:
+            case Listens() | ClaimName() | FindName() | FreeName() if self.naming is not None:
                 self.naming.hear(sender, message)
             case AskLog() | AskStacks():
                 self._questions.ask(sender, message, self._nodes.links)

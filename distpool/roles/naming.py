@@ -10,7 +10,7 @@ from distpool.ids import Address
 from distpool.logic.membership import Membership
 from distpool.logic.names import Names
 from distpool.logic.outbox import Outbox
-from distpool.protocol.cluster import LetIn
+from distpool.protocol.cluster import LetIn, Listens
 from distpool.protocol.names import ClaimName, FindName, FreeName, NameTold
 from distpool.protocol.records import Kept, Record
 from distpool.protocol.standing import ActorFacts
@@ -28,8 +28,7 @@ class Naming:
         self._records = records
         self._membership = membership
         self._members: LetIn | None = None
-        # Links of owners, which listen to others.
-        self._owners: set[Address] = set()
+        self._listeners: set[Address] = set()
 
     def hear(self, sender: Address, message: Any) -> None:
         """What a driver says that has greeted."""
@@ -37,13 +36,16 @@ class Naming:
         if member is None:
             return
         match message:
+            case Listens():
+                self._listeners.add(sender)
+                if self._members is not None:
+                    self._outbox.put(sender, self._members)
             case ClaimName(number, actor):
                 own = msgspec.structs.replace(actor, life=member.life, program=member.name)
                 refusal = self.names.refusal(own)
                 if refusal:
                     self._outbox.put(sender, NameTold(number, refusal=refusal))
                     return
-                self._listens(sender)
                 found, records = self.names.claim(own)
                 self._records += records
                 self._outbox.put(sender, NameTold(number, found))
@@ -55,21 +57,14 @@ class Naming:
                 self._records += self.names.free(namespace, name, member.life, number)
 
     def let_in(self, members: LetIn) -> None:
-        """Those who may connect to owners from now on."""
+        """Those who may connect to drivers that listen, from now on."""
         self._members = members
-        for owner in self._owners:
-            self._outbox.put(owner, members)
-
-    def _listens(self, owner: Address) -> None:
-        """It hears who may come before anybody can hear of it."""
-        if owner not in self._owners:
-            self._owners.add(owner)
-            if self._members is not None:
-                self._outbox.put(owner, self._members)
+        for listener in self._listeners:
+            self._outbox.put(listener, members)
 
     def link_gone(self, link: Address) -> None:
         """Its process may have another."""
-        self._owners.discard(link)
+        self._listeners.discard(link)
 
     def program_gone(self, life: int) -> None:
         self._records += self.names.program_gone(life)

@@ -219,6 +219,10 @@ class Helm:
         if self._loop.mailbox or self._loop.client.has_outstanding():
             self._resume.set()
 
+    def is_held_here(self) -> bool:
+        """This thread runs turns, and calls from within one."""
+        return self._holder == threading.get_ident()
+
     def exclusively(self, function: Callable[[], Result]) -> Result:
         """Call it with the helm held and no turns run, for changes that the loop must not see half done."""
         if self._holder == threading.get_ident():

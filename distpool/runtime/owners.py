@@ -58,6 +58,7 @@ class Owners:
         self._lost = lost
         self._owners: dict[int, Owner] = {}
         self._watch: Callable[[int], None] = _watch_nothing
+        self._is_closed = False
 
     def attach(self, watch: Callable[[int], None]) -> None:
         self._watch = watch
@@ -67,6 +68,9 @@ class Owners:
 
     def say(self, place: Place, message: Message, now: float) -> None:
         """One that cannot be reached is told of as lost."""
+        if self._is_closed:
+            self._lost(place.life, "this program has left its cluster", False)
+            return
         owner = self._owners.get(place.life)
         if owner is None:
             if not (is_endpoint(place.endpoint) and is_key(place.public)):
@@ -137,6 +141,7 @@ class Owners:
 
     def close(self) -> None:
         """Leave all of them."""
+        self._is_closed = True
         for owner in self._owners.values():
             owner.link.send(LeaveCluster())
             owner.link.flush(0.0)

@@ -93,8 +93,10 @@ class Session:
         return None if self.far is None else self.far.cpus
 
     def stay(self) -> None:
-        """Without a group, too, hear what is said to this process."""
-        self.helm.exclusively(self._run_if_needed)
+        """Without a group, too, hear what is said to this process, if it needs to be. Whoever runs turns sees to that
+        itself."""
+        if not self.helm.is_held_here():
+            self.helm.exclusively(self._run_if_needed)
 
     def _run_if_needed(self) -> None:
         if self.is_needed():

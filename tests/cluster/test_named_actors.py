@@ -1,13 +1,18 @@
 """Actors with names, which other programs of the cluster find, call and kill; and those that outlive their program."""
 
 import contextlib
+import os
+import signal
+import threading
 
 import numpy as np
+import psutil
 import pytest
 
 import distpool
 from distpool.actors import actor_class, get_actor, list_named_actors
-from distpool.errors import ActorDied, InvalidRef
+from distpool.errors import ActorDied, ActorUnavailable, InvalidRef
+from distpool.runtime.asking import asked_status
 from tests.actors.classes import Counter, Keeper
 from tests.cluster.conftest import use
 from tests.cluster.projects import Project
@@ -19,6 +24,8 @@ Counters = actor_class(Counter)
 
 # It starts what its argument says, tells of it, and ends when its standard input does.
 OWNER = """
+    import os
+    import signal
     import sys
     import time
     import distpool
@@ -45,6 +52,13 @@ OWNER = """
         def pair(self):
             return "first", np.zeros(100_000)
 
+        def kind(self):
+            print("kind was asked")
+            return Box()
+
+        def die(self):
+            os.kill(os.getpid(), signal.SIGKILL)
+
         def sleep(self):
             time.sleep(60)
 
@@ -54,6 +68,9 @@ OWNER = """
         def refs(self):
             return [distpool.put(1), task.remote()]
 
+    class Box:
+        pass
+
     @distpool.remote
     def task():
         return 1
@@ -62,8 +79,19 @@ OWNER = """
         distpool.init(namespace="jobs")
         model = Model.options(name="model", **eval(sys.argv[1])).remote(np.ones(100_000))
         print(distpool.get(model.add.remote()), flush=True)
+        assert type(distpool.get(model.kind.remote())) is Box
         sys.stdin.read()
 """
+
+
+def actors():
+    """Those with names, as the head knows them."""
+    return asked_status(None).actors
+
+
+def pid_of(actor):
+    """Of its owner."""
+    return int(actor.program.split()[1])
 
 
 @pytest.fixture(autouse=True)
@@ -73,15 +101,24 @@ def ended_afterwards():
 
 
 @pytest.fixture
+def keepers_end():
+    """Also when the test has failed."""
+    yield
+    for actor in actors():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid_of(actor), signal.SIGKILL)
+
+
+@pytest.fixture
 def project(two_nodes, tmp_path):
     return Project(two_nodes, tmp_path, {"owner.py": OWNER})
 
 
 @contextlib.contextmanager
-def owner(project, options="{}"):
-    """Another program, once it has its actor."""
+def owner(project, options="{}", first=1):
+    """Another program, once it has its actor. `first`: what that has counted then."""
     with project.started("owner.py", options) as process:
-        assert process.stdout.readline() == "1\n", process.stderr.read()
+        assert process.stdout.readline() == f"{first}\n", process.stderr.read()
         yield process
 
 
@@ -115,9 +152,9 @@ def test_another_program_calls_an_actor_by_its_name(project, two_nodes):
             model.predict.remote([stored])
         with pytest.raises(InvalidRef, match="has refs of tasks, or handles of actors, in it"):
             model.refs.remote().result(LIMIT_S)
-        (told,) = two_nodes.status()["actors"]
-        assert (told["name"], told["namespace"], told["class_name"], told["state"]) == ("model", "jobs", "Model", "up")
-        assert told["program"].startswith(f"process {process.pid} of ")
+        (told,) = actors()
+        assert (told.name, told.namespace, told.class_name, told.state) == ("model", "jobs", "Model", "up")
+        assert told.program.startswith(f"process {process.pid} of ")
         assert list_named_actors() == ["model"]
         assert list_named_actors(all_namespaces=True) == [{"name": "model", "namespace": "jobs"}]
 
@@ -155,9 +192,9 @@ def test_of_two_programs_that_ask_for_a_name_one_has_it_and_the_other_is_told_so
     ):
         said = sorted(process.stdout.readline() for process in (first, second))
         assert said == ["1\n", "2\n"], "they have not called the same actor"
-        (told,) = two_nodes.status()["actors"]
+        (told,) = actors()
         with pytest.raises(
-            ValueError, match=f"'model' in namespace 'jobs' is taken by an actor of class Model of {told['program']}"
+            ValueError, match=f"'model' in namespace 'jobs' is taken by an actor of class Model of {told.program}"
         ):
             Counters.options(name="model", namespace="jobs").remote()
         # Each program has a namespace of its own where none is said.
@@ -180,6 +217,68 @@ def test_a_head_that_is_started_again_knows_the_names(processes, monkeypatch, tm
         assert model.add.remote().result(LIMIT_S) == 2
         with pytest.raises(ValueError, match="is taken by an actor of class Model"):
             Counters.options(name="model", namespace="jobs").remote()
-        processes.until(lambda: [actor["state"] for actor in processes.status()["actors"]] == ["up"])
+        assert until(lambda: [actor.state for actor in actors()] == ["up"])
         del model
         distpool.shutdown()
+
+
+DETACHED = "{'lifetime': 'detached', 'get_if_exists': True, 'max_restarts': 1}"
+
+
+def test_a_detached_actor_outlives_its_program_and_ends_when_it_is_killed(project, two_nodes, keepers_end):
+    with owner(project, DETACHED) as process:
+        process.stdin.close()
+        assert process.wait(LIMIT_S) == 0, process.stderr.read()
+    (told,) = actors()
+    assert (told.name, told.is_detached, told.program.split()[0]) == ("model", True, "keeper")
+    assert "model" in two_nodes.run("status").stdout
+    distpool.init(namespace="jobs")
+    model = get_actor("model")
+    assert model.add.remote().result(LIMIT_S) == 2
+    assert model.predict.remote(np.ones(3)).result(LIMIT_S).tolist() == [100_000.0] * 3
+    assert len(model.large.remote(300_000).result(LIMIT_S)) == 300_000
+    # An instance of a class of the program's script, which this one does not have.
+    with pytest.raises(AttributeError, match="Box"):
+        model.kind.remote().result(LIMIT_S)
+    # What its worker prints is in the keeper's log.
+    assert until(lambda: "kind was asked" in two_nodes.logged(f"keeper-{pid_of(told)}"))
+    with pytest.raises(ActorUnavailable, match="SIGKILL"):
+        model.die.remote().result(LIMIT_S)
+    assert model.add.remote().result(LIMIT_S) == 1, "its keeper has started it again"
+    # The same program once more: it finds what it has left.
+    with owner(project, DETACHED, first=2):
+        assert model.add.remote().result(LIMIT_S) == 3
+    with pytest.raises(ValueError, match="is taken by an actor of class Model of keeper"):
+        Counters.options(name="model", lifetime="detached").remote()
+    distpool.kill(model)
+    with pytest.raises(ActorDied, match="killed"):
+        model.add.remote().result(LIMIT_S)
+    assert until(lambda: list_named_actors() == [])
+    del model
+    distpool.shutdown()
+    assert until(lambda: not psutil.pid_exists(pid_of(told))), "its keeper has nothing to keep"
+
+
+def test_with_a_keeper_end_its_actors_and_the_program_starts_another(keepers_end):
+    stored = distpool.put(np.ones(100_000))
+    first = Counters.options(name="first", namespace="jobs", lifetime="detached").remote(Counters.remote().add.remote())
+    nameless = Counters.options(lifetime="detached").remote(stored)
+    assert first.add.remote().result(LIMIT_S) == 2
+    assert nameless.add.remote().result(LIMIT_S).sum() == 200_000
+    assert get_actor("first", "jobs") == first
+    (told,) = actors()
+    os.kill(pid_of(told), signal.SIGKILL)
+    for actor in (first, nameless):
+        with pytest.raises(ActorDied, match=rf"the program that owned it, {told.program}, has ended"):
+            actor.add.remote().result(LIMIT_S)
+    assert until(lambda: list_named_actors(all_namespaces=True) == [])
+    with pytest.raises(TypeError, match="multiple values"):
+        Counters.options(name="first", lifetime="detached").remote(1, start=2)
+    with pytest.raises(TypeError, match="cannot pickle"):
+        Counters.options(name="first", lifetime="detached").remote(threading.Lock())
+    with pytest.raises(InvalidRef, match="inside an argument"):
+        Counters.options(name="first", lifetime="detached").remote([stored])
+    again = Counters.options(name="first", lifetime="detached").remote(5)
+    assert again.add.remote().result(LIMIT_S) == 6
+    distpool.kill(again)
+    assert isinstance(again.add.remote().exception(LIMIT_S), ActorDied)

@@ -5,7 +5,7 @@ import pytest
 
 from distpool.config import SETTINGS
 from distpool.logic.membership import Membership, Versions
-from distpool.protocol.cluster import Greeting, LeaveCluster, LetIn, PeerLost, Refused
+from distpool.protocol.cluster import Greeting, LeaveCluster, LetIn, Listens, PeerLost, Refused
 from distpool.protocol.names import ClaimName, FindName, FreeName, NamedActor, NameTold
 from distpool.protocol.records import Kept, NameForgotten, NameKept
 from distpool.protocol.standing import AskStatus
@@ -106,11 +106,12 @@ def test_a_program_with_a_new_link_keeps_its_names(head):
     assert asked(head, "link 3", ClaimName(1, actor(3))) == [NameTold(1, owned(3, 1))]
 
 
-def test_owners_hear_who_may_come_before_anybody_hears_of_them_and_others_do_not(head):
+def test_who_listens_hears_who_may_come_before_anybody_hears_of_it_and_others_do_not(head):
     head.let_in(LET_IN)
     assert told(head) == []
+    head.handle("link 1", Listens(), 12.0)
     assert asked(head, "link 1", ClaimName(1, actor(3))) == [LET_IN, NameTold(1, owned(3, 1))]
-    assert asked(head, "link 1", ClaimName(2, actor(4, name="other"))) == [NameTold(2, owned(4, 1, name="other"))]
+    assert asked(head, "link 1", Listens()) == [LET_IN]
     head.let_in(LetIn([]))
     assert told(head) == [("link 1", LetIn([]))]
     head.handle("link 1", LeaveCluster(), 13.0)
@@ -142,7 +143,10 @@ def test_who_has_not_greeted_is_told_nothing(head):
     for question in (ClaimName(1, actor(3)), FindName(1, "jobs", "model")):
         (answer,) = asked(head, "a stranger", question)
         assert isinstance(answer, Refused)
-    assert asked(head, "a stranger", FreeName("jobs", "model", 3)) == []
+    for said in (FreeName("jobs", "model", 3), Listens()):
+        assert asked(head, "a stranger", said) == []
+    head.let_in(LET_IN)
+    assert told(head) == []
 
 
 @pytest.mark.parametrize(
