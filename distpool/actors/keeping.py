@@ -25,6 +25,7 @@ from distpool.runtime import initialization
 from distpool.runtime.addresses import head_address
 from distpool.runtime.main_view import MainView
 from distpool.serialization.remote_errors import decode_failure
+from distpool.transport.home import home_folder
 
 _TRIES = 2
 _START_LIMIT_S = 30.0
@@ -97,8 +98,8 @@ def _begun(
         with _starting:
             _keepers.pop(names, None)  # it has ended, or cannot be reached
     raise DistpoolError(
-        f"{keeper.program} was to start {options.name or 'an actor'!r}, and has ended before it said so; its log, and "
-        "that of the keeper before it, are in the folder logs of the cluster's folder on this machine"
+        f"{keeper.program} was to start {options.name or 'an actor'!r}, and has ended before it said so, as the keeper "
+        f"before it; see their logs in {os.path.join(home_folder(), 'logs')}"
     )
 
 
@@ -158,7 +159,10 @@ def _start_keeper() -> Place:
         ) from None
     told = msgspec.json.decode(said, type=KeeperTold) if said else KeeperTold(failure="it has ended without a word")
     if told.place is None:
-        raise DistpoolError(f"the keeper of this program's detached actors has not started: {told.failure}")
+        where = os.path.join(home_folder(), "logs")
+        raise DistpoolError(
+            f"the keeper of this program's detached actors has not started: {told.failure}; see its log in {where}"
+        )
     return told.place
 
 

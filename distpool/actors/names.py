@@ -74,7 +74,7 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
     """
     if not isinstance(name, str):
         raise TypeError(f"name is {name!r}, a {type(name).__name__}; it must be a str")
-    namespace = namespace or initialization.namespace()
+    namespace = initialization.checked_namespace(namespace) or initialization.namespace()
     others: Iterable[str]
     if head_address() is not None:
         life, others = _cluster().found(name, _told(namespace))

@@ -99,11 +99,9 @@ def checked_namespace(value: Any) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
-        raise TypeError(
-            f"namespace is {value!r}, a {type(value).__name__}; it must be a str, or None for one of its own"
-        )
+        raise TypeError(f"namespace is {value!r}, a {type(value).__name__}; it must be a str, or None")
     if not value:
-        raise ValueError("namespace is empty; it must be a str of at least one character, or None for its own")
+        raise ValueError("namespace is empty; it must be a str of at least one character, or None")
     return value
 
 

@@ -146,6 +146,8 @@ def test_init_says_which_namespace_is_meant():
     assert list_named_actors(all_namespaces=True) == [{"name": "first", "namespace": "tests"}]
     with pytest.raises(ValueError, match="no actor that lives has the name 'second' in namespace 'tests'"):
         get_actor("second")
+    with pytest.raises(TypeError, match="namespace is 3, a int; it must be a str, or None"):
+        get_actor("first", 3)
 
 
 def test_a_name_is_free_again_when_its_actor_is_dead():

@@ -30,7 +30,7 @@ def not_initialized():
         ({"env": {"A=B": ""}}, ValueError, "env has 'A=B': ''; a name is not empty and has no '='"),
         ({"env": {"A": "\0"}}, ValueError, "neither has a null character"),
         ({"env": {"DISTPOOL_ADDRESS": "x"}}, ValueError, "which workers have of their node: give `address`"),
-        ({"namespace": 3}, TypeError, "namespace is 3, a int; it must be a str, or None for one of its own"),
+        ({"namespace": 3}, TypeError, "namespace is 3, a int; it must be a str, or None"),
         ({"namespace": ""}, ValueError, "namespace is empty"),
         ({"pip": 3}, TypeError, r"it must be a list of requirements as pip knows them, such as \['numpy>=2'\]"),
         ({"pip": [3]}, TypeError, "it must be a list of requirements"),
