@@ -23,6 +23,22 @@ NAMED_ELSEWHERE = {"distpool.util"}
 """The name is that of another library, whose users find the same there."""
 VAGUE_NAME = re.compile(r"(^|_)(utils?|utilities|common|helpers?|misc)$")
 HEAVY = ("cloudpickle", "numpy", "psutil", "zmq")
+NOT_OF_POOLS = [
+    "asyncio",
+    "ctypes",
+    "distpool.actors",
+    "distpool.logic.actor",
+    "distpool.logic.actor_plan",
+    "distpool.logic.memory_guard",
+    "distpool.logic.promises",
+    "distpool.objects.promises",
+    "distpool.placement_groups",
+    "distpool.runtime.gpus",
+    "distpool.store.memory",
+    "distpool.tasks",
+]
+"""What a program pays for when it first uses it: actors, tasks, placement groups, GPUs, arrays; or when memory is
+about to run out."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -174,6 +190,15 @@ def test_the_modules_import_each_other_without_a_cycle():
 
 def test_importing_distpool_loads_no_heavy_dependency():
     code = f"import sys, {PACKAGE}; print(*(name for name in {HEAVY} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, [], "")
+
+
+def test_a_first_pool_loads_nothing_that_only_tasks_actors_and_resources_need():
+    code = (
+        f"import sys, {PACKAGE}\nwith {PACKAGE}.get_context('fork').Pool(2) as pool:\n    pool.map(abs, range(3))\n"
+        f"print(*(name for name in {NOT_OF_POOLS} if name in sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, [], "")
 
