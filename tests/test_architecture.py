@@ -23,22 +23,16 @@ NAMED_ELSEWHERE = {"distpool.util"}
 """The name is that of another library, whose users find the same there."""
 VAGUE_NAME = re.compile(r"(^|_)(utils?|utilities|common|helpers?|misc)$")
 HEAVY = ("cloudpickle", "numpy", "psutil", "zmq")
-NOT_OF_POOLS = [
+NOT_OF_TASKS = (
     "asyncio",
-    "ctypes",
     "distpool.actors",
     "distpool.logic.actor",
-    "distpool.logic.actor_plan",
     "distpool.logic.memory_guard",
-    "distpool.logic.promises",
-    "distpool.objects.promises",
     "distpool.placement_groups",
     "distpool.runtime.gpus",
-    "distpool.store.memory",
-    "distpool.tasks",
-]
-"""What a program pays for when it first uses it: actors, tasks, placement groups, GPUs, arrays; or when memory is
-about to run out."""
+)
+"""What a program pays for when it first has an actor, a placement group or a GPU, or little memory left."""
+NOT_OF_POOLS = (*NOT_OF_TASKS, "ctypes", "distpool.objects.promises", "distpool.store.memory", "distpool.tasks")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -194,11 +188,16 @@ def test_importing_distpool_loads_no_heavy_dependency():
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, [], "")
 
 
-def test_a_first_pool_loads_nothing_that_only_tasks_actors_and_resources_need():
-    code = (
-        f"import sys, {PACKAGE}\nwith {PACKAGE}.get_context('fork').Pool(2) as pool:\n    pool.map(abs, range(3))\n"
-        f"print(*(name for name in {NOT_OF_POOLS} if name in sys.modules))"
-    )
+@pytest.mark.parametrize(
+    ("first", "not_needed"),
+    [
+        ("with distpool.get_context('fork').Pool(2) as pool:\n    pool.map(abs, range(3))", NOT_OF_POOLS),
+        ("distpool.get(distpool.remote(abs).remote(-1))", NOT_OF_TASKS),
+    ],
+    ids=["pool", "task"],
+)
+def test_a_first_pool_or_task_loads_nothing_that_it_does_not_need(first, not_needed):
+    code = f"import sys, {PACKAGE}\n{first}\nprint(*(name for name in {not_needed} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, [], "")
 
