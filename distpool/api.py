@@ -14,8 +14,8 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Literal
 
-from distpool.objects.promises import FROM_ABOVE, TaskRef, fetch, value_of
-from distpool.objects.refs import ObjectRef, noting_refs
+from distpool.objects.promises import TaskRef, fetch, value_of
+from distpool.objects.refs import FROM_ABOVE, ObjectRef, noting_refs
 from distpool.objects.stats import StoreStats
 from distpool.objects.stores import configure, current, get_value
 from distpool.runtime import initialization

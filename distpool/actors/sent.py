@@ -15,7 +15,8 @@ from distpool.actors.methods import ActorMethod, ClassPlan, check_group
 from distpool.actors.options import MethodOptions, merged_method_options
 from distpool.base_errors import InvalidRef
 from distpool.logic.promises import Promise
-from distpool.objects.promises import FROM_ABOVE, TaskRef
+from distpool.objects.promises import TaskRef
+from distpool.objects.refs import FROM_ABOVE
 from distpool.runtime.instance import Traits
 from distpool.tasks.calls import Prepared, Task
 from distpool.tasks.program import program

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from distpool.config import Settings
 from distpool.ids import INLINE_FUNCTION, LAUNCHER, Address, FunctionId, GroupId, LeaseId
-from distpool.logic.actor import Actor
 from distpool.logic.calls import Bundle, Sink, Span
 from distpool.logic.group import Group
 from distpool.logic.group_plan import GroupPlan, GroupState
 from distpool.logic.idling import Waits
 from distpool.logic.leases import Lease
 from distpool.logic.losses import may_repeat, name_of
-from distpool.logic.memory_guard import Running
 from distpool.logic.outbox import Outbox
 from distpool.logic.places import OwnPlaces
 from distpool.logic.shown import shown_lines
@@ -49,6 +47,9 @@ from distpool.protocol.messages import (
 from distpool.protocol.placing import PlacesTold, RequestsRefused
 from distpool.roles.role import unexpected
 
+if TYPE_CHECKING:
+    from distpool.logic.memory_guard import Running
+
 _FEW_CALLS = 3
 _SMALL_CALL_BYTES = 4096
 _CALL = int(CallMode.CALL)
@@ -74,7 +75,9 @@ class ClientRole:
     # From the session -----------------------------------------------------------------------------------------------
 
     def open(self, group_id: GroupId, plan: GroupPlan) -> Group:
-        make: Any = Group if plan.actor is None else Actor
+        make: Any = Group
+        if plan.actor is not None:
+            from distpool.logic.actor import Actor as make  # few programs have one
         group: Group = make(group_id, plan, self._settings, self.functions)
         self.groups[group_id] = group
         group.requests.head_is(self._head_gone)
@@ -233,6 +236,8 @@ class ClientRole:
 
     def running(self) -> list[Running]:
         """The workers that run calls, and which."""
+        from distpool.logic.memory_guard import Running  # asked for when memory is about to run out
+
         found = []
         for group in self.groups.values():
             for lease in group.leases.values():

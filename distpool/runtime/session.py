@@ -133,9 +133,10 @@ class Session:
         devices = first_devices()
         self.helm.exclusively(partial(self.loop.node.has_devices, devices))
 
-    def standing(self) -> StatusTold:
+    def standing(self, *, with_devices: bool) -> StatusTold:
         """In local mode: what this machine has, and what of it is free. A session without a pool ends then."""
-        self.look_for_devices()
+        if with_devices:
+            self.look_for_devices()
         return self.helm.exclusively(self._standing)
 
     def _standing(self) -> StatusTold:
@@ -278,14 +279,15 @@ def open_places(opening: OpenPlaces, told: Callable[[], None]) -> tuple[Session,
             return session, places
 
 
-def cluster_standing() -> tuple[StatusTold, bool]:
-    """What there is and what of it is free; and whether that is a cluster's. Raises DistpoolError without its head."""
+def cluster_standing(*, with_devices: bool = True) -> tuple[StatusTold, bool]:
+    """What there is and what of it is free; and whether that is a cluster's. `with_devices`: those of this machine are
+    looked for, which takes a while. Raises DistpoolError without its head."""
     address = head_address()
     if address is not None:
         return import_module("distpool.runtime.asking").asked_status(address), True
     with _changes:
         session = _session()
-    return session.standing(), False
+    return session.standing(with_devices=with_devices), False
 
 
 def end_session() -> None:

@@ -19,7 +19,8 @@ from distpool.context import cpu_count_for_pools, get_context
 from distpool.interrupts import deferred
 from distpool.logic.group_plan import GroupPlan
 from distpool.logic.promises import Promise
-from distpool.objects.promises import FROM_ABOVE, TaskRef, promise_for
+from distpool.objects.promises import TaskRef, promise_for
+from distpool.objects.refs import FROM_ABOVE
 from distpool.placing import WorkerNeeds, workers_that_fit
 from distpool.protocol.messages import OutcomeKind
 from distpool.protocol.resources import Shape
