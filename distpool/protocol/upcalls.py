@@ -65,10 +65,12 @@ class CancelPromises(Message, tag=141, frozen=True):
 
 
 class KeepPromises(Message, tag=134, frozen=True):
-    """Worker to program: I have refs to these promises beyond the call, and no more to those that are `dropped`."""
+    """Worker to program: I have refs to these promises beyond the call, and no more to those that are `dropped`.
+    `written_to`: up to where my ring was written then; results that are in it may name what is dropped."""
 
     kept: list[int]
     dropped: list[int]
+    written_to: int = 0
 
 
 class ForgetRequest(Message, tag=135, frozen=True):
@@ -84,6 +86,55 @@ class RequestRefused(Message, tag=136, frozen=True):
     failure: bytes
 
 
+class StartActor(Message, tag=200, frozen=True):
+    """Worker to program: start an actor, or have the one of its name; answered by ActorTold. `actor`: the number of a
+    promise that is to stand for it, and which this worker keeps. `plan`: the pickled plan of its class and its options.
+    `kind`, `call`, `needed`: its constructor's call, as of SubmitTask."""
+
+    number: int
+    actor: int
+    plan: bytes
+    kind: int
+    call: bytes
+    needed: list[int]
+
+
+class FindActor(Message, tag=201, frozen=True):
+    """Worker to program: have the promise `actor`, which this worker keeps, stand for the actor of this name."""
+
+    number: int
+    actor: int
+    name: str
+    namespace: str
+
+
+class ActorTold(Message, tag=202, frozen=True):
+    """Program to worker: the promise stands for the actor. `plan`: pickled, what a handle knows of it."""
+
+    number: int
+    plan: bytes
+
+
+class KillActor(Message, tag=203, frozen=True):
+    """Worker to program: end the actor that this promise stands for, or with `may_restart` only its worker."""
+
+    actor: int
+    may_restart: bool
+
+
+class ListActors(Message, tag=204, frozen=True):
+    """Worker to program: which actors have names?"""
+
+    number: int
+
+
+class ActorsListed(Message, tag=205, frozen=True):
+    """Program to worker: these, as (namespace, name)."""
+
+    number: int
+    names: list[tuple[str, str]]
+
+
 class UpSaid(Message, tag=138, frozen=True):
     """Node to driver: what the worker of a lease says to its program, a frame of the messages above."""
 
@@ -96,5 +147,15 @@ class DownSaid(Message, tag=139, frozen=True):
     frame: bytes
 
 
-UP_MESSAGES = SubmitTask | AwaitPromises | KeepPromises | CancelPromises | ForgetRequest
-DOWN_MESSAGES = PromisesTold | RequestRefused
+UP_MESSAGES = (
+    SubmitTask
+    | AwaitPromises
+    | KeepPromises
+    | CancelPromises
+    | ForgetRequest
+    | StartActor
+    | FindActor
+    | KillActor
+    | ListActors
+)
+DOWN_MESSAGES = PromisesTold | RequestRefused | ActorTold | ActorsListed

@@ -324,13 +324,18 @@ DEPTH = [0]
 
 _pass_end: list[Callable[[int], None]] = []
 _program: list[StoreId] = []
+_written_to: list[Callable[[], int]] = []
+_begins_at = [0]
+"""Up to where the ring was written when the way up was made: results before that cannot name what was said by it."""
 _made: list[UpLane] = []
 _making = threading.Lock()
 
 
-def offer(pass_end: Callable[[int], None], program: StoreId) -> None:
-    """In a worker: `pass_end` sends the program a descriptor; `program`: the program's store."""
+def offer(pass_end: Callable[[int], None], program: StoreId, written_to: Callable[[], int]) -> None:
+    """In a worker: `pass_end` sends the program a descriptor; `program`: the program's store; `written_to`: up to where
+    the worker's ring is written."""
     _pass_end[:] = [pass_end]
+    _written_to[:] = [written_to]
     _program[:] = [program]
     _made.clear()
 
@@ -353,10 +358,18 @@ def way_up() -> UpLane:
                 if not _pass_end:
                     raise ForeignProcess(_FORKED.format(pid=os.getpid()))
                 ours, theirs = socket_pair()
+                _begins_at[:] = [_written_to[0]()]
                 with theirs:
                     _pass_end[0](theirs.fileno())
                 _made.append(UpLane(ours))
     return _made[0]
+
+
+def results_written_to() -> int:
+    """Up to where there are results in the ring that came after something that was said by the way up; 0: there are
+    none."""
+    written_to = _written_to[0]()
+    return written_to if written_to > _begins_at[0] else 0
 
 
 def _after_fork_in_child() -> None:

@@ -64,8 +64,7 @@ class ProgramAbove:
     ) -> Any:
         """Have it called by the program, which opens `options`. `callee`: of the actor whose method it is."""
         returns = options.returns
-        needed: list[Promise] = []
-        kind, call = self._pickled(inline, args, kwargs, needed)
+        kind, call, needed = self.pickled(inline, args, kwargs)
         if callee is not None:
             needed.append(callee)
         self._promises.relieve()
@@ -89,11 +88,12 @@ class ProgramAbove:
     def cancel(self, ref: TaskRef, *, force: bool) -> None:
         way_up().tell(CancelPromises([ref.id], force))
 
-    def _pickled(
-        self, inline: Any, args: tuple[Any, ...], kwargs: dict[str, Any], needed: list[Promise]
-    ) -> tuple[int, bytes]:
+    def pickled(self, inline: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, bytes, list[Promise]]:
+        """The arguments of a call, as `SubmitTask` has them, and what they need; with the function `inline`, unless
+        that is None. Raises what pickling raises."""
+        needed: list[Promise] = []
         if inline is None and not kwargs and SCALARS.issuperset(map(type, args)):
-            return _VALUE, pickle.dumps((args, kwargs), 5)
+            return _VALUE, pickle.dumps((args, kwargs), 5), needed
         given = args, kwargs
         args, kwargs = with_stand_ins(args, kwargs, needed)
         if ObjectRef in map(type, args) or ObjectRef in map(type, kwargs.values()):
@@ -109,12 +109,12 @@ class ProgramAbove:
             named += [(f"argument {name!r}", value) for name, value in given[1].items()]
             raise blame(error, [*named, ("the function", inline)], self._main) from None
         if type(parts) is bytes and not refs:
-            return _VALUE, parts
+            return _VALUE, parts, needed
         store: Any = current()
         if store.id != self._promises.program and type(parts) is not bytes:
             # On another machine: it goes to the program, and from there to whoever runs the call.
             parts = whole(parts)
-        return _STORED, store_result(store, parts, refs)
+        return _STORED, store_result(store, parts, refs), needed
 
     def _pickled_options(self, options: Any) -> bytes:
         """Each object once: a function keeps its own."""

@@ -8,9 +8,11 @@ What is said is heard before the results that follow it: a promise is there when
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Sequence
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,21 +23,25 @@ from distpool.logic.promises import Promise
 from distpool.objects.claims import Claim, ClaimedPickle, claimed, payload_here
 from distpool.objects.home import Hold
 from distpool.objects.known import Known
-from distpool.objects.promises import LOCK, PROMISES, TaskRef, end, value_of
+from distpool.objects.promises import FROM_ABOVE, LOCK, PROMISES, TaskRef, end, value_of
 from distpool.objects.refs import noting_refs
 from distpool.objects.results import StoredValue, adopt
 from distpool.objects.stores import home
 from distpool.options import NO_OPTIONS
-from distpool.protocol.messages import LeaseLost, OutcomeKind
+from distpool.protocol.messages import LeaseLost, Message, OutcomeKind
 from distpool.protocol.store import StoredResult
 from distpool.protocol.upcalls import (
     AwaitPromises,
     CancelPromises,
+    FindActor,
     ForgetRequest,
     KeepPromises,
+    KillActor,
+    ListActors,
     PromiseOutcome,
     PromisesTold,
     RequestRefused,
+    StartActor,
     SubmitTask,
 )
 from distpool.runtime.main_view import CallersMain
@@ -79,11 +85,14 @@ class Served:
         self._loop = session.loop
         self._client = session.loop.client
         self._lanes = session.loop.up_lanes
+        self._actors: Any = None  # made for the first worker that asks for one
         # The program's numbers of functions, by their pickle, and by worker and the worker's number.
         self._by_blob: dict[bytes, FunctionId] = {}
         self._functions: dict[LeaseId, dict[FunctionId, FunctionId]] = {}
         self._options: dict[bytes, Any] = {}  # of functions, or what starts an actor's call
         self._waiting: dict[tuple[LeaseId, int], Request] = {}
+        # What a worker has dropped, and when it said so, until that counts.
+        self._leaving: dict[LeaseId, dict[int, KeepPromises]] = {}
         # What was stored anew for workers that cannot reach where it lies, for as long as they keep the promise.
         self._stored: dict[LeaseId, dict[int, Any]] = {}
 
@@ -94,13 +103,19 @@ class Served:
                 self._submit(lease, message)
             case AwaitPromises():
                 self._await(lease, message)
-            case KeepPromises(kept, dropped):
+            case KeepPromises(kept, dropped, written_to):
+                leaving = self._leaving.setdefault(lease, {})
                 with LOCK:
                     for number in kept:
                         PROMISES.keep(number, lease)
+                        leaving.pop(number, None)
                 if dropped:
+                    leaving.update(dict.fromkeys(dropped, message))
                     # A result that was told before may name them.
-                    self._client.after_results(lease, lambda: self._loop.post(self._release, lease, dropped))
+                    release = partial(self._loop.post, self._release, lease, message)
+                    self._client.after_results(lease, written_to, release)
+            case StartActor() | FindActor() | KillActor() | ListActors():
+                self._actors_asked(lease, message)
             case CancelPromises(promises, force):
                 self._loop.completions.append(Notice(self._cancel, promises, force))
             case ForgetRequest(number):
@@ -116,19 +131,14 @@ class Served:
         """The promises are there at once; what may take time, or start workers, follows when all roles are at rest."""
         try:
             options = self._options_of(message)
-            call: Any = message.call if message.kind != _STORED else self._adopted(lease, message.call)
+            call = self._call_of(lease, message)
         except Exception as error:
             raise ProtocolError(f"a task that it has started makes no sense: {error!r}") from error
         promises = tuple(
             Promise(number, message.name, None, -1 if options.returns < 0 else position)
             for position, number in enumerate(message.promises)
         )
-        with LOCK:
-            for promise in promises:
-                if PROMISES.find(promise.number) is not None:
-                    raise ProtocolError(f"promise {promise.number} is there already")
-                PROMISES.publish(promise)
-                PROMISES.keep(promise.number, lease)
+        _give(promises, lease)
         functions = self._functions.setdefault(lease, {})
         if message.blob is not None:
             functions[message.function] = self._function(message.blob)
@@ -148,10 +158,7 @@ class Served:
         depth: int,
     ) -> None:
         try:
-            found = [promise for promise in needed if promise is not None]
-            if len(found) < len(needed):
-                raise ObjectLost(f"an argument of {call.name} was the ref of a task of which nothing is known here")
-            program().start(promises, options, call, found, depth)
+            program().start(promises, options, call, all_found(needed, call.name), depth)
         except Exception as error:
             for promise in promises:
                 end(promise, (_ERROR, encode_failure(error)))
@@ -172,6 +179,33 @@ class Served:
             known = self._by_blob[blob.blob] = FunctionId(next(self._session.functions))
             self._client.functions[known] = msgspec.structs.replace(blob, function=known)
         return known
+
+    def _call_of(self, lease: LeaseId, message: SubmitTask | StartActor) -> Any:
+        return message.call if message.kind != _STORED else self._adopted(lease, message.call)
+
+    def _actors_asked(self, lease: LeaseId, message: StartActor | FindActor | KillActor | ListActors) -> None:
+        """As for calls: promises are there at once."""
+        if self._actors is None:
+            self._actors = import_module("distpool.actors.served").ActorsServed(self._answer_at_rest)
+        served, completions = self._actors, self._loop.completions
+        match message:
+            case StartActor():
+                try:
+                    call = self._call_of(lease, message)
+                except Exception as error:
+                    raise ProtocolError(f"an actor that it has started makes no sense: {error!r}") from error
+                promise = Promise(message.actor, "an actor")
+                needed = [PROMISES.find(number) for number in message.needed]
+                _give((promise,), lease)
+                completions.append(Notice(served.start, lease, message, promise, call, needed))
+            case FindActor():
+                promise = Promise(message.actor, "an actor")
+                _give((promise,), lease)
+                completions.append(Notice(served.find, lease, message, promise))
+            case KillActor():
+                completions.append(Notice(served.kill, message, PROMISES.find(message.actor)))
+            case ListActors():
+                completions.append(Notice(served.list, lease, message))
 
     def _adopted(self, lease: LeaseId, told: bytes) -> ClaimedPickle:
         """Arguments with large parts or refs: what keeps them is the call's."""
@@ -251,7 +285,10 @@ class Served:
         lease, promises = request.lease, request.promises
         ready = [position for position, promise in enumerate(promises) if promise.outcome is not None]
         outcomes = [self._outcome(lease, promises[position]) for position in ready]
-        self._lanes.answer(lease, PromisesTold(request.asked.number, ready, outcomes))
+        self._answer_at_rest(lease, PromisesTold(request.asked.number, ready, outcomes))
+
+    def _answer_at_rest(self, lease: LeaseId, answer: Message) -> None:
+        self._lanes.answer(lease, answer)
         self._loop.post(_do_nothing)  # said at rest, it is passed on in the next turn
 
     def _outcome(self, lease: LeaseId, promise: Promise) -> PromiseOutcome:
@@ -277,12 +314,15 @@ class Served:
 
     # Ends -----------------------------------------------------------------------------------------------------------
 
-    def _release(self, lease: LeaseId, dropped: list[int]) -> None:
-        stored = self._stored.get(lease, {})
+    def _release(self, lease: LeaseId, told: KeepPromises) -> None:
+        """Unless it has said meanwhile that it keeps them again."""
+        stored, leaving = self._stored.get(lease, {}), self._leaving.get(lease, {})
         with LOCK:
-            for number in dropped:
-                PROMISES.release(number, lease)
-                stored.pop(number, None)
+            for number in told.dropped:
+                if leaving.get(number) is told:
+                    del leaving[number]
+                    PROMISES.release(number, lease)
+                    stored.pop(number, None)
 
     def _forget(self, lease: LeaseId) -> None:
         """Its worker has ended: what it has started goes on."""
@@ -290,8 +330,33 @@ class Served:
             self._unwatch(self._waiting.pop(key))
         self._functions.pop(lease, None)
         self._stored.pop(lease, None)
+        self._leaving.pop(lease, None)
         with LOCK:
             PROMISES.drop(lease)
+
+
+def all_found(needed: list[Promise | None], name: str) -> list[Promise]:
+    """What a call of this name needs that a worker has started, if this process may run it and knows all of it. Raises
+    RuntimeError and ObjectLost."""
+    if FROM_ABOVE:
+        raise RuntimeError(
+            f"{name} was started by a worker of a pool that worker {os.getpid()} has made for itself: only the "
+            "workers of the program start tasks and actors, which are its own"
+        )
+    found = [promise for promise in needed if promise is not None]
+    if len(found) < len(needed):
+        raise ObjectLost(f"an argument of {name} was the ref of a task of which nothing is known here")
+    return found
+
+
+def _give(promises: Sequence[Promise], lease: LeaseId) -> None:
+    """A worker has made up their numbers, and keeps them."""
+    with LOCK:
+        for promise in promises:
+            if PROMISES.find(promise.number) is not None:
+                raise ProtocolError(f"promise {promise.number} is there already")
+            PROMISES.publish(promise)
+            PROMISES.keep(promise.number, lease)
 
 
 def _is_at_hand(promise: Promise) -> bool:
