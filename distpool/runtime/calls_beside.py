@@ -44,12 +44,16 @@ class Host(Protocol):
 class CallsBeside:
     """`begin` and `has_room` are for the main thread."""
 
-    def __init__(self, host: Host, ring: Ring, sock: socket.socket, tokens: int, attached: Attached) -> None:
+    def __init__(
+        self, host: Host, ring: Ring, sock: socket.socket, tokens: int, attached: Attached, busy_ns: int
+    ) -> None:
+        """`busy_ns`: the worker's time in calls until now. It stays at that, as these overlap."""
         self._host = host
         self._ring = ring
         self._sock = sock
         self._tokens = tokens
         self._attached = attached
+        self._busy_ns = busy_ns
         self._next = 0
         # Held while outcomes are made and written: what the worker tells its store and its caller is in one order.
         self._writing = threading.RLock()
@@ -175,10 +179,10 @@ class CallsBeside:
                 relief()
 
     def _put(self, kind: int, payload: bytes) -> None:
-        while not self._ring.write(kind, payload, 0):
+        while not self._ring.write(kind, payload, self._busy_ns):
             self._room.clear()
             self._ring.wait_for_room()
-            if self._ring.write(kind, payload, 0):
+            if self._ring.write(kind, payload, self._busy_ns):
                 return
             self._host.send(CallsFinished(False))
             self._room.wait()
