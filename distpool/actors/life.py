@@ -112,7 +112,7 @@ class Life:
     @property
     def state(self) -> ActorState:
         """As it is now; by the time that somebody reads it, it may have changed. One that was killed is dead."""
-        return ActorState.DEAD if self._was_killed else self.workers.group.stage  # type: ignore[attr-defined, no-any-return]
+        return ActorState.DEAD if self._was_killed else self.workers.group.stage  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
         name = f" {self.options.name!r}" if self.options.name else ""

@@ -86,6 +86,14 @@ class RequestRefused(Message, tag=136, frozen=True):
     failure: bytes
 
 
+class PutValue(Message, tag=206, frozen=True):
+    """Worker to program: this is the value of a promise that I have made up, and keep: it has refs of tasks in it.
+    `value`: as a STORED result is told."""
+
+    promise: int
+    value: bytes
+
+
 class StartActor(Message, tag=200, frozen=True):
     """Worker to program: start an actor, or have the one of its name; answered by ActorTold. `actor`: the number of a
     promise that is to stand for it, and which this worker keeps. `plan`: the pickled plan of its class and its options.
@@ -153,6 +161,7 @@ UP_MESSAGES = (
     | KeepPromises
     | CancelPromises
     | ForgetRequest
+    | PutValue
     | StartActor
     | FindActor
     | KillActor

@@ -28,7 +28,7 @@ from distpool.objects.promises import PROMISES, TaskRef, end
 from distpool.objects.stores import CALLS_ABOVE, Attached, attached_store, current
 from distpool.protocol.messages import OutcomeKind
 from distpool.protocol.store import StoredResult
-from distpool.protocol.upcalls import AwaitPromises, KeepPromises, PromiseOutcome, PromisesTold
+from distpool.protocol.upcalls import AwaitPromises, KeepPromises, PromisesTold
 from distpool.runtime.up_lane import results_written_to, store_above, way_up
 
 _STORED = int(OutcomeKind.STORED)
@@ -195,22 +195,26 @@ def _take(promises: Sequence[Promise], told: Any) -> None:
     for position, outcome in zip(told.ready, told.outcomes, strict=True):
         promise = promises[position]
         promise.position = outcome.item
-        payload: Any = outcome.payload if outcome.kind != _STORED else FetchedValue(outcome)
+        payload: Any = outcome.payload
+        if outcome.kind == _STORED:
+            stored = msgspec.msgpack.decode(payload, type=StoredResult)
+            payload = FetchedValue(stored.pickled, stored.named)
         end(promise, (outcome.kind, payload), outcome.cause)
 
 
 class FetchedValue:
     """A value that needs objects of a store. The program keeps them for as long as this worker keeps the promise."""
 
-    def __init__(self, outcome: PromiseOutcome) -> None:
-        self._stored = msgspec.msgpack.decode(outcome.payload, type=StoredResult)
+    def __init__(self, pickled: bytes, objects: list[ObjectId]) -> None:
+        self._pickled = pickled
+        self._objects = objects
 
     def load(self) -> Any:
         """Raises ObjectLost and StoreFull."""
         store: Any = current()
-        for object_id in self._stored.named:
+        for object_id in self._objects:
             store.have(object_id)
-        return pickle.loads(self._stored.pickled)
+        return pickle.loads(self._pickled)
 
 
 # The worker's own -----------------------------------------------------------------------------------------------------

@@ -6,19 +6,23 @@ import pickle
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from distpool.ids import FunctionId
 from distpool.logic.promises import Promise
-from distpool.objects.promises import TaskRef
+from distpool.objects.promises import TaskRef, end
 from distpool.objects.refs import ObjectRef, noting_refs
 from distpool.objects.results import store_result
 from distpool.objects.stores import current
 from distpool.objects.whole import whole
 from distpool.protocol.messages import FunctionBlob, OutcomeKind
-from distpool.protocol.upcalls import CancelPromises, SubmitTask
+from distpool.protocol.store import StoredResult
+from distpool.protocol.upcalls import CancelPromises, PutValue, SubmitTask
 from distpool.runtime.arguments import Arguments
 from distpool.runtime.main_view import CallersMain
-from distpool.runtime.promises_above import above
+from distpool.runtime.promises_above import FetchedValue, above
 from distpool.runtime.up_lane import DEPTH, way_up
+from distpool.serialization.buffers import Parts
 from distpool.serialization.functions import several_returns
 from distpool.serialization.pickling import SCALARS, blame
 from distpool.tasks.arguments import with_stand_ins
@@ -85,6 +89,16 @@ class ProgramAbove:
         )
         return refs[0] if returns < 0 else refs if returns else None
 
+    def put(self, parts: Parts | bytes, refs: list[ObjectRef]) -> TaskRef:
+        """Have the program keep a value that has refs of tasks: as one that is there already. Raises StoreFull."""
+        ref = self._promises.new("put", -1)
+        told = self._stored(parts, refs)
+        way_up().tell(PutValue(ref.id, told))
+        stored = msgspec.msgpack.decode(told, type=StoredResult)
+        value: Any = FetchedValue(stored.pickled, [*stored.made, *stored.named])
+        end(ref.known(), (_STORED, value))
+        return ref
+
     def cancel(self, ref: TaskRef, *, force: bool) -> None:
         way_up().tell(CancelPromises([ref.id], force))
 
@@ -110,11 +124,15 @@ class ProgramAbove:
             raise blame(error, [*named, ("the function", inline)], self._main) from None
         if type(parts) is bytes and not refs:
             return _VALUE, parts, needed
+        return _STORED, self._stored(parts, refs), needed
+
+    def _stored(self, parts: Parts | bytes, refs: list[ObjectRef]) -> bytes:
+        """As a result is told."""
         store: Any = current()
         if store.id != self._promises.program and type(parts) is not bytes:
-            # On another machine: it goes to the program, and from there to whoever runs the call.
+            # On another machine: it goes to the program, and from there to whoever needs it.
             parts = whole(parts)
-        return _STORED, store_result(store, parts, refs), needed
+        return store_result(store, parts, refs)
 
     def _pickled_options(self, options: Any) -> bytes:
         """Each object once: a function keeps its own."""

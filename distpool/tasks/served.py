@@ -40,6 +40,7 @@ from distpool.protocol.upcalls import (
     ListActors,
     PromiseOutcome,
     PromisesTold,
+    PutValue,
     RequestRefused,
     StartActor,
     SubmitTask,
@@ -114,6 +115,8 @@ class Served:
                     # A result that was told before may name them.
                     release = partial(self._loop.post, self._release, lease, message)
                     self._client.after_results(lease, written_to, release)
+            case PutValue():
+                self._put(lease, message)
             case StartActor() | FindActor() | KillActor() | ListActors():
                 self._actors_asked(lease, message)
             case CancelPromises(promises, force):
@@ -180,6 +183,15 @@ class Served:
             self._client.functions[known] = msgspec.structs.replace(blob, function=known)
         return known
 
+    def _put(self, lease: LeaseId, message: PutValue) -> None:
+        try:
+            stored: Any = self._stored_value(lease, message.value)
+        except Exception as error:
+            raise ProtocolError(f"a value that it has put makes no sense: {error!r}") from error
+        promise = Promise(message.promise, "put")
+        _give((promise,), lease)
+        end(promise, (_STORED, stored))
+
     def _call_of(self, lease: LeaseId, message: SubmitTask | StartActor) -> Any:
         return message.call if message.kind != _STORED else self._adopted(lease, message.call)
 
@@ -209,15 +221,17 @@ class Served:
 
     def _adopted(self, lease: LeaseId, told: bytes) -> ClaimedPickle:
         """Arguments with large parts or refs: what keeps them is the call's."""
-        if lease in self._loop.lanes:
-            stored = adopt(lease, told)
-        else:
-            result = msgspec.msgpack.decode(told, type=StoredResult)
-            holds = self._session.far.nodes.holds_of(lease, result)  # type: ignore[union-attr]
-            stored = StoredValue(result.pickled, holds, result.tasks)
+        stored = self._stored_value(lease, told)
         own = [hold for hold in stored.holds if isinstance(hold, Hold)]
         others = [hold for hold in stored.holds if not isinstance(hold, Hold)]
         return ClaimedPickle(stored.pickled, Claim(home(), own, [], [*stored.tasks, *others]))
+
+    def _stored_value(self, lease: LeaseId, told: bytes) -> StoredValue:
+        if lease in self._loop.lanes:
+            return adopt(lease, told)
+        result = msgspec.msgpack.decode(told, type=StoredResult)
+        holds = self._session.far.nodes.holds_of(lease, result)  # type: ignore[union-attr]
+        return StoredValue(result.pickled, holds, result.tasks)
 
     def _cancel(self, numbers: Sequence[int], force: bool) -> None:
         for number in numbers:

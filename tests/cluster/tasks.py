@@ -216,3 +216,18 @@ def totals_of(size, count):
 @distpool.remote
 def pass_on(count):
     return [plus.remote(number, 100) for number in range(count)]
+
+
+@distpool.remote
+def put_refs(count, size):
+    return distpool.put([np.ones(size), *(plus.remote(number, 100) for number in range(count))])
+
+
+def opened(value):
+    array, *refs = value
+    return distpool.get(refs), array.sum()
+
+
+@distpool.remote
+def open_refs(value):
+    return opened(distpool.get(value[0]) if len(value) == 1 else value)
