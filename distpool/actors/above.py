@@ -33,9 +33,14 @@ def find(name: str, namespace: str) -> LifeAbove:
     return _told(lambda number, actor: FindActor(number, actor, name, namespace))
 
 
+def myself() -> LifeAbove:
+    """The actor that this worker is."""
+    return find("", "")
+
+
 def names() -> list[tuple[str, str]]:
     """(namespace, name) of those that have one."""
-    listed: list[tuple[str, str]] = way_up().ask(ListActors).names
+    listed: list[tuple[str, str]] = way_up().ask_value(ListActors)
     return listed
 
 
@@ -44,5 +49,4 @@ def _told(request: Callable[[int, int], Message]) -> LifeAbove:
     promises = above()
     promises.relieve()  # of actors whose place it may need
     ref = promises.new("an actor", -1)
-    told = way_up().ask(lambda number: request(number, ref.id))
-    return LifeAbove(ref, *pickle.loads(told.plan))
+    return LifeAbove(ref, *way_up().ask_value(lambda number: request(number, ref.id)))

@@ -10,7 +10,7 @@ from distpool.actors.methods import ActorMethod, ClassPlan, traits_of
 from distpool.actors.options import ActorOptions, MethodOptions
 from distpool.actors.turns import Turns
 from distpool.context import cpu_count_for_pools, get_context
-from distpool.ids import INLINE_FUNCTION
+from distpool.ids import INLINE_FUNCTION, GroupId
 from distpool.logic.actor_plan import ActorPlan, ActorState
 from distpool.logic.calls import NO_OPTIONS, Outcome
 from distpool.logic.group_plan import GroupPlan
@@ -26,6 +26,9 @@ from distpool.tasks.arguments import with_stand_ins
 from distpool.tasks.calls import Prepared, Task
 
 _numbers = count(1)
+
+LIVES: weakref.WeakValueDictionary[GroupId, Life] = weakref.WeakValueDictionary()
+"""Those of this program, by the group that calls of them are handed in to."""
 
 
 class Life:
@@ -63,9 +66,17 @@ class Life:
         start_method = get_context().get_start_method()
         check_may_have_children(start_method)
         prefix = start_method_prefix(start_method)
-        plan = ActorPlan(self.class_plan.name, self.options.max_restarts, self.traits.limits)
+        options = self.options
+        plan = ActorPlan(
+            self.class_plan.name,
+            options.max_restarts,
+            self.traits.limits,
+            self.number,
+            options.name or "",
+            options.namespace or "",
+        )
         open_workers(
-            GroupPlan(1, on_demand=True, shape=self.options.shape, actor=plan),
+            GroupPlan(1, on_demand=True, shape=options.shape, actor=plan),
             LaunchPlan(
                 start_method,
                 cpu_count_for_pools(),
@@ -86,6 +97,7 @@ class Life:
 
     def _own(self, workers: Workers) -> None:
         self.workers = workers
+        LIVES[workers.group.id] = self
         weakref.finalize(self, _close_if_owned, workers).atexit = False
 
     def method(self, name: str, options: MethodOptions) -> ActorMethod:

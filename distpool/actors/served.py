@@ -10,28 +10,21 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-from distpool.actors.life import Life
+from distpool.actors.life import LIVES, Life
 from distpool.actors.names import all_names, begun, find
-from distpool.ids import LeaseId
+from distpool.ids import GroupId, LeaseId
 from distpool.logic.promises import Promise
-from distpool.protocol.messages import Message
-from distpool.protocol.upcalls import (
-    ActorsListed,
-    ActorTold,
-    FindActor,
-    KillActor,
-    ListActors,
-    RequestRefused,
-    StartActor,
-)
-from distpool.serialization.remote_errors import encode_failure
-from distpool.tasks.served import all_found
+from distpool.protocol.upcalls import FindActor, StartActor
+from distpool.tasks.numbered import all_known
+
+Answering = Callable[[LeaseId, int, Callable[[], Any]], None]
+"""Tells a worker what this gives or raises."""
 
 
 class ActorsServed:
     """Of the workers of one session. Called at rest."""
 
-    def __init__(self, answer: Callable[[LeaseId, Message], None]) -> None:
+    def __init__(self, answer: Answering) -> None:
         self._answer = answer
 
     def start(
@@ -41,7 +34,7 @@ class ActorsServed:
 
         def started() -> Life:
             class_plan, options = pickle.loads(asked.plan)
-            found = all_found(needed, f"actor {class_plan.name}")
+            found = all_known(needed, f"actor {class_plan.name}")
 
             def begin() -> Life:
                 life = Life(class_plan, options)
@@ -52,22 +45,34 @@ class ActorsServed:
 
         self._give(lease, asked.number, promise, started)
 
-    def find(self, lease: LeaseId, asked: FindActor, promise: Promise) -> None:
-        self._give(lease, asked.number, promise, lambda: find(asked.name, asked.namespace))
+    def find(self, lease: LeaseId, asked: FindActor, promise: Promise, group: GroupId | None) -> None:
+        """`group`: that the worker is of."""
+        self._give(
+            lease,
+            asked.number,
+            promise,
+            lambda: find(asked.name, asked.namespace) if asked.name else _life_of(group),
+        )
 
-    def list(self, lease: LeaseId, asked: ListActors) -> None:
-        self._answer(lease, ActorsListed(asked.number, all_names()))
+    def list(self, lease: LeaseId, number: int) -> None:
+        self._answer(lease, number, all_names)
 
-    def kill(self, asked: KillActor, promise: Promise | None) -> None:
+    def kill(self, promise: Promise | None, may_restart: bool) -> None:
         if promise is not None and promise.call is not None:
-            promise.call.kill(no_restart=not asked.may_restart)
+            promise.call.kill(no_restart=not may_restart)
 
     def _give(self, lease: LeaseId, number: int, promise: Promise, get: Callable[[], Life]) -> None:
-        try:
+        def given() -> Any:
             life = get()
-        except Exception as error:
-            self._answer(lease, RequestRefused(number, encode_failure(error)))
-            return
-        promise.name = f"actor {life.class_plan.name}"
-        promise.call = life
-        self._answer(lease, ActorTold(number, pickle.dumps((life.class_plan, life.traits, life.number), 5)))
+            promise.name = f"actor {life.class_plan.name}"
+            promise.call = life
+            return life.class_plan, life.traits, life.number
+
+        self._answer(lease, number, given)
+
+
+def _life_of(group: GroupId | None) -> Life:
+    life = None if group is None else LIVES.get(group)
+    if life is None:
+        raise RuntimeError("the worker is no actor's, or nobody has a handle of that actor any more")
+    return life

@@ -5,10 +5,13 @@ A request has a number, under which it is answered once. A node does not read wh
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 import msgspec
 
-from distpool.ids import FunctionId
+from distpool.ids import FunctionId, LeaseId
 from distpool.protocol.messages import FunctionBlob, Message
+from distpool.protocol.resources import Shape
 
 
 class SubmitTask(Message, tag=137, frozen=True):
@@ -95,9 +98,9 @@ class PutValue(Message, tag=206, frozen=True):
 
 
 class StartActor(Message, tag=200, frozen=True):
-    """Worker to program: start an actor, or have the one of its name; answered by ActorTold. `actor`: the number of a
-    promise that is to stand for it, and which this worker keeps. `plan`: the pickled plan of its class and its options.
-    `kind`, `call`, `needed`: its constructor's call, as of SubmitTask."""
+    """Worker to program: start an actor, or have the one of its name; answered with what a handle knows of it.
+    `actor`: the number of a promise that is to stand for it, and which this worker keeps. `plan`: the pickled plan of
+    its class and its options. `kind`, `call`, `needed`: its constructor's call, as of SubmitTask."""
 
     number: int
     actor: int
@@ -108,7 +111,8 @@ class StartActor(Message, tag=200, frozen=True):
 
 
 class FindActor(Message, tag=201, frozen=True):
-    """Worker to program: have the promise `actor`, which this worker keeps, stand for the actor of this name."""
+    """Worker to program: have the promise `actor`, which this worker keeps, stand for the actor of this name, or
+    without one for that which the worker is. Answered like StartActor."""
 
     number: int
     actor: int
@@ -116,11 +120,11 @@ class FindActor(Message, tag=201, frozen=True):
     namespace: str
 
 
-class ActorTold(Message, tag=202, frozen=True):
-    """Program to worker: the promise stands for the actor. `plan`: pickled, what a handle knows of it."""
+class Answer(Message, tag=202, frozen=True):
+    """Program to worker: the answer to a request, pickled."""
 
     number: int
-    plan: bytes
+    pickled: bytes
 
 
 class KillActor(Message, tag=203, frozen=True):
@@ -131,16 +135,50 @@ class KillActor(Message, tag=203, frozen=True):
 
 
 class ListActors(Message, tag=204, frozen=True):
-    """Worker to program: which actors have names?"""
+    """Worker to program: which actors have names? Answered with (namespace, name) of each."""
 
     number: int
 
 
-class ActorsListed(Message, tag=205, frozen=True):
-    """Program to worker: these, as (namespace, name)."""
+class PlacesWish(IntEnum):
+    """What a worker wants of a placement group; answered with how it is then."""
+
+    OPEN = 0
+    """Open it, with the pickled `spec`: its bundles, and the name of its strategy."""
+    LOOK = 1
+    WAIT = 2
+    """Answered when it has all its bundles, or never will."""
+    CLOSE = 3
+
+
+class AskPlaces(Message, tag=205, frozen=True):
+    """Worker to program: see to a placement group. `group`: its number, which no other has; `wish`: a `PlacesWish`."""
 
     number: int
-    names: list[tuple[str, str]]
+    group: int
+    wish: int
+    spec: bytes = b""
+
+
+class AskStanding(Message, tag=207, frozen=True):
+    """Worker to program: what am I? Answered with a `WorkerStanding`."""
+
+    number: int
+
+
+class WorkerStanding(msgspec.Struct, array_like=True, frozen=True):
+    """What the program knows of one of its workers. `lease`: its number. `node`: where it is, if elsewhere. `shape`:
+    what it was given; `group`: in this placement group, pickled. `actor`: the number of the actor that it is; 0: none.
+    `restarts`: how often that was started again."""
+
+    lease: LeaseId
+    node: str
+    shape: Shape
+    group: bytes = b""
+    actor: int = 0
+    name: str = ""
+    namespace: str = ""
+    restarts: int = 0
 
 
 class UpSaid(Message, tag=138, frozen=True):
@@ -166,5 +204,7 @@ UP_MESSAGES = (
     | FindActor
     | KillActor
     | ListActors
+    | AskPlaces
+    | AskStanding
 )
-DOWN_MESSAGES = PromisesTold | RequestRefused | ActorTold | ActorsListed
+DOWN_MESSAGES = PromisesTold | RequestRefused | Answer

@@ -253,6 +253,10 @@ class ClientRole:
                     found.append(Running(lease.id, group.id, lease.heard_at, may_repeat([span]), call))
         return found
 
+    def group_of(self, lease: LeaseId) -> Group | None:
+        """That the worker of this lease is of; None when it has ended."""
+        return self._group_of.get(lease)
+
     def held_by(self, lease: LeaseId) -> int:
         """How many calls the worker of this lease holds."""
         group = self._group_of.get(lease)

@@ -10,6 +10,7 @@ is read by its event loop, or by such a thread.
 from __future__ import annotations
 
 import os
+import pickle
 import select
 import socket
 import threading
@@ -152,6 +153,11 @@ class UpLane:
             finally:
                 deferral.end(handler)
         return _checked(waiter.answer)
+
+    def ask_value(self, request: Request, timeout_s: float | None = None) -> Any:
+        """What the program answers as a pickle; None when that has not come in time. Raises as `ask`."""
+        answer = self.ask(request, timeout_s)
+        return None if answer is None else pickle.loads(answer.pickled)
 
     async def ask_async(self, request: Request) -> Any:
         """The answer, for a coroutine. Raises what the program refuses with, and ForeignProcess."""

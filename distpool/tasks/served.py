@@ -8,11 +8,9 @@ What is said is heard before the results that follow it: a promise is there when
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Sequence
 from functools import partial
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,21 +21,18 @@ from distpool.logic.promises import Promise
 from distpool.objects.claims import Claim, ClaimedPickle, claimed, payload_here
 from distpool.objects.home import Hold
 from distpool.objects.known import Known
-from distpool.objects.promises import FROM_ABOVE, LOCK, PROMISES, TaskRef, end, value_of
+from distpool.objects.promises import LOCK, PROMISES, TaskRef, end, value_of
 from distpool.objects.refs import noting_refs
 from distpool.objects.results import StoredValue, adopt
 from distpool.objects.stores import home
 from distpool.options import NO_OPTIONS
-from distpool.protocol.messages import LeaseLost, Message, OutcomeKind
+from distpool.protocol.messages import LeaseLost, OutcomeKind
 from distpool.protocol.store import StoredResult
 from distpool.protocol.upcalls import (
     AwaitPromises,
     CancelPromises,
-    FindActor,
     ForgetRequest,
     KeepPromises,
-    KillActor,
-    ListActors,
     PromiseOutcome,
     PromisesTold,
     PutValue,
@@ -50,7 +45,9 @@ from distpool.runtime.notices import Notice
 from distpool.serialization.buffers import parts_of
 from distpool.serialization.remote_errors import encode_failure
 from distpool.tasks.calls import Prepared
+from distpool.tasks.numbered import all_known, found, publish
 from distpool.tasks.program import program
+from distpool.tasks.questions import Questions
 
 if TYPE_CHECKING:
     from distpool.runtime.session import Session
@@ -86,7 +83,7 @@ class Served:
         self._loop = session.loop
         self._client = session.loop.client
         self._lanes = session.loop.up_lanes
-        self._actors: Any = None  # made for the first worker that asks for one
+        self._questions = Questions(session, self._call_of)
         # The program's numbers of functions, by their pickle, and by worker and the worker's number.
         self._by_blob: dict[bytes, FunctionId] = {}
         self._functions: dict[LeaseId, dict[FunctionId, FunctionId]] = {}
@@ -117,16 +114,17 @@ class Served:
                     self._client.after_results(lease, written_to, release)
             case PutValue():
                 self._put(lease, message)
-            case StartActor() | FindActor() | KillActor() | ListActors():
-                self._actors_asked(lease, message)
             case CancelPromises(promises, force):
                 self._loop.completions.append(Notice(self._cancel, promises, force))
             case ForgetRequest(number):
                 request = self._waiting.pop((lease, number), None)
                 if request is not None:
                     self._end(request)
+                self._questions.forget(lease, number)
             case LeaseLost():
                 self._forget(lease)
+            case _:
+                self._questions.serve(lease, message)
 
     # Calls ----------------------------------------------------------------------------------------------------------
 
@@ -141,14 +139,14 @@ class Served:
             Promise(number, message.name, None, -1 if options.returns < 0 else position)
             for position, number in enumerate(message.promises)
         )
-        _give(promises, lease)
+        publish(promises, lease)
         functions = self._functions.setdefault(lease, {})
         if message.blob is not None:
             functions[message.function] = self._function(message.blob)
         function_id = functions.get(message.function, FunctionId(0))
         if message.function and not function_id:
             raise ProtocolError(f"function {message.function} was never sent")
-        needed = [PROMISES.find(number) for number in message.needed]
+        needed = found(message.needed)
         prepared = Prepared(function_id, call, NO_OPTIONS, message.name)
         self._loop.completions.append(Notice(self._start, promises, options, prepared, needed, message.depth))
 
@@ -161,7 +159,7 @@ class Served:
         depth: int,
     ) -> None:
         try:
-            program().start(promises, options, call, all_found(needed, call.name), depth)
+            program().start(promises, options, call, all_known(needed, call.name), depth)
         except Exception as error:
             for promise in promises:
                 end(promise, (_ERROR, encode_failure(error)))
@@ -189,35 +187,11 @@ class Served:
         except Exception as error:
             raise ProtocolError(f"a value that it has put makes no sense: {error!r}") from error
         promise = Promise(message.promise, "put")
-        _give((promise,), lease)
+        publish((promise,), lease)
         end(promise, (_STORED, stored))
 
     def _call_of(self, lease: LeaseId, message: SubmitTask | StartActor) -> Any:
         return message.call if message.kind != _STORED else self._adopted(lease, message.call)
-
-    def _actors_asked(self, lease: LeaseId, message: StartActor | FindActor | KillActor | ListActors) -> None:
-        """As for calls: promises are there at once."""
-        if self._actors is None:
-            self._actors = import_module("distpool.actors.served").ActorsServed(self._answer_at_rest)
-        served, completions = self._actors, self._loop.completions
-        match message:
-            case StartActor():
-                try:
-                    call = self._call_of(lease, message)
-                except Exception as error:
-                    raise ProtocolError(f"an actor that it has started makes no sense: {error!r}") from error
-                promise = Promise(message.actor, "an actor")
-                needed = [PROMISES.find(number) for number in message.needed]
-                _give((promise,), lease)
-                completions.append(Notice(served.start, lease, message, promise, call, needed))
-            case FindActor():
-                promise = Promise(message.actor, "an actor")
-                _give((promise,), lease)
-                completions.append(Notice(served.find, lease, message, promise))
-            case KillActor():
-                completions.append(Notice(served.kill, message, PROMISES.find(message.actor)))
-            case ListActors():
-                completions.append(Notice(served.list, lease, message))
 
     def _adopted(self, lease: LeaseId, told: bytes) -> ClaimedPickle:
         """Arguments with large parts or refs: what keeps them is the call's."""
@@ -299,10 +273,7 @@ class Served:
         lease, promises = request.lease, request.promises
         ready = [position for position, promise in enumerate(promises) if promise.outcome is not None]
         outcomes = [self._outcome(lease, promises[position]) for position in ready]
-        self._answer_at_rest(lease, PromisesTold(request.asked.number, ready, outcomes))
-
-    def _answer_at_rest(self, lease: LeaseId, answer: Message) -> None:
-        self._lanes.answer(lease, answer)
+        self._lanes.answer(lease, PromisesTold(request.asked.number, ready, outcomes))
         self._loop.post(_do_nothing)  # said at rest, it is passed on in the next turn
 
     def _outcome(self, lease: LeaseId, promise: Promise) -> PromiseOutcome:
@@ -340,6 +311,7 @@ class Served:
 
     def _forget(self, lease: LeaseId) -> None:
         """Its worker has ended: what it has started goes on."""
+        self._questions.lost(lease)
         for key in [key for key in self._waiting if key[0] == lease]:
             self._unwatch(self._waiting.pop(key))
         self._functions.pop(lease, None)
@@ -347,30 +319,6 @@ class Served:
         self._leaving.pop(lease, None)
         with LOCK:
             PROMISES.drop(lease)
-
-
-def all_found(needed: list[Promise | None], name: str) -> list[Promise]:
-    """What a call of this name needs that a worker has started, if this process may run it and knows all of it. Raises
-    RuntimeError and ObjectLost."""
-    if FROM_ABOVE:
-        raise RuntimeError(
-            f"{name} was started by a worker of a pool that worker {os.getpid()} has made for itself: only the "
-            "workers of the program start tasks and actors, which are its own"
-        )
-    found = [promise for promise in needed if promise is not None]
-    if len(found) < len(needed):
-        raise ObjectLost(f"an argument of {name} was the ref of a task of which nothing is known here")
-    return found
-
-
-def _give(promises: Sequence[Promise], lease: LeaseId) -> None:
-    """A worker has made up their numbers, and keeps them."""
-    with LOCK:
-        for promise in promises:
-            if PROMISES.find(promise.number) is not None:
-                raise ProtocolError(f"promise {promise.number} is there already")
-            PROMISES.publish(promise)
-            PROMISES.keep(promise.number, lease)
 
 
 def _is_at_hand(promise: Promise) -> bool:

@@ -36,3 +36,11 @@ def test_a_value_with_refs_in_it_that_a_task_on_a_node_has_put_is_good_everywher
     assert [tasks.opened(distpool.get(ref)) for ref in stored] == [([100, 101, 102], SIZE)] * 4
     assert distpool.get([tasks.open_refs.remote(ref) for ref in stored]) == [([100, 101, 102], SIZE)] * 4
     assert distpool.get([tasks.open_refs.remote([ref]) for ref in stored]) == [([100, 101, 102], SIZE)] * 4
+
+
+def test_workers_on_nodes_know_where_they_are_and_use_placement_groups():
+    told, nodes = distpool.get(tasks.use_a_group.remote())
+    (node,) = {node for _, node, _ in told}
+    assert node in nodes
+    assert {job for job, _, _ in told} == {distpool.get_runtime_context().get_job_id()}
+    assert [amounts for _, _, amounts in told] == [{"CPU": 1.0}] * 2
