@@ -67,7 +67,9 @@ class ClientRole:
         self._settings = settings
         self._group_of: dict[LeaseId, Group] = {}
         self._head_gone = ""
-        self._after_results: dict[LeaseId, list[Callable[[], None]]] = {}
+        # By the place in the worker's ring up to which it must have been read.
+        self._after_results: dict[LeaseId, list[tuple[int, Callable[[], None]]]] = {}
+        self._read_to: dict[LeaseId, int] = {}
         # Some groups give up workers when others wait for some.
         self._some_yield = False
         self._waits = Waits(settings.idle_yield_s)
@@ -132,16 +134,23 @@ class ClientRole:
         if group is not None:
             group.waiting.end(group.leases[lease], self.outbox)
 
-    def after_results(self, lease: LeaseId, then: Callable[[], None]) -> None:
-        """Call this when the results are known that the worker has told by now; there are none if it holds no call."""
-        if self.held_by(lease):
-            self._after_results.setdefault(lease, []).append(then)
+    def after_results(self, lease: LeaseId, written_to: int, then: Callable[[], None]) -> None:
+        """Call this when the results are known that the worker had written up to this place of its ring."""
+        if lease in self._group_of and self._read_to.get(lease, 0) < written_to:
+            self._after_results.setdefault(lease, []).append((written_to, then))
         else:
             then()
 
-    def _tell_after_results(self, lease: LeaseId) -> None:
-        for then in self._after_results.pop(lease, ()):
-            then()
+    def _note_read(self, lease: LeaseId, read_to: int) -> None:
+        """So far its results are known."""
+        self._read_to[lease] = read_to
+        waiting = self._after_results.pop(lease, ())
+        later = [one for one in waiting if one[0] > read_to]
+        if later:
+            self._after_results[lease] = later
+        for written_to, then in waiting:
+            if written_to <= read_to:
+                then()
 
     # From workers, lanes, node and launcher -------------------------------------------------------------------------
 
@@ -149,8 +158,8 @@ class ClientRole:
         match message:
             case CallsDone():
                 self._of(sender).done(LeaseId(int(sender)), message, now, self.outbox)
-                if self._after_results:
-                    self._tell_after_results(LeaseId(int(sender)))
+                if message.read_to:
+                    self._note_read(LeaseId(int(sender)), message.read_to)
             case TakenBack(calls):
                 self._of(sender).taken_back(LeaseId(int(sender)), calls)
             case LeaseStarted(lease, group_id):
@@ -163,7 +172,9 @@ class ClientRole:
             case WorkerUnusable(failure):
                 self._of(sender).unusable(LeaseId(int(sender)), failure)
             case LeaseLost(lease):
-                self._tell_after_results(lease)
+                for _, then in self._after_results.pop(lease, ()):
+                    then()
+                self._read_to.pop(lease, None)
                 lost_of = self._group_of.pop(lease, None)
                 if lost_of is not None:
                     lost_of.lost(message, self.outbox)
@@ -246,6 +257,10 @@ class ClientRole:
                     call = span.bundle.name or name_of(self.functions, span)
                     found.append(Running(lease.id, group.id, lease.heard_at, may_repeat([span]), call))
         return found
+
+    def group_of(self, lease: LeaseId) -> Group | None:
+        """That the worker of this lease is of; None when it has ended."""
+        return self._group_of.get(lease)
 
     def held_by(self, lease: LeaseId) -> int:
         """How many calls the worker of this lease holds."""

@@ -85,6 +85,10 @@ class NodeLinks:
         self._role.open(plan)
         self.crews[plan.group] = crew
 
+    def node_of(self, lease: LeaseId) -> NodeId | None:
+        """Where the worker of a lease is; None when it has ended."""
+        return self._role.node_of(lease)
+
     def nearness(self, lease: LeaseId, claim: Any) -> int:
         """How many bytes of what a claim names lie on the node of a lease."""
         return self.objects.bytes_at(self._role.node_of(lease), claim)

@@ -82,7 +82,7 @@ class WorkerProcess(process.BaseProcess):
         answer_for_stacks("worker")
         limit_native_threads(take_devices(self._devices, self._setup.native_threads))
         when_imported("logging", self._forward_log_records)
-        up_lane.offer(self._send_way_up, self._setup.program)
+        up_lane.offer(self._send_way_up, self._setup.program, self._ring.written_to)
         FROM_ABOVE[:] = [self._find_promise]
         if self._setup.main:
             try:

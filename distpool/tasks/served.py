@@ -35,7 +35,9 @@ from distpool.protocol.upcalls import (
     KeepPromises,
     PromiseOutcome,
     PromisesTold,
+    PutValue,
     RequestRefused,
+    StartActor,
     SubmitTask,
 )
 from distpool.runtime.main_view import CallersMain
@@ -43,7 +45,9 @@ from distpool.runtime.notices import Notice
 from distpool.serialization.buffers import parts_of
 from distpool.serialization.remote_errors import encode_failure
 from distpool.tasks.calls import Prepared
+from distpool.tasks.numbered import all_known, found, publish
 from distpool.tasks.program import program
+from distpool.tasks.questions import Questions
 
 if TYPE_CHECKING:
     from distpool.runtime.session import Session
@@ -79,11 +83,14 @@ class Served:
         self._loop = session.loop
         self._client = session.loop.client
         self._lanes = session.loop.up_lanes
+        self._questions = Questions(session, self._call_of)
         # The program's numbers of functions, by their pickle, and by worker and the worker's number.
         self._by_blob: dict[bytes, FunctionId] = {}
         self._functions: dict[LeaseId, dict[FunctionId, FunctionId]] = {}
         self._options: dict[bytes, Any] = {}  # of functions, or what starts an actor's call
         self._waiting: dict[tuple[LeaseId, int], Request] = {}
+        # What a worker has dropped, and when it said so, until that counts.
+        self._leaving: dict[LeaseId, dict[int, KeepPromises]] = {}
         # What was stored anew for workers that cannot reach where it lies, for as long as they keep the promise.
         self._stored: dict[LeaseId, dict[int, Any]] = {}
 
@@ -94,21 +101,30 @@ class Served:
                 self._submit(lease, message)
             case AwaitPromises():
                 self._await(lease, message)
-            case KeepPromises(kept, dropped):
+            case KeepPromises(kept, dropped, written_to):
+                leaving = self._leaving.setdefault(lease, {})
                 with LOCK:
                     for number in kept:
                         PROMISES.keep(number, lease)
+                        leaving.pop(number, None)
                 if dropped:
+                    leaving.update(dict.fromkeys(dropped, message))
                     # A result that was told before may name them.
-                    self._client.after_results(lease, lambda: self._loop.post(self._release, lease, dropped))
+                    release = partial(self._loop.post, self._release, lease, message)
+                    self._client.after_results(lease, written_to, release)
+            case PutValue():
+                self._put(lease, message)
             case CancelPromises(promises, force):
                 self._loop.completions.append(Notice(self._cancel, promises, force))
             case ForgetRequest(number):
                 request = self._waiting.pop((lease, number), None)
                 if request is not None:
                     self._end(request)
+                self._questions.forget(lease, number)
             case LeaseLost():
                 self._forget(lease)
+            case _:
+                self._questions.serve(lease, message)
 
     # Calls ----------------------------------------------------------------------------------------------------------
 
@@ -116,26 +132,21 @@ class Served:
         """The promises are there at once; what may take time, or start workers, follows when all roles are at rest."""
         try:
             options = self._options_of(message)
-            call: Any = message.call if message.kind != _STORED else self._adopted(lease, message.call)
+            call = self._call_of(lease, message)
         except Exception as error:
             raise ProtocolError(f"a task that it has started makes no sense: {error!r}") from error
         promises = tuple(
             Promise(number, message.name, None, -1 if options.returns < 0 else position)
             for position, number in enumerate(message.promises)
         )
-        with LOCK:
-            for promise in promises:
-                if PROMISES.find(promise.number) is not None:
-                    raise ProtocolError(f"promise {promise.number} is there already")
-                PROMISES.publish(promise)
-                PROMISES.keep(promise.number, lease)
+        publish(promises, lease)
         functions = self._functions.setdefault(lease, {})
         if message.blob is not None:
             functions[message.function] = self._function(message.blob)
         function_id = functions.get(message.function, FunctionId(0))
         if message.function and not function_id:
             raise ProtocolError(f"function {message.function} was never sent")
-        needed = [PROMISES.find(number) for number in message.needed]
+        needed = found(message.needed)
         prepared = Prepared(function_id, call, NO_OPTIONS, message.name)
         self._loop.completions.append(Notice(self._start, promises, options, prepared, needed, message.depth))
 
@@ -148,10 +159,7 @@ class Served:
         depth: int,
     ) -> None:
         try:
-            found = [promise for promise in needed if promise is not None]
-            if len(found) < len(needed):
-                raise ObjectLost(f"an argument of {call.name} was the ref of a task of which nothing is known here")
-            program().start(promises, options, call, found, depth)
+            program().start(promises, options, call, all_known(needed, call.name), depth)
         except Exception as error:
             for promise in promises:
                 end(promise, (_ERROR, encode_failure(error)))
@@ -173,17 +181,31 @@ class Served:
             self._client.functions[known] = msgspec.structs.replace(blob, function=known)
         return known
 
+    def _put(self, lease: LeaseId, message: PutValue) -> None:
+        try:
+            stored: Any = self._stored_value(lease, message.value)
+        except Exception as error:
+            raise ProtocolError(f"a value that it has put makes no sense: {error!r}") from error
+        promise = Promise(message.promise, "put")
+        publish((promise,), lease)
+        end(promise, (_STORED, stored))
+
+    def _call_of(self, lease: LeaseId, message: SubmitTask | StartActor) -> Any:
+        return message.call if message.kind != _STORED else self._adopted(lease, message.call)
+
     def _adopted(self, lease: LeaseId, told: bytes) -> ClaimedPickle:
         """Arguments with large parts or refs: what keeps them is the call's."""
-        if lease in self._loop.lanes:
-            stored = adopt(lease, told)
-        else:
-            result = msgspec.msgpack.decode(told, type=StoredResult)
-            holds = self._session.far.nodes.holds_of(lease, result)  # type: ignore[union-attr]
-            stored = StoredValue(result.pickled, holds, result.tasks)
+        stored = self._stored_value(lease, told)
         own = [hold for hold in stored.holds if isinstance(hold, Hold)]
         others = [hold for hold in stored.holds if not isinstance(hold, Hold)]
         return ClaimedPickle(stored.pickled, Claim(home(), own, [], [*stored.tasks, *others]))
+
+    def _stored_value(self, lease: LeaseId, told: bytes) -> StoredValue:
+        if lease in self._loop.lanes:
+            return adopt(lease, told)
+        result = msgspec.msgpack.decode(told, type=StoredResult)
+        holds = self._session.far.nodes.holds_of(lease, result)  # type: ignore[union-attr]
+        return StoredValue(result.pickled, holds, result.tasks)
 
     def _cancel(self, numbers: Sequence[int], force: bool) -> None:
         for number in numbers:
@@ -277,19 +299,24 @@ class Served:
 
     # Ends -----------------------------------------------------------------------------------------------------------
 
-    def _release(self, lease: LeaseId, dropped: list[int]) -> None:
-        stored = self._stored.get(lease, {})
+    def _release(self, lease: LeaseId, told: KeepPromises) -> None:
+        """Unless it has said meanwhile that it keeps them again."""
+        stored, leaving = self._stored.get(lease, {}), self._leaving.get(lease, {})
         with LOCK:
-            for number in dropped:
-                PROMISES.release(number, lease)
-                stored.pop(number, None)
+            for number in told.dropped:
+                if leaving.get(number) is told:
+                    del leaving[number]
+                    PROMISES.release(number, lease)
+                    stored.pop(number, None)
 
     def _forget(self, lease: LeaseId) -> None:
         """Its worker has ended: what it has started goes on."""
+        self._questions.lost(lease)
         for key in [key for key in self._waiting if key[0] == lease]:
             self._unwatch(self._waiting.pop(key))
         self._functions.pop(lease, None)
         self._stored.pop(lease, None)
+        self._leaving.pop(lease, None)
         with LOCK:
             PROMISES.drop(lease)
 

@@ -182,7 +182,9 @@ class Lane:
             self.send(RoomInRing())
         if not outcomes and not stopped:
             return None
+        read_to = 0
         if self.ring.has_way_up():
+            read_to = self.ring.read_to()
             self._find_way_up()
             self.hear_first()
         numbers: list[int] = []
@@ -197,7 +199,7 @@ class Lane:
                     payload = self._adopt(payload)
                 outcomes[position] = kind, payload
         busy_ns, self._busy_ns = self._busy_ns, self.ring.busy_ns()
-        return CallsDone(outcomes, (self._busy_ns - busy_ns) / 1e9, stopped, numbers)
+        return CallsDone(outcomes, (self._busy_ns - busy_ns) / 1e9, stopped, numbers, read_to)
 
     def close(self) -> None:
         while self.passed:
