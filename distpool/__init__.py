@@ -48,6 +48,7 @@ if _TYPE_CHECKING:
         TaskCancelled,
         WorkerDied,
     )
+    from distpool.objects.generators import ObjectRefGenerator
     from distpool.objects.promises import TaskRef
     from distpool.objects.refs import ObjectRef
     from distpool.objects.stats import StoreStats
@@ -129,6 +130,7 @@ _HOMES = {
     "store_stats": "distpool.api",
     "wait": "distpool.api",
     "RemoteFunction": "distpool.tasks",
+    "ObjectRefGenerator": "distpool.objects.generators",
     "TaskRef": "distpool.objects.promises",
     "cancel": "distpool.tasks.program",
     "remote": "distpool.tasks",
@@ -184,6 +186,7 @@ __all__ = [
     "NodeLost",
     "ObjectLost",
     "ObjectRef",
+    "ObjectRefGenerator",
     "OutOfMemory",
     "Pipe",
     "PlacementGroup",

@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
-from distpool.objects.promises import FROM_ABOVE
+from distpool.objects.refs import FROM_ABOVE
 from distpool.protocol.placing import BundleStrategy, OpenPlaces
 from distpool.protocol.resources import UNIT, Shape
 from distpool.quantities import parts_of_one, size_bytes

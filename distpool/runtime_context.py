@@ -10,7 +10,7 @@ import pickle
 from importlib import import_module
 from typing import Any
 
-from distpool.objects.promises import FROM_ABOVE
+from distpool.objects.refs import FROM_ABOVE
 from distpool.protocol.resources import UNIT, Shape
 from distpool.protocol.upcalls import AskStanding, WorkerStanding
 from distpool.runtime.up_lane import store_above, way_up

@@ -14,7 +14,7 @@ from distpool.actors.life import Life
 from distpool.actors.methods import ClassPlan, plan_of, traits_of
 from distpool.actors.names import begun
 from distpool.actors.options import ActorOptions, merged_actor_options
-from distpool.objects.promises import FROM_ABOVE
+from distpool.objects.refs import FROM_ABOVE
 
 
 def actor_class(cls: type, given: Mapping[str, Any] = MappingProxyType({}), /, **options: Any) -> ActorClass:

@@ -14,7 +14,7 @@ from distpool.actors.handle import ActorHandle
 from distpool.actors.life import Life
 from distpool.actors.options import ActorOptions
 from distpool.logic.actor_plan import ActorState
-from distpool.objects.promises import FROM_ABOVE
+from distpool.objects.refs import FROM_ABOVE
 from distpool.runtime.session import exclusively
 
 NO_NAMESPACE = ""

@@ -33,8 +33,12 @@ class MethodCall(msgspec.Struct, frozen=True):
 
     @property
     def returns(self) -> int:
-        """As of a remote function: -1 is one value."""
-        return -1 if self.options.num_returns == 1 else self.options.num_returns
+        """As of a remote function, with `ahead`."""
+        return self.options.returns
+
+    @property
+    def ahead(self) -> int:
+        return self.options.ahead
 
     def start(self, promises: tuple[Promise, ...], call: Prepared, needed: list[Promise], depth: int) -> None:
         """In the program."""

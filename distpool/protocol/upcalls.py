@@ -82,6 +82,39 @@ class ForgetRequest(Message, tag=135, frozen=True):
     number: int
 
 
+class AwaitItem(Message, tag=191, frozen=True):
+    """Worker to program: tell me item `place` of this stream when it is there. Those before it I have. Its call does
+    nothing until then."""
+
+    number: int
+    stream: int
+    place: int
+
+
+class ItemTold(Message, tag=192, frozen=True):
+    """Program to worker: the number of the item's promise, which you keep, and its outcome; without one, there is no
+    such item, and none will come."""
+
+    number: int
+    promise: int = 0
+    outcome: PromiseOutcome | None = None
+
+
+class AwaitTaken(Message, tag=193, frozen=True):
+    """Worker to program: tell me when `count` items of this stream were taken. Its call does nothing until then."""
+
+    number: int
+    stream: int
+    count: int
+
+
+class TakenTold(Message, tag=194, frozen=True):
+    """Program to worker: so many were taken by now; below 0: nobody takes any more, and the call may end."""
+
+    number: int
+    count: int
+
+
 class RequestRefused(Message, tag=136, frozen=True):
     """Program to worker: the request is not served, and why. `failure`: an encoded `RemoteFailure`."""
 
@@ -199,6 +232,8 @@ UP_MESSAGES = (
     | KeepPromises
     | CancelPromises
     | ForgetRequest
+    | AwaitItem
+    | AwaitTaken
     | PutValue
     | StartActor
     | FindActor
@@ -207,4 +242,4 @@ UP_MESSAGES = (
     | AskPlaces
     | AskStanding
 )
-DOWN_MESSAGES = PromisesTold | RequestRefused | Answer
+DOWN_MESSAGES = PromisesTold | RequestRefused | Answer | ItemTold | TakenTold

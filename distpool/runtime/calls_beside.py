@@ -20,6 +20,7 @@ from distpool.ids import FunctionId
 from distpool.objects.stores import Attached
 from distpool.protocol.messages import CallsFinished, LargeOutcome, OutcomeKind, Slice
 from distpool.runtime.instance import BesideMethod, event_loop, traits
+from distpool.runtime.yielding import WRITING
 from distpool.transport.lanes import take_token
 from distpool.transport.ring import Ring, with_number
 
@@ -55,8 +56,7 @@ class CallsBeside:
         self._attached = attached
         self._busy_ns = busy_ns
         self._next = 0
-        # Held while outcomes are made and written: what the worker tells its store and its caller is in one order.
-        self._writing = threading.RLock()
+        self._writing = WRITING
         self._room = threading.Event()
         self.has_exited = False
         """A call has ended the actor."""

@@ -28,7 +28,7 @@ from distpool.objects.promises import PROMISES, TaskRef, end
 from distpool.objects.stores import CALLS_ABOVE, Attached, attached_store, current
 from distpool.protocol.messages import OutcomeKind
 from distpool.protocol.store import StoredResult
-from distpool.protocol.upcalls import AwaitPromises, KeepPromises, PromisesTold
+from distpool.protocol.upcalls import AwaitPromises, KeepPromises, PromiseOutcome, PromisesTold
 from distpool.runtime.up_lane import results_written_to, store_above, way_up
 
 _STORED = int(OutcomeKind.STORED)
@@ -73,10 +73,19 @@ class Above:
 
     # Refs -----------------------------------------------------------------------------------------------------------
 
-    def new(self, name: str, position: int) -> TaskRef:
+    def new(self, name: str, position: int = -1) -> TaskRef:
         """Of a call that this worker is about to submit, which tells the program to keep it."""
         promise = PromiseAbove(self._new_number(), name, self, position)
         self._note(promise, self._kept)
+        return self._ref(promise)
+
+    def told(self, number: int, name: str, outcome: PromiseOutcome) -> TaskRef:
+        """Of one that the program keeps for this worker since it has told of it."""
+        promise = PROMISES.find(number)
+        if promise is None:
+            promise = PromiseAbove(number, name, self)
+            self._note(promise, self._kept)
+        _end(promise, outcome)
         return self._ref(promise)
 
     def find(self, number: int) -> Promise:
@@ -193,13 +202,16 @@ def _take(promises: Sequence[Promise], told: Any) -> None:
             end(promise, (OutcomeKind.ERROR, told.failure))
         return
     for position, outcome in zip(told.ready, told.outcomes, strict=True):
-        promise = promises[position]
-        promise.position = outcome.item
-        payload: Any = outcome.payload
-        if outcome.kind == _STORED:
-            stored = msgspec.msgpack.decode(payload, type=StoredResult)
-            payload = FetchedValue(stored.pickled, stored.named)
-        end(promise, (outcome.kind, payload), outcome.cause)
+        _end(promises[position], outcome)
+
+
+def _end(promise: Promise, outcome: PromiseOutcome) -> None:
+    promise.position = outcome.item
+    payload: Any = outcome.payload
+    if outcome.kind == _STORED:
+        stored = msgspec.msgpack.decode(payload, type=StoredResult)
+        payload = FetchedValue(stored.pickled, stored.named)
+    end(promise, (outcome.kind, payload), outcome.cause)
 
 
 class FetchedValue:

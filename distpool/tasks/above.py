@@ -10,6 +10,7 @@ import msgspec
 
 from distpool.ids import FunctionId
 from distpool.logic.promises import Promise
+from distpool.logic.streams import ONE, STREAM
 from distpool.objects.promises import TaskRef, end
 from distpool.objects.refs import ObjectRef, noting_refs
 from distpool.objects.results import store_result
@@ -21,9 +22,10 @@ from distpool.protocol.upcalls import CancelPromises, PutValue, SubmitTask
 from distpool.runtime.arguments import Arguments
 from distpool.runtime.main_view import CallersMain
 from distpool.runtime.promises_above import FetchedValue, above
+from distpool.runtime.streams_above import generator_above
 from distpool.runtime.up_lane import DEPTH, way_up
+from distpool.runtime.yielding import returning
 from distpool.serialization.buffers import Parts
-from distpool.serialization.functions import several_returns
 from distpool.serialization.pickling import SCALARS, blame
 from distpool.tasks.arguments import with_stand_ins
 
@@ -53,7 +55,7 @@ class ProgramAbove:
         function_id = function._ids.get(key)
         if function_id is None:
             function_id = function._ids[key] = self._arguments.function_of(function, returns)
-        inline = None if function_id else several_returns(function.__wrapped__, returns)
+        inline = None if function_id else returning(function.__wrapped__, returns)
         return self.send(function_id, inline, options, function._name, args, kwargs)
 
     def send(
@@ -68,12 +70,17 @@ class ProgramAbove:
     ) -> Any:
         """Have it called by the program, which opens `options`. `callee`: of the actor whose method it is."""
         returns = options.returns
+        if returns == STREAM:
+            refs = [self._promises.new(name), self._promises.new(name)]
+            args = (refs[1].id, options.ahead, *args)
+        elif returns == ONE:
+            refs = [self._promises.new(name)]
+        else:
+            refs = [self._promises.new(name, position) for position in range(max(1, returns))]
         kind, call, needed = self.pickled(inline, args, kwargs)
         if callee is not None:
             needed.append(callee)
         self._promises.relieve()
-        positions = range(-1, 0) if returns < 0 else range(max(1, returns))
-        refs = [self._promises.new(name, position) for position in positions]
         way_up().tell(
             SubmitTask(
                 [ref.id for ref in refs],
@@ -87,7 +94,9 @@ class ProgramAbove:
                 DEPTH[0] + 1,
             )
         )
-        return refs[0] if returns < 0 else refs if returns else None
+        if returns == STREAM:
+            return generator_above(*refs)
+        return refs[0] if returns == ONE else refs if returns else None
 
     def put(self, parts: Parts | bytes, refs: list[ObjectRef]) -> TaskRef:
         """Have the program keep a value that has refs of tasks: as one that is there already. Raises StoreFull."""

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from distpool.base_errors import ObjectLost, ProtocolError
 from distpool.ids import LeaseId
 from distpool.logic.promises import Promise
-from distpool.objects.promises import FROM_ABOVE, LOCK, PROMISES
+from distpool.objects.promises import LOCK, PROMISES
+from distpool.objects.refs import FROM_ABOVE
 
 
 def publish(promises: Sequence[Promise], lease: LeaseId) -> None:

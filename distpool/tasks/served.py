@@ -17,8 +17,11 @@ import msgspec
 
 from distpool.base_errors import ObjectLost, ProtocolError, TooManyWaiting
 from distpool.ids import FunctionId, LeaseId
+from distpool.logic.calls import Outcome
 from distpool.logic.promises import Promise
+from distpool.logic.streams import STREAM
 from distpool.objects.claims import Claim, ClaimedPickle, claimed, payload_here
+from distpool.objects.generators import OwnStream
 from distpool.objects.home import Hold
 from distpool.objects.known import Known
 from distpool.objects.promises import LOCK, PROMISES, TaskRef, end, value_of
@@ -26,15 +29,16 @@ from distpool.objects.refs import noting_refs
 from distpool.objects.results import StoredValue, adopt
 from distpool.objects.stores import home
 from distpool.options import NO_OPTIONS
-from distpool.protocol.messages import LeaseLost, OutcomeKind
+from distpool.protocol.messages import LeaseLost, OutcomeKind, StreamItems
 from distpool.protocol.store import StoredResult
 from distpool.protocol.upcalls import (
+    AwaitItem,
     AwaitPromises,
+    AwaitTaken,
     CancelPromises,
     ForgetRequest,
     KeepPromises,
     PromiseOutcome,
-    PromisesTold,
     PutValue,
     RequestRefused,
     StartActor,
@@ -48,31 +52,13 @@ from distpool.tasks.calls import Prepared
 from distpool.tasks.numbered import all_known, found, publish
 from distpool.tasks.program import program
 from distpool.tasks.questions import Questions
+from distpool.tasks.requests import ItemRequest, PausedRequest, Request
 
 if TYPE_CHECKING:
     from distpool.runtime.session import Session
 
 _STORED = int(OutcomeKind.STORED)
 _ERROR = int(OutcomeKind.ERROR)
-
-
-class Request:
-    """A worker waits for so many promises. It watches those that are pending."""
-
-    def __init__(self, served: Served, lease: LeaseId, asked: AwaitPromises, promises: list[Promise]) -> None:
-        self.lease = lease
-        self.asked = asked
-        self.promises = promises
-        self.missing = 0
-        self._served = served
-
-    def ended(self, promise: Promise) -> None:
-        """On any thread."""
-        with LOCK:
-            self.missing -= 1
-            is_ready = self.missing == 0
-        if is_ready:
-            self._served.post_answer(self)
 
 
 class Served:
@@ -114,6 +100,12 @@ class Served:
                     self._client.after_results(lease, written_to, release)
             case PutValue():
                 self._put(lease, message)
+            case StreamItems():
+                self._take_items(message)
+            case AwaitItem():
+                self._await_item(lease, message)
+            case AwaitTaken():
+                self._await_taken(lease, message)
             case CancelPromises(promises, force):
                 self._loop.completions.append(Notice(self._cancel, promises, force))
             case ForgetRequest(number):
@@ -139,7 +131,13 @@ class Served:
             Promise(number, message.name, None, -1 if options.returns < 0 else position)
             for position, number in enumerate(message.promises)
         )
+        if len(promises) != (2 if options.returns == STREAM else max(1, options.returns)):
+            raise ProtocolError(f"a task that it has started has {len(promises)} values, and not {options.returns}")
         publish(promises, lease)
+        if options.returns == STREAM:
+            completion, holder = promises
+            promises = (completion,)
+            OwnStream(completion, holder, self._loop.post)
         functions = self._functions.setdefault(lease, {})
         if message.blob is not None:
             functions[message.function] = self._function(message.blob)
@@ -220,47 +218,52 @@ class Served:
         promises = [promise for number in asked.promises if (promise := PROMISES.find(number)) is not None]
         if len(promises) < len(asked.promises) or not 0 < asked.count <= len(promises):
             gone = [number for number in asked.promises if PROMISES.find(number) is None]
-            self._refuse(
-                lease, asked, ObjectLost(f"nothing is known here of the tasks {gone}: no ref to them was left")
-            )
+            error = ObjectLost(f"nothing is known here of the tasks {gone}: no ref to them was left")
+            self._refuse(lease, asked.number, error)
             return
-        request = Request(self, lease, asked, promises)
+        self._await_all(Request(self, lease, asked.number, promises, asked.count))
+
+    def _await_all(self, request: Request) -> None:
+        """Answer when so many of its promises have ended."""
+        promises = request.promises
         with LOCK:
             pending = [promise for promise in promises if promise.outcome is None]
-            request.missing = asked.count - (len(promises) - len(pending))
+            request.missing = request.count - (len(promises) - len(pending))
             if request.missing > 0:
                 for promise in pending:
                     promise.watch(request)
         if request.missing <= 0:
             self._tell(request)
             return
-        why = self._client.waits(lease)
+        why = self._client.waits(request.lease)
         if why:
             self._unwatch(request)
-            self._refuse(lease, asked, TooManyWaiting(why))
+            self._refuse(request.lease, request.number, TooManyWaiting(why))
             return
-        self._waiting[lease, asked.number] = request
+        self._waiting[request.lease, request.number] = request
 
     def post_answer(self, request: Request) -> None:
         """On any thread."""
         self._loop.post(self._answer, request)
+        self._session.helm.poke()
 
     def _answer(self, request: Request) -> None:
-        if self._waiting.pop((request.lease, request.asked.number), None) is not None:
+        if self._waiting.pop((request.lease, request.number), None) is not None:
             self._end(request)
             self._tell(request)
 
     def _end(self, request: Request) -> None:
         self._unwatch(request)
-        self._client.goes_on(request.lease)
+        if request.is_counted:
+            self._client.goes_on(request.lease)
 
     def _unwatch(self, request: Request) -> None:
         with LOCK:
             for promise in request.promises:
                 promise.unwatch(request)
 
-    def _refuse(self, lease: LeaseId, asked: AwaitPromises, error: Exception) -> None:
-        self._lanes.answer(lease, RequestRefused(asked.number, encode_failure(error)))
+    def _refuse(self, lease: LeaseId, number: int, error: Exception) -> None:
+        self._lanes.answer(lease, RequestRefused(number, encode_failure(error)))
 
     def _tell(self, request: Request) -> None:
         """What lies elsewhere is brought first, which takes turns of the loop."""
@@ -270,10 +273,7 @@ class Served:
             self._loop.completions.append(Notice(self._say, request))
 
     def _say(self, request: Request) -> None:
-        lease, promises = request.lease, request.promises
-        ready = [position for position, promise in enumerate(promises) if promise.outcome is not None]
-        outcomes = [self._outcome(lease, promises[position]) for position in ready]
-        self._lanes.answer(lease, PromisesTold(request.asked.number, ready, outcomes))
+        self._lanes.answer(request.lease, request.answer(self._outcome))
         self._loop.post(_do_nothing)  # said at rest, it is passed on in the next turn
 
     def _outcome(self, lease: LeaseId, promise: Promise) -> PromiseOutcome:
@@ -297,6 +297,41 @@ class Served:
         self._stored.setdefault(lease, {})[promise.number] = stored
         return StoredResult(stored.pickled, [], [hold.id for hold in stored.claim.holds] if is_local else [])
 
+    # Generators -----------------------------------------------------------------------------------------------------
+
+    def _take_items(self, message: StreamItems) -> None:
+        """Those of a generator that nobody has any more are dropped. Who waits for them is told at rest."""
+        stream = _stream_of(message.stream)
+        if stream is not None:
+            try:
+                ending = stream.arrive(message.first, message.outcomes)
+            except ValueError as error:
+                raise ProtocolError(str(error)) from None
+            self._loop.completions += [Notice(_end, promise, outcome) for promise, outcome in ending]
+
+    def _await_item(self, lease: LeaseId, asked: AwaitItem) -> None:
+        stream = _stream_of(asked.stream)
+        if stream is None:
+            error = ObjectLost(f"nothing is known here of the generator {asked.stream}: its handle was dropped")
+            self._refuse(lease, asked.number, error)
+            return
+        try:
+            promise = stream.look(asked.place)
+        except ValueError as error:
+            raise ProtocolError(str(error)) from None
+        self._await_all(ItemRequest(self, lease, asked, stream, promise))
+
+    def _await_taken(self, lease: LeaseId, asked: AwaitTaken) -> None:
+        """It waits in any case: where too many do, in its place."""
+        request = PausedRequest(self, lease, asked.number)
+        stream = _stream_of(asked.stream)
+        if stream is None or not stream.when_taken(asked.count, request.tell):
+            request.taken = None if stream is None else stream.taken()
+            self._tell(request)
+            return
+        request.is_counted = not self._client.waits(lease)
+        self._waiting[lease, asked.number] = request
+
     # Ends -----------------------------------------------------------------------------------------------------------
 
     def _release(self, lease: LeaseId, told: KeepPromises) -> None:
@@ -319,6 +354,16 @@ class Served:
         self._leaving.pop(lease, None)
         with LOCK:
             PROMISES.drop(lease)
+
+
+def _end(promise: Promise, outcome: Outcome) -> None:
+    end(promise, outcome)
+
+
+def _stream_of(number: int) -> OwnStream | None:
+    """None: nobody has its handle any more."""
+    holder = PROMISES.find(number)
+    return holder.call if holder is not None and isinstance(holder.call, OwnStream) else None
 
 
 def _is_at_hand(promise: Promise) -> bool:

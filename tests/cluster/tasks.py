@@ -249,3 +249,36 @@ def use_a_group():
 def told_of_itself():
     context = distpool.get_runtime_context()
     return context.get_job_id(), context.get_node_id(), context.get_assigned_resources()
+
+
+@distpool.remote
+def arrays(number, size):
+    """(an array, the node that has made it)"""
+    for item in range(number):
+        yield np.full(size, float(item)), node_of(os.getpid())
+
+
+@distpool.remote
+def gated_items(path, number):
+    """Waits before the last one until there is a file."""
+    for item in range(number):
+        if item == number - 1:
+            total_after(path, np.zeros(0))
+        yield item, node_of(os.getpid())
+
+
+@distpool.remote
+def taken(number, size):
+    """What a task on a node gets of a generator that it starts: (totals, nodes)."""
+    items = [distpool.get(ref) for ref in arrays.remote(number, size)]
+    return [float(array.sum()) for array, _ in items], {node for _, node in items}
+
+
+@distpool.remote
+class Generating:
+    async def items(self, number, size):
+        for item in range(number):
+            yield np.full(size, float(item))
+
+    async def total(self, number, size):
+        return sum([float((await ref)[0].sum()) async for ref in arrays.remote(number, size)])
