@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,6 +18,7 @@ from distpool.logic.leases import Lease
 from distpool.logic.losses import may_repeat, name_of
 from distpool.logic.outbox import Outbox
 from distpool.logic.places import OwnPlaces
+from distpool.logic.results_known import ResultsKnown
 from distpool.logic.shown import shown_lines
 from distpool.protocol.cluster import (
     HeadSilent,
@@ -67,9 +68,7 @@ class ClientRole:
         self._settings = settings
         self._group_of: dict[LeaseId, Group] = {}
         self._head_gone = ""
-        # By the place in the worker's ring up to which it must have been read.
-        self._after_results: dict[LeaseId, list[tuple[int, Callable[[], None]]]] = {}
-        self._read_to: dict[LeaseId, int] = {}
+        self.results = ResultsKnown()
         # Some groups give up workers when others wait for some.
         self._some_yield = False
         self._waits = Waits(settings.idle_yield_s)
@@ -134,24 +133,6 @@ class ClientRole:
         if group is not None:
             group.waiting.end(group.leases[lease], self.outbox)
 
-    def after_results(self, lease: LeaseId, written_to: int, then: Callable[[], None]) -> None:
-        """Call this when the results are known that the worker had written up to this place of its ring."""
-        if lease in self._group_of and self._read_to.get(lease, 0) < written_to:
-            self._after_results.setdefault(lease, []).append((written_to, then))
-        else:
-            then()
-
-    def _note_read(self, lease: LeaseId, read_to: int) -> None:
-        """So far its results are known."""
-        self._read_to[lease] = read_to
-        waiting = self._after_results.pop(lease, ())
-        later = [one for one in waiting if one[0] > read_to]
-        if later:
-            self._after_results[lease] = later
-        for written_to, then in waiting:
-            if written_to <= read_to:
-                then()
-
     # From workers, lanes, node and launcher -------------------------------------------------------------------------
 
     def handle(self, sender: Address, message: Any, now: float) -> None:
@@ -159,22 +140,21 @@ class ClientRole:
             case CallsDone():
                 self._of(sender).done(LeaseId(int(sender)), message, now, self.outbox)
                 if message.read_to:
-                    self._note_read(LeaseId(int(sender)), message.read_to)
+                    self.results.read(LeaseId(int(sender)), message.read_to)
             case TakenBack(calls):
                 self._of(sender).taken_back(LeaseId(int(sender)), calls)
             case LeaseStarted(lease, group_id):
                 group = self.groups.get(group_id)
                 if group is not None:  # otherwise its template ended while the lease was on its way
                     self._group_of[lease] = group
+                    self.results.started(lease)
                     group.started(lease)
             case WorkerReady():
                 self._of(sender).ready(LeaseId(int(sender)), now)
             case WorkerUnusable(failure):
                 self._of(sender).unusable(LeaseId(int(sender)), failure)
             case LeaseLost(lease):
-                for _, then in self._after_results.pop(lease, ()):
-                    then()
-                self._read_to.pop(lease, None)
+                self.results.lost(lease)
                 lost_of = self._group_of.pop(lease, None)
                 if lost_of is not None:
                     lost_of.lost(message, self.outbox)

@@ -62,6 +62,8 @@ class NodeLinks:
         self.status: StatusTold | None = None
         """What the head has said last when it was asked."""
         self._role = NodesRole()
+        self.node_of = self._role.node_of
+        """Where the worker of a lease is; None when it has ended."""
         self._identity = identity
         self._head = head
         self._greeting = head.greeting
@@ -84,10 +86,6 @@ class NodeLinks:
         """A group whose workers will be on nodes."""
         self._role.open(plan)
         self.crews[plan.group] = crew
-
-    def node_of(self, lease: LeaseId) -> NodeId | None:
-        """Where the worker of a lease is; None when it has ended."""
-        return self._role.node_of(lease)
 
     def nearness(self, lease: LeaseId, claim: Any) -> int:
         """How many bytes of what a claim names lie on the node of a lease."""

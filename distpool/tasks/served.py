@@ -97,7 +97,7 @@ class Served:
                     leaving.update(dict.fromkeys(dropped, message))
                     # A result that was told before may name them.
                     release = partial(self._loop.post, self._release, lease, message)
-                    self._client.after_results(lease, written_to, release)
+                    self._client.results.follow(lease, written_to, release)
             case PutValue():
                 self._put(lease, message)
             case StreamItems():
