@@ -5,16 +5,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from functools import update_wrapper
+from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
-from distpool.actors.foreign import ForeignLife
+from distpool.actors.foreign import pickled_construction
 from distpool.actors.handle import ActorHandle
 from distpool.actors.life import Life
 from distpool.actors.methods import ClassPlan, plan_of, traits_of
-from distpool.actors.names import begin_detached, keep_detached, named
+from distpool.actors.names import begun
 from distpool.actors.options import ActorOptions, merged_actor_options
-from distpool.runtime.addresses import head_address
+from distpool.objects.refs import FROM_ABOVE
 
 
 def actor_class(cls: type, given: Mapping[str, Any] = MappingProxyType({}), /, **options: Any) -> ActorClass:
@@ -46,23 +47,24 @@ class ActorClass:
         update_wrapper(self, cls, updated=())
 
     def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
-        """Start an actor, with these arguments for its constructor; does not wait for it.
+        """Start an actor, with these arguments for its constructor; does not wait for it. In a worker its program does
+        so, and it is an actor of the program.
 
         Raises TypeError when the constructor does not take such arguments, what pickling them raises, and ValueError
-        when another actor has its name. Of one that is detached or has a name, in a cluster: HeadUnreachable.
+        when another actor has its name. On a cluster, of one that is detached or has a name: HeadUnreachable.
         """
         self._check_arguments(args, kwargs)
-        life: Life | ForeignLife
-        life = began = Life(self._class, self._plan, self._options)
-        if self._options.lifetime == "detached" and head_address() is not None:
-            life = begin_detached(began, self._class, args, kwargs)
-        elif self._options.name is not None:
-            life = named(began, lambda: began.begin(args, kwargs))
-        else:
-            began.begin(args, kwargs)
-            if self._options.lifetime == "detached":
-                keep_detached(began)
-        return ActorHandle(life)
+        if FROM_ABOVE:
+            start: Any = import_module("distpool.actors.above").start
+            return ActorHandle(start(self._class, self._plan, self._options, args, kwargs))
+        life = Life(self._plan, self._options)
+        return ActorHandle(
+            begun(
+                life,
+                lambda: life.begin(self._class, args, kwargs),
+                lambda main: pickled_construction(main, self._class, life.traits, args, kwargs),
+            )
+        )
 
     def options(self, **options: Any) -> ActorClass:
         """This class with other options; see `actor_class`."""

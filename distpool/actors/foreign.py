@@ -24,6 +24,7 @@ from distpool.actors.traits import decoded
 from distpool.actors.turns import Turns
 from distpool.base_errors import ForeignProcess, InvalidRef
 from distpool.logic.promises import Promise
+from distpool.logic.streams import STREAM
 from distpool.objects.promises import TaskRef, promise_for
 from distpool.objects.refs import ObjectRef, noting_refs
 from distpool.objects.stores import get_value
@@ -31,7 +32,7 @@ from distpool.objects.whole import whole
 from distpool.protocol.actors import ActorEnd
 from distpool.protocol.messages import CallMode, OutcomeKind
 from distpool.protocol.names import ActorTold, CallActor, CancelActorCall, EndActor, NamedActor, place_of
-from distpool.runtime.instance import Method
+from distpool.runtime.instance import Method, Traits, construct
 from distpool.runtime.main_view import ImportedMain, MainView
 from distpool.runtime.notices import Notice
 from distpool.serialization.buffers import parts_of
@@ -174,6 +175,16 @@ class ForeignArguments:
         return whole(parts)
 
 
+def pickled_construction(
+    main: MainView, actor_class: type, traits: Traits, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> bytes:
+    """The call of an actor's constructor, for another process to have it run; refs among the arguments are waited for.
+    Raises what pickling raises, InvalidRef, and what the tasks have raised."""
+    args = tuple(value.result() if type(value) is TaskRef else value for value in args)
+    kwargs = {name: value.result() if type(value) is TaskRef else value for name, value in kwargs.items()}
+    return ForeignArguments(main).pickle_call(construct, (actor_class, tuple(traits), *args), kwargs)
+
+
 class ForeignWorkers:
     """In the place of an actor's group of workers, for its methods."""
 
@@ -231,6 +242,12 @@ class ForeignLife:
         self._promise: weakref.ref[Promise] | None = None
 
     def method(self, name: str, options: MethodOptions) -> ActorMethod:
+        """Raises TypeError for a generator."""
+        if options.returns == STREAM:
+            raise TypeError(
+                f"{self.class_plan.name}.{name} is a generator, and {self!r} is of another program, to which its items "
+                "do not travel one by one: have a method that returns a list of them"
+            )
         return ActorMethod(self, name, options)
 
     def reference(self) -> TaskRef:
@@ -242,7 +259,8 @@ class ForeignLife:
             self._promise = weakref.ref(promise)
         return TaskRef(promise)
 
-    def kill(self, no_restart: bool) -> None:
+    def kill(self, *, no_restart: bool) -> None:
+        """See `kill`."""
         self._calls.programs.say(self.place, EndActor(self.actor.actor, not no_restart))
 
     def __repr__(self) -> str:

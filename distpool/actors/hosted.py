@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -19,6 +20,7 @@ from distpool.actors.life import Life
 from distpool.actors.options import MethodOptions
 from distpool.base_errors import InvalidRef
 from distpool.logic.promises import Promise
+from distpool.logic.streams import ONE
 from distpool.objects.promises import LOCK, promise_for
 from distpool.objects.whole import whole_of
 from distpool.protocol.actors import ActorEnd
@@ -107,7 +109,7 @@ class Hosted:
             case EndActor(actor, may_restart):
                 life = self._lives.get(actor)
                 if life is not None:
-                    self._session.loop.completions.append(Notice(life.kill, not may_restart))
+                    self._session.loop.completions.append(Notice(partial(life.kill, no_restart=not may_restart)))
             case StartActor():
                 self._session.loop.completions.append(Notice(self.start, guest, message))
             case PeerLost():  # its calls go on, and nobody is told
@@ -128,9 +130,9 @@ class Hosted:
         try:
             if message.method not in life.class_plan.methods:
                 raise AttributeError(f"actor class {life.class_plan.name} has no method {message.method!r}")
-            options = MethodOptions(
-                message.group or None, message.retries, 1 if message.returns < 0 else message.returns
-            )
+            if message.returns < ONE:
+                raise TypeError(f"{name} cannot stream to another program")
+            options = MethodOptions(message.group or None, message.retries, message.returns)
             method = life.method(message.method, options)
         except Exception as error:
             self._programs.answer(guest, ActorTold(number, int(OutcomeKind.ERROR), encode_failure(error)))

@@ -71,10 +71,9 @@ class KeeperTold(msgspec.Struct):
 
 
 class ActorOrder(msgspec.Struct):
-    """An actor that is to be started; see `StartActor`. `call`: the pickle of (class, args, kwargs), which its worker
-    opens. `traits`: see `distpool.actors.traits`."""
+    """An actor that is to be started; see `StartActor`. `call`: of its constructor, pickled, which its worker opens.
+    `traits`: see `distpool.actors.traits`."""
 
-    namespace: str
     options: ActorOptions
     traits: bytes
     call: bytes
@@ -170,13 +169,14 @@ class Keeper:
     def _started(self, order: ActorOrder) -> NamedActor:
         """Or the one that has its name. Raises ValueError and HeadUnreachable."""
         options = order.options
-        life = Life(order.call, decoded(order.traits).class_plan, options)
+        life = Life(decoded(order.traits).class_plan, options)
+        namespace = options.namespace or ""
         if options.name is None:
-            life.begin((), {})
+            life.begin_pickled(order.call, [])
             self._names.hosted.begun(life.number, life)
             self._lives.append(life)
             return NamedActor(
-                order.namespace,
+                namespace,
                 "",
                 self.place.endpoint,
                 self.place.public,
@@ -188,12 +188,12 @@ class Keeper:
                 self.place.program,
             )
         actor = self._names.begin_named(
-            life, order.namespace, options.name, lambda: life.begin((), {}), is_detached=True
+            life, namespace, options.name, lambda: life.begin_pickled(order.call, []), is_detached=True
         )
         if (actor.life, actor.actor) == (self.place.life, life.number):
             self._lives.append(life)
         elif not options.get_if_exists:
-            raise ValueError(taken_text(options.name, order.namespace, actor))
+            raise ValueError(taken_text(options.name, namespace, actor))
         return actor
 
 

@@ -13,13 +13,13 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from distpool.actors.cluster_names import ClusterNames, in_cluster, taken_text
-from distpool.actors.foreign import ForeignArguments, ForeignLife
+from distpool.actors.foreign import ForeignLife
 from distpool.actors.keeper import ActorOrder, KeeperOrder, KeeperTold
 from distpool.actors.life import Life
+from distpool.actors.names import Pickle
 from distpool.actors.traits import encoded
 from distpool.context import get_context
 from distpool.errors import DistpoolError
-from distpool.objects.promises import TaskRef
 from distpool.protocol.names import ActorStarted, Place, StartActor
 from distpool.runtime import initialization
 from distpool.runtime.addresses import head_address
@@ -42,14 +42,11 @@ keep(order)
 """
 
 
-def begin_detached(
-    life: Life, actor_class: type, namespace: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Life | ForeignLife:
-    """Have it started by this program's keeper, with these arguments for its constructor: refs among them are waited
-    for. Gives the actor, or the one that has its name.
+def begin_detached(life: Life, namespace: str, pickle_call: Pickle) -> Life | ForeignLife:
+    """Have it started by this program's keeper. Gives the actor, or the one that has its name.
 
     Raises ValueError when its name is taken, or it is to be in a placement group, which ends with this program; what
-    pickling the arguments raises; and HeadUnreachable.
+    `pickle_call` raises; and HeadUnreachable.
     """
     options = life.options
     if options.shape.place is not None:
@@ -57,17 +54,10 @@ def begin_detached(
             "a detached actor cannot be in a placement group, which ends with this program: leave out lifetime, or "
             "the placement group"
         )
-    return in_cluster(lambda names: _begun(names, life, actor_class, namespace, args, kwargs))
+    return in_cluster(lambda names: _begun(names, life, namespace, pickle_call))
 
 
-def _begun(
-    names: ClusterNames,
-    life: Life,
-    actor_class: type,
-    namespace: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Life | ForeignLife:
+def _begun(names: ClusterNames, life: Life, namespace: str, pickle_call: Pickle) -> Life | ForeignLife:
     options = life.options
     if options.name is not None:
         # Before a keeper is started for nothing.
@@ -79,10 +69,9 @@ def _begun(
             raise ValueError(taken_text(options.name, namespace, actor))
     main = _view_of_main(names)
     order = ActorOrder(
-        namespace,
-        msgspec.structs.replace(options, needed={}),
+        msgspec.structs.replace(options, needed={}, namespace=namespace),
         encoded(life.class_plan, life.traits, options),
-        _pickled(main, actor_class, args, kwargs),
+        pickle_call(main),
     )
     setup = msgspec.msgpack.encode(order)
     for _ in range(_TRIES):
@@ -101,12 +90,6 @@ def _begun(
         f"{keeper.program} was to start {options.name or 'an actor'!r}, and has ended before it said so, as the keeper "
         f"before it; see their logs in {os.path.join(home_folder(), 'logs')}"
     )
-
-
-def _pickled(main: MainView, actor_class: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-    args = tuple(value.result() if type(value) is TaskRef else value for value in args)
-    kwargs = {name: value.result() if type(value) is TaskRef else value for name, value in kwargs.items()}
-    return ForeignArguments(main).pickle_call(actor_class, args, kwargs)
 
 
 def _view_of_main(names: ClusterNames) -> MainView:

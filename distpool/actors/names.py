@@ -15,58 +15,69 @@ from distpool.actors.foreign import ForeignLife
 from distpool.actors.handle import ActorHandle
 from distpool.actors.life import Life
 from distpool.logic.actor_plan import ActorState
+from distpool.objects.refs import FROM_ABOVE
 from distpool.runtime import initialization
 from distpool.runtime.addresses import head_address
+from distpool.runtime.main_view import MainView
+from distpool.runtime.session import exclusively
 
 _Key = tuple[str, str]
 
-# Held while the tables below are used, and while an actor that shall have a name begins.
+Pickle = Callable[[MainView], bytes]
+"""Pickles the call of an actor's constructor, with all that it needs, for workers that have this of `__main__`."""
+
+# Held while the tables below are used, and by whoever has the helm while an actor begins that shall have a name.
 _lock = threading.RLock()
 _named: WeakValueDictionary[_Key, Life] = WeakValueDictionary()
 _detached: dict[_Key, Life] = {}
 
 
-def named(life: Life, begin: Callable[[], None]) -> Life | ForeignLife:
-    """This actor, which begins and has the name of its options then; or that which has it. Raises ValueError when one
-    has it and `get_if_exists` is not set; what `begin` raises; and in a cluster HeadUnreachable."""
-    name = life.options.name or ""
-    namespace = life.options.namespace or initialization.namespace()
-    if head_address() is not None:
-        found: Life | ForeignLife = _cluster().named(life, _told(namespace), begin)
+def begun(life: Life, begin: Callable[[], None], pickle_call: Pickle) -> Life | ForeignLife:
+    """The actor that `begin` starts, kept and named as its options say; or that which has its name. On a cluster one
+    that is detached is started from its pickled call, by this program's keeper.
+
+    Raises ValueError when another has its name and `get_if_exists` is not set; what `begin` and `pickle_call` raise;
+    and on a cluster HeadUnreachable.
+    """
+    options = life.options
+    found: Life | ForeignLife
+    if head_address() is not None and options.lifetime == "detached":
+        found = import_module("distpool.actors.keeping").begin_detached(life, _told(options.namespace), pickle_call)
         return found
-    key = (namespace, name)
+    if head_address() is not None and options.name is not None:
+        found = _cluster().named(life, _told(options.namespace), begin)
+        return found
+    if options.name is not None:
+        # With the helm, as a callback that starts one has it: nobody waits for it with the lock of the names.
+        return exclusively(lambda: _named_one(life, begin))
+    begin()
+    if options.lifetime == "detached":
+        with _lock:  # nothing finds it any more once its last handle is gone, but it goes on
+            _detached["detached", str(life.number)] = life
+    return life
+
+
+def _named_one(life: Life, begin: Callable[[], None]) -> Life:
+    options = life.options
+    key = (options.namespace or initialization.namespace(), str(options.name))
     with _lock:
         known = _living(key)
         if known is not None:
-            if life.options.get_if_exists:
+            if options.get_if_exists:
                 return known
             raise ValueError(
-                f"the name {name!r}{_where(namespace)} is taken by {known!r}: take another, kill that actor, or say "
-                "get_if_exists=True to have it"
+                f"the name {options.name!r}{_where(key[0])} is taken by {known!r}: take another, kill that actor, or "
+                "say get_if_exists=True to have it"
             )
         begin()
         _named[key] = life
-        if life.options.lifetime == "detached":
+        if options.lifetime == "detached":
             _detached[key] = life
         return life
 
 
-def begin_detached(life: Life, actor_class: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Life | ForeignLife:
-    """In a cluster: see `keeping.begin_detached`."""
-    namespace = _told(life.options.namespace or initialization.namespace())
-    keeping = import_module("distpool.actors.keeping")
-    begun: Life | ForeignLife = keeping.begin_detached(life, actor_class, namespace, args, kwargs)
-    return begun
-
-
-def keep_detached(life: Life) -> None:
-    """One that has no name: nothing finds it any more once its last handle is gone, but it goes on."""
-    with _lock:
-        _detached[("detached", str(life.number))] = life
-
-
 def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
-    """A handle of the actor of this name.
+    """A handle of the actor of this name; a worker gets those of its program, and of others that its program finds.
 
     `namespace`: by default the one that `distpool.init` was given. On a cluster it may be the actor of another program.
     Raises ValueError, with the names that there are, when no actor has it, or the one that had it is dead; and on a
@@ -74,16 +85,24 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
     """
     if not isinstance(name, str):
         raise TypeError(f"name is {name!r}, a {type(name).__name__}; it must be a str")
-    namespace = initialization.checked_namespace(namespace) or initialization.namespace()
+    namespace = initialization.checked_namespace(namespace)
+    get: Any = import_module("distpool.actors.above").find if FROM_ABOVE else find
+    return ActorHandle(get(name, namespace or ""))
+
+
+def find(name: str, namespace: str) -> Life | ForeignLife:
+    """In the program. `namespace`: empty for that of the program. Raises as `get_actor` does."""
+    namespace = namespace or initialization.namespace()
+    life: Life | ForeignLife | None
     others: Iterable[str]
     if head_address() is not None:
         life, others = _cluster().found(name, _told(namespace))
     else:
         with _lock:
             life = _living((namespace, name))
-        others = [own["name"] for own in _all_names() if own["namespace"] == namespace]
+        others = [own for within, own in _local_names() if within == namespace]
     if life is not None:
-        return ActorHandle(life)
+        return life
     known = list(others)[:20]
     close = get_close_matches(name, known, 1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -94,25 +113,28 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
 def list_named_actors(all_namespaces: bool = False) -> list[str] | list[dict[str, str]]:
     """The names of the actors that have one; with `all_namespaces` as {"name": ..., "namespace": ...}. Raises
     DistpoolError without the head of the cluster."""
-    own = initialization.namespace()
-    if head_address() is None:
-        names = _all_names()
-    else:
-        own = _told(own)
-        told = import_module("distpool.runtime.session").cluster_standing()[0].actors
-        names = sorted(({"name": actor.name, "namespace": actor.namespace} for actor in told), key=_by_namespace)
+    own, names = import_module("distpool.actors.above").names() if FROM_ABOVE else all_names()
     if all_namespaces:
-        return names
-    return [named["name"] for named in names if named["namespace"] == own]
+        return [{"name": name, "namespace": namespace} for namespace, name in names]
+    return [name for namespace, name in names if namespace == own]
 
 
-def _by_namespace(named: dict[str, str]) -> tuple[str, str]:
-    return named["namespace"], named["name"]
+def all_names() -> tuple[str, list[_Key]]:
+    """In the program: its own namespace, and (namespace, name) of the actors that have one. Raises DistpoolError."""
+    if head_address() is None:
+        return initialization.namespace(), _local_names()
+    told = import_module("distpool.runtime.session").cluster_standing()[0].actors
+    return _told(None), sorted((actor.namespace, actor.name) for actor in told)
 
 
-def _told(namespace: str) -> str:
+def _local_names() -> list[_Key]:
+    with _lock:
+        return sorted(key for key in list(_named) if _living(key) is not None)
+
+
+def _told(namespace: str | None) -> str:
     """As the head of a cluster knows it."""
-    return namespace or initialization.namespace_of_own()
+    return namespace or initialization.namespace() or initialization.namespace_of_own()
 
 
 def _where(namespace: str) -> str:
@@ -122,12 +144,6 @@ def _where(namespace: str) -> str:
 def _cluster() -> Any:
     """What only programs need that use one."""
     return import_module("distpool.actors.cluster_names")
-
-
-def _all_names() -> list[dict[str, str]]:
-    with _lock:
-        keys = sorted(key for key in list(_named) if _living(key) is not None)
-    return [{"name": name, "namespace": namespace} for namespace, name in keys]
 
 
 def _living(key: _Key) -> Life | None:

@@ -29,6 +29,7 @@ from distpool.protocol.messages import (
     ReturnLease,
     RunCalls,
     StopGroup,
+    StreamItems,
     TakeBack,
     TakenBack,
     WorkerLogged,
@@ -259,7 +260,7 @@ class WorkerSaid(Message, tag=114, frozen=True):
     """A driver's links to its client: what came in a `FromWorker`."""
 
     lease: LeaseId
-    message: WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted | UpSaid
+    message: WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted | UpSaid | StreamItems
 
 
 # Nodes that are about to leave ----------------------------------------------------------------------------------------
@@ -365,4 +366,4 @@ LINK_MESSAGES = (
     | ActorStarted
 )
 TO_WORKER = RunCalls | ExitWorker | TakeBack | DownSaid
-FROM_WORKER = WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted | UpSaid
+FROM_WORKER = WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted | UpSaid | StreamItems

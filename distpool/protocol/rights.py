@@ -84,7 +84,17 @@ TOKEN_MAY_SAY = Enrol
 # By a head ------------------------------------------------------------------------------------------------------------
 
 NODE_MAY_HEAR = (
-    Welcome | Refused | HeadKeyChanges | LetIn | GrantLease | RevokeLease | DrainNode | AskLog | AskStacks | Enrolled
+    Welcome
+    | Refused
+    | HeadKeyChanges
+    | LetIn
+    | GrantLease
+    | RevokeLease
+    | LeaseWaits
+    | DrainNode
+    | AskLog
+    | AskStacks
+    | Enrolled
 )
 DRIVER_MAY_HEAR = (
     Welcome

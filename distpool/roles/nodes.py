@@ -36,6 +36,7 @@ from distpool.protocol.code import (
 )
 from distpool.protocol.codec import encode
 from distpool.protocol.messages import (
+    CallMode,
     CallsDone,
     Death,
     EndWorker,
@@ -47,6 +48,7 @@ from distpool.protocol.messages import (
     ReturnLease,
     RunCalls,
     StopGroup,
+    StreamItems,
     TakeBack,
     TakenBack,
     WorkerReady,
@@ -58,6 +60,7 @@ from distpool.roles.role import unexpected
 _NODE_LOST = -9
 _TOLD = frozenset({OutcomeKind.VALUE, OutcomeKind.ERROR, OutcomeKind.STORED})
 """What may become of a call on a node; all else is told by this process itself."""
+_TOLD_OF_ACTORS = _TOLD | {OutcomeKind.EXITED}
 
 
 class Node(msgspec.Struct):
@@ -72,13 +75,17 @@ class Node(msgspec.Struct):
 
 class RemoteLease(msgspec.Struct):
     """A lease on a node: how many calls were sent for it in all, and how many of them have ended or were taken back.
-    `asked`: how often it was asked to give calls back, and has not answered."""
+    `beside`: the numbers of those that run beside each other and have not ended, of `numbered` in all. `asked`: how
+    often it was asked to give calls back, and has not answered. `may_exit`: it is an actor's."""
 
     group: GroupId
     node: NodeId
     sent: int = 0
     over: int = 0
+    beside: set[int] = msgspec.field(default_factory=set)
+    numbered: int = 0
     asked: int = 0
+    may_exit: bool = False
     is_started: bool = False
     is_ready: bool = False
 
@@ -118,7 +125,11 @@ class NodesRole:
         if held is None:
             return
         if isinstance(message, RunCalls):
-            held.sent += sum(piece.count for piece in message.slices)
+            for piece in message.slices:
+                held.sent += piece.count
+                if piece.mode == CallMode.BESIDE:
+                    held.beside.update(range(held.numbered, held.numbered + piece.count))
+                    held.numbered += piece.count
         elif isinstance(message, TakeBack):
             held.asked += 1
         elif isinstance(message, BringSoon):
@@ -217,10 +228,18 @@ class NodesRole:
             case WorkerReady() | WorkerUnusable():
                 _require(not held.is_ready, "a worker that is ready")
                 held.is_ready = isinstance(message, WorkerReady)
-            case CallsDone(outcomes, busy_s):
+            case CallsDone(outcomes, busy_s, _, numbers):
+                named = set(numbers)
+                is_sent = len(named) in (0, len(outcomes)) and len(named) == len(numbers) and named <= held.beside
+                held.beside -= named
                 held.over += len(outcomes)
-                _require(held.over <= held.sent and busy_s >= 0.0, "calls that were not sent")
-                _require(all(kind in _TOLD for kind, _ in outcomes), "an outcome that is none")
+                _require(
+                    is_sent and held.over + len(held.beside) <= held.sent and busy_s >= 0.0, "calls that were not sent"
+                )
+                told = _TOLD_OF_ACTORS if held.may_exit else _TOLD
+                _require(all(kind in told for kind, _ in outcomes), "an outcome that is none")
+            case StreamItems(first=first, outcomes=outcomes):
+                _require(first >= 0 and all(kind in _TOLD for kind, _ in outcomes), "an item that is none")
             case TakenBack(calls):
                 held.asked -= 1
                 held.over += calls
@@ -246,7 +265,9 @@ class NodesRole:
         if known is not None and known.endpoint != granted.endpoint:
             self._node_gone(granted.node)  # another process has its name now
         node = self.nodes.setdefault(granted.node, Node(granted.endpoint, granted.public))
-        self._leases[granted.lease] = RemoteLease(group, granted.node)
+        # Only actors share templates.
+        may_exit = bool(self._plans[group].shares)
+        self._leases[granted.lease] = RemoteLease(group, granted.node, may_exit=may_exit)
         if group not in node.opened:
             node.opened.add(group)
             self.outbox.put(granted.node, self._plans[group])

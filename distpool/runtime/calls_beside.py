@@ -20,6 +20,7 @@ from distpool.ids import FunctionId
 from distpool.objects.stores import Attached
 from distpool.protocol.messages import CallsFinished, LargeOutcome, OutcomeKind, Slice
 from distpool.runtime.instance import BesideMethod, event_loop, traits
+from distpool.runtime.yielding import WRITING
 from distpool.transport.lanes import take_token
 from distpool.transport.ring import Ring, with_number
 
@@ -44,15 +45,18 @@ class Host(Protocol):
 class CallsBeside:
     """`begin` and `has_room` are for the main thread."""
 
-    def __init__(self, host: Host, ring: Ring, sock: socket.socket, tokens: int, attached: Attached) -> None:
+    def __init__(
+        self, host: Host, ring: Ring, sock: socket.socket, tokens: int, attached: Attached, busy_ns: int
+    ) -> None:
+        """`busy_ns`: the worker's time in calls until now. It stays at that, as these overlap."""
         self._host = host
         self._ring = ring
         self._sock = sock
         self._tokens = tokens
         self._attached = attached
+        self._busy_ns = busy_ns
         self._next = 0
-        # Held while outcomes are made and written: what the worker tells its store and its caller is in one order.
-        self._writing = threading.RLock()
+        self._writing = WRITING
         self._room = threading.Event()
         self.has_exited = False
         """A call has ended the actor."""
@@ -60,6 +64,7 @@ class CallsBeside:
         """By calls on the event loop, in this round of it."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads: dict[str, ThreadPoolExecutor] = {}
+        attached.relieve = self._relieve
 
     def begin(self, piece: Slice) -> bool:
         """Begin the calls of a slice; False when the others were taken back."""
@@ -152,7 +157,7 @@ class CallsBeside:
     def _write(self, ended: list[Ended]) -> None:
         with self._writing:
             if self._attached.news:
-                self._attached.store().settle()
+                self._attached.settle()
             for number, kind, payload in ended:
                 if len(payload) > SETTINGS.ring_record_bytes:
                     self._host.send(LargeOutcome(payload))
@@ -162,17 +167,22 @@ class CallsBeside:
             if not self._ring.reader_looks():
                 self._host.send(CallsFinished(False))
             if self._attached.dropped:
-                self._attached.store().flush()
+                self._attached.flush()
             if any(kind == OutcomeKind.EXITED for _, kind, _ in ended):
                 self._host.send(CallsFinished(False))
                 self.has_exited = True
                 self._sock.shutdown(socket.SHUT_RD)  # the main thread, which waits for calls, ends the worker
 
+    def _relieve(self, relief: Callable[[], None]) -> None:
+        with self._writing:
+            if not self._ended:
+                relief()
+
     def _put(self, kind: int, payload: bytes) -> None:
-        while not self._ring.write(kind, payload, 0):
+        while not self._ring.write(kind, payload, self._busy_ns):
             self._room.clear()
             self._ring.wait_for_room()
-            if self._ring.write(kind, payload, 0):
+            if self._ring.write(kind, payload, self._busy_ns):
                 return
             self._host.send(CallsFinished(False))
             self._room.wait()

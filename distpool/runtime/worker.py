@@ -221,7 +221,7 @@ class Worker:
     def _begin_beside(self, piece: Slice) -> None:
         if self._beside is None:  # what only some actors need
             make = import_module("distpool.runtime.calls_beside").CallsBeside
-            self._beside = make(self, self._ring, self._sock, self._tokens, self._attached)
+            self._beside = make(self, self._ring, self._sock, self._tokens, self._attached, self._busy_ns)
         if not self._beside.begin(piece):
             self._role.refused()
 

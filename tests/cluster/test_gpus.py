@@ -21,7 +21,7 @@ memory = "16GiB"
 
 @pytest.fixture
 def node(processes, tmp_path, monkeypatch):
-    """Starts the agent of the one node, which has two GPUs."""
+    """The agent of the one node, which has two GPUs, and what starts another when that has been killed."""
     (tmp_path / "gpus.toml").write_text(TABLE)
     processes.start_head()
 
@@ -32,7 +32,12 @@ def node(processes, tmp_path, monkeypatch):
 
     agent = start()
     use(processes, monkeypatch)
-    return agent, start
+
+    def start_again():
+        processes.until(lambda: processes.nodes() == set())  # until then the head has one of that name
+        return start()
+
+    return agent, start_again
 
 
 def what_it_has(folder):
@@ -54,7 +59,7 @@ def stay(folder):
 
 
 def test_each_worker_has_a_gpu_of_its_own_and_gives_it_back_also_when_its_agent_is_killed(node, tmp_path):
-    agent, start = node
+    agent, start_again = node
     folder = tmp_path / "workers"
     folder.mkdir()
     with distpool.Pool(2, num_gpus=1) as pool:
@@ -77,7 +82,7 @@ def test_each_worker_has_a_gpu_of_its_own_and_gives_it_back_also_when_its_agent_
         workers = [psutil.Process(int(name)) for name in os.listdir(folder)]
         agent.kill()
         agent.wait()
-        start()
+        start_again()
         assert left_of(workers) == []
         assert {type(call.exception(LIMIT_S)) for call in calls} == {distpool.NodeLost}
         assert executor.submit(gpu_of).result(LIMIT_S) in ("pretend-0", "pretend-1")

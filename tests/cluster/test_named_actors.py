@@ -13,7 +13,7 @@ import distpool
 from distpool.actors import actor_class, get_actor, list_named_actors
 from distpool.errors import ActorDied, ActorUnavailable, InvalidRef
 from distpool.runtime.asking import asked_status
-from tests.actors.classes import Counter, Keeper
+from tests.actors.classes import Counter, Keeper, add_by_name, kill_by_name, start_detached
 from tests.cluster.conftest import use
 from tests.cluster.projects import Project
 from tests.runtime.programs import until
@@ -61,6 +61,9 @@ OWNER = """
 
         def sleep(self):
             time.sleep(60)
+
+        def count(self):
+            yield 1
 
         def fail(self):
             raise KeyError("not there")
@@ -148,6 +151,9 @@ def test_another_program_calls_an_actor_by_its_name(project, two_nodes):
         # Workers of this program have its handle.
         assert actor_class(Keeper).remote(model).add.remote(1).result(LIMIT_S) == 209
         assert actor_class(Keeper).remote(model).total.remote(np.ones(100_000)).result(LIMIT_S) == 1e10
+        assert distpool.remote(add_by_name).remote("model", "jobs").result(LIMIT_S) == (211, ["model"])
+        with pytest.raises(TypeError, match=r"Model\.count is a generator, and <actor Model 'model' of process"):
+            model.count.remote()
         with pytest.raises(InvalidRef, match="inside an argument for an actor of another program"):
             model.predict.remote([stored])
         with pytest.raises(InvalidRef, match="has refs of tasks, or handles of actors, in it"):
@@ -158,7 +164,7 @@ def test_another_program_calls_an_actor_by_its_name(project, two_nodes):
         assert list_named_actors() == ["model"]
         assert list_named_actors(all_namespaces=True) == [{"name": "model", "namespace": "jobs"}]
 
-        distpool.kill(model)
+        distpool.remote(kill_by_name).remote("model", "jobs").result(LIMIT_S)
         with pytest.raises(ActorDied, match=r"it was killed by distpool\.kill"):
             model.add.remote().result(LIMIT_S)
         assert until(lambda: list_named_actors() == [])
@@ -280,5 +286,14 @@ def test_with_a_keeper_end_its_actors_and_the_program_starts_another(keepers_end
         Counters.options(name="first", lifetime="detached").remote([stored])
     again = Counters.options(name="first", lifetime="detached").remote(5)
     assert again.add.remote().result(LIMIT_S) == 6
+    # A task starts one too, which is not its program's either.
+    start = distpool.remote(start_detached)
+    assert start.remote("second", 7).result(LIMIT_S) == 8
+    assert start.remote("third", np.ones(100_000)).result(LIMIT_S).sum() == 200_000
+    assert {actor.program.split()[0] for actor in actors()} == {"keeper"}
+    with pytest.raises(InvalidRef, match="with refs among its constructor's arguments"):
+        start.remote("fourth", [stored]).result(LIMIT_S)
+    distpool.kill(get_actor("second"))
+    distpool.kill(get_actor("third"))
     distpool.kill(again)
     assert isinstance(again.add.remote().exception(LIMIT_S), ActorDied)

@@ -36,6 +36,7 @@ FRAMES: tuple[bytes, ...] = (
             TakeBack(1),
             WorkerReady(),
             CallsDone([(0, b"")], 0.0, False),
+            CallsDone([(0, b"")] * 2, 0.0, False, [3, 3]),
             CallsDone([(8, b"\xc1"), (99, b"")], float("nan"), True),
             TakenBack(2),
             TakenBack(-3),
