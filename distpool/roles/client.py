@@ -129,6 +129,11 @@ class ClientRole:
         if group is not None:
             group.waiting.end(group.leases[lease], self.outbox)
 
+    def sink_of(self, lease: LeaseId, number: int) -> Sink | None:
+        """See `Lease.sink_of`."""
+        group = self._group_of.get(lease)
+        return None if group is None else group.leases[lease].sink_of(number)
+
     def after_results(self, lease: LeaseId, then: Callable[[], None]) -> None:
         """Call this when the results are known that the worker has told by now; there are none if it holds no call."""
         if self.held_by(lease):

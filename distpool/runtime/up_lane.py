@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextvars import ContextVar
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -321,6 +322,19 @@ def _checked(answer: Any) -> Any:
 
 DEPTH = [0]
 """Its one item: how many calls the one that this worker runs is in."""
+
+NUMBER = [0]
+"""Its one item: which call this worker runs, or is to run next, of all that it begins one after another."""
+
+NUMBER_BESIDE: ContextVar[int | None] = ContextVar("NUMBER_BESIDE", default=None)
+"""Which call this thread or coroutine is of, where calls run beside each other."""
+
+
+def number_of_call() -> int:
+    """Of the call that starts another. A thread that has outlived its own counts to that which runs now."""
+    beside = NUMBER_BESIDE.get()
+    return NUMBER[0] if beside is None else beside
+
 
 _pass_end: list[Callable[[int], None]] = []
 _program: list[StoreId] = []

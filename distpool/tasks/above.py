@@ -20,7 +20,7 @@ from distpool.runtime.arguments import Arguments
 from distpool.runtime.main_view import CallersMain
 from distpool.runtime.promises_above import above
 from distpool.runtime.streams_above import generator_above
-from distpool.runtime.up_lane import DEPTH, way_up
+from distpool.runtime.up_lane import DEPTH, number_of_call, way_up
 from distpool.runtime.yielding import returning
 from distpool.serialization.pickling import SCALARS, blame
 from distpool.tasks.arguments import with_stand_ins
@@ -89,14 +89,15 @@ class ProgramAbove:
                 self._pickled_options(options),
                 name,
                 DEPTH[0] + 1,
+                number_of_call(),
             )
         )
         if returns == STREAM:
             return generator_above(*refs)
         return refs[0] if returns == ONE else refs if returns else None
 
-    def cancel(self, ref: TaskRef, *, force: bool) -> None:
-        way_up().tell(CancelPromises([ref.id], force))
+    def cancel(self, ref: TaskRef, *, force: bool, recursive: bool) -> None:
+        way_up().tell(CancelPromises([ref.id], force, recursive))
 
     def _pickled(
         self, inline: Any, args: tuple[Any, ...], kwargs: dict[str, Any], needed: list[Promise]

@@ -46,8 +46,9 @@ from distpool.runtime.main_view import CallersMain
 from distpool.runtime.notices import Notice
 from distpool.serialization.buffers import parts_of
 from distpool.serialization.remote_errors import encode_failure
-from distpool.tasks.calls import Prepared
-from distpool.tasks.program import program
+from distpool.tasks.calls import Prepared, Task
+from distpool.tasks.children import CHILDREN
+from distpool.tasks.program import give_up, program
 from distpool.tasks.requests import ItemRequest, PausedRequest, Request
 
 if TYPE_CHECKING:
@@ -93,8 +94,8 @@ class Served:
                 self._await_item(lease, message)
             case AwaitTaken():
                 self._await_taken(lease, message)
-            case CancelPromises(promises, force):
-                self._loop.completions.append(Notice(self._cancel, promises, force))
+            case CancelPromises(promises, force, recursive):
+                self._loop.completions.append(Notice(self._cancel, promises, force, recursive))
             case ForgetRequest(number):
                 request = self._waiting.pop((lease, number), None)
                 if request is not None:
@@ -126,7 +127,7 @@ class Served:
         if options.returns == STREAM:
             completion, holder = promises
             promises = (completion,)
-            OwnStream(completion, holder, self._loop.post)
+            OwnStream(completion, holder, partial(give_up, self._loop.post))
         functions = self._functions.setdefault(lease, {})
         if message.blob is not None:
             functions[message.function] = self._function(message.blob)
@@ -136,6 +137,10 @@ class Served:
         needed = [PROMISES.find(number) for number in message.needed]
         prepared = Prepared(function_id, call, NO_OPTIONS, message.name)
         self._loop.completions.append(Notice(self._start, promises, options, prepared, needed, message.depth))
+        parent = self._client.sink_of(lease, message.within)
+        force = CHILDREN.note(parent.promises[0], promises[0]) if isinstance(parent, Task) else None
+        if force is not None:
+            self._loop.completions.append(Notice(self._cancel, [promises[0].number], force, True))
 
     def _start(
         self,
@@ -153,6 +158,10 @@ class Served:
         except Exception as error:
             for promise in promises:
                 end(promise, (_ERROR, encode_failure(error)))
+        outcome = promises[0].outcome
+        if outcome is not None:  # it was cancelled before it was there
+            for promise in promises[1:]:
+                end(promise, outcome)
 
     def _options_of(self, message: SubmitTask) -> Any:
         """Those of a function, or what starts the call of an actor's method."""
@@ -183,12 +192,11 @@ class Served:
         others = [hold for hold in stored.holds if not isinstance(hold, Hold)]
         return ClaimedPickle(stored.pickled, Claim(home(), own, [], [*stored.tasks, *others]))
 
-    def _cancel(self, numbers: Sequence[int], force: bool) -> None:
+    def _cancel(self, numbers: Sequence[int], force: bool, recursive: bool) -> None:
         for number in numbers:
             promise = PROMISES.find(number)
-            task = None if promise is None else promise.call
-            if task is not None and task.end((OutcomeKind.CANCELLED, b"")):
-                task.workers.cancel(task, force=force)
+            if promise is not None:
+                CHILDREN.cancel(promise, force=force, recursive=recursive)
 
     # Outcomes -------------------------------------------------------------------------------------------------------
 

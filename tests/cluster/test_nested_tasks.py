@@ -1,9 +1,12 @@
 """Tasks that start tasks, on the nodes of a cluster: they go to the program and from there to any node."""
 
+from pathlib import Path
+
 import pytest
 
 import distpool
 from tests.cluster import tasks
+from tests.runtime.programs import until
 
 SIZE = 200_000
 
@@ -29,3 +32,20 @@ def test_refs_that_a_task_on_a_node_returns_are_good_here_and_on_other_nodes():
     refs = distpool.get([tasks.pass_on.remote(3) for _ in range(6)])
     assert [distpool.get(some) for some in refs] == [[100, 101, 102]] * 6
     assert distpool.get([tasks.plus.remote(ref, 1) for some in refs for ref in some]) == [101, 102, 103] * 6
+
+
+def test_what_a_task_on_a_node_has_started_is_cancelled_with_it(tmp_path):
+    path = str(tmp_path / "said")
+    (tmp_path / "said").touch()
+    distpool.get([tasks.plus.remote(number) for number in range(20)])
+    cancelled, other = tasks.run_two.remote(path), tasks.run_two.remote(path)
+    until(lambda: said(path, "begun") == 4)
+    distpool.cancel(cancelled)
+    until(lambda: said(path, "interrupted") == 2)
+    assert not other.done()
+    distpool.cancel(other)
+    until(lambda: said(path, "interrupted") == 4)
+
+
+def said(path, what):
+    return Path(path).read_text().split().count(what)
