@@ -79,7 +79,7 @@ def workers_that_fit(needs: WorkerNeeds) -> int:
 
     if shape.place is not None:
         raise ValueError("with placement_group, say how many workers there are to be: how many fit is not known here")
-    status, is_far = cluster_standing()
+    status, is_far = cluster_standing(with_devices=shape.gpus > 0)
     takes_nothing = not (shape.cpus or shape.gpus or shape.memory_bytes or shape.custom)
     if (is_far and cpu_when_far) or takes_nothing:
         shape = msgspec.structs.replace(shape, cpus=UNIT)

@@ -16,7 +16,6 @@ from typing import Any
 from distpool.context import get_context
 from distpool.feeder import Feeder
 from distpool.logic.group_plan import GroupPlan
-from distpool.objects.promises import await_tasks
 from distpool.options import NO_OPTIONS, merged
 from distpool.placing import worker_needs, workers_that_fit
 from distpool.pool_calls import PoolCalls, PoolWithOptions
@@ -74,7 +73,10 @@ class Pool(PoolCalls, standard.Pool):  # type: ignore[misc]
         self._initializer = initializer
         self._initargs = initargs
         initargs = tuple(initargs)
-        await_tasks(initargs)
+        if initargs:
+            from distpool.objects.promises import await_tasks  # there may be refs among them
+
+            await_tasks(initargs)
         self._feeder = Feeder()
         open_workers(
             GroupPlan(processes, calls_per_worker=maxtasksperchild, shape=needs.shape, cpu_when_far=needs.cpu_when_far),

@@ -23,6 +23,16 @@ NAMED_ELSEWHERE = {"distpool.util"}
 """The name is that of another library, whose users find the same there."""
 VAGUE_NAME = re.compile(r"(^|_)(utils?|utilities|common|helpers?|misc)$")
 HEAVY = ("cloudpickle", "numpy", "psutil", "zmq")
+NOT_OF_TASKS = (
+    "asyncio",
+    "distpool.actors",
+    "distpool.logic.actor",
+    "distpool.logic.memory_guard",
+    "distpool.placement_groups",
+    "distpool.runtime.gpus",
+)
+"""What a program pays for when it first has an actor, a placement group or a GPU, or little memory left."""
+NOT_OF_POOLS = (*NOT_OF_TASKS, "ctypes", "distpool.objects.promises", "distpool.store.memory", "distpool.tasks")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -174,6 +184,20 @@ def test_the_modules_import_each_other_without_a_cycle():
 
 def test_importing_distpool_loads_no_heavy_dependency():
     code = f"import sys, {PACKAGE}; print(*(name for name in {HEAVY} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, [], "")
+
+
+@pytest.mark.parametrize(
+    ("first", "not_needed"),
+    [
+        ("with distpool.get_context('fork').Pool(2) as pool:\n    pool.map(abs, range(3))", NOT_OF_POOLS),
+        ("distpool.get(distpool.remote(abs).remote(-1))", NOT_OF_TASKS),
+    ],
+    ids=["pool", "task"],
+)
+def test_a_first_pool_or_task_loads_nothing_that_it_does_not_need(first, not_needed):
+    code = f"import sys, {PACKAGE}\n{first}\nprint(*(name for name in {not_needed} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, [], "")
 

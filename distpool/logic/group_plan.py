@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from enum import Enum, auto
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from distpool.logic.actor_plan import ActorPlan
 from distpool.protocol.resources import OWN_WORKER, Shape
+
+if TYPE_CHECKING:
+    from distpool.logic.actor_plan import ActorPlan
 
 
 class GroupState(Enum):

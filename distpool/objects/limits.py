@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from distpool.config import SETTINGS
 from distpool.quantities import size_bytes
 from distpool.settings import current
-from distpool.store.spill import default_folder
 
 _SMALLEST = 1024 * 1024
 
@@ -30,6 +28,8 @@ def spill_folder(setting: str | os.PathLike[str] | None) -> str:
     if setting is None:
         chosen = current()
         if chosen.spill_folder is None:
+            from distpool.store.spill import default_folder  # comes with the store: most need to know sizes only
+
             return default_folder()
         setting, name = chosen.spill_folder, chosen.sources["spill_folder"]
     folder = os.fspath(setting)
@@ -53,7 +53,7 @@ def memory_is_short() -> bool:
 def machine_memory() -> tuple[int, int]:
     """In bytes: all, and what programs could have without swapping. Both are 0 where the system does not tell."""
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = _read("/proc/meminfo").splitlines()
     except OSError:
         return 0, 0
     kibibytes = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
@@ -61,30 +61,35 @@ def machine_memory() -> tuple[int, int]:
     return total * 1024, kibibytes.get("MemAvailable", total) * 1024
 
 
-def memory_groups() -> list[tuple[Path, int, int]]:
+def memory_groups() -> list[tuple[str, int, int]]:
     """Those control groups that this process is in, and those around them, that have a limit: the folder, its version
     of the interface (1 or 2), and the limit in bytes."""
     groups = []
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = _read("/proc/self/cgroup").splitlines()
     except OSError:
         return []
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        root, version, file = Path("/sys/fs/cgroup"), 2, "memory.max"
+        root, version, file = "/sys/fs/cgroup", 2, "memory.max"
         if controllers:
             if "memory" not in controllers.split(","):
                 continue
-            root, version, file = root / "memory", 1, "memory.limit_in_bytes"
-        group = root / path.lstrip("/")
+            root, version, file = f"{root}/memory", 1, "memory.limit_in_bytes"
+        names = path.strip("/").split("/") if path.strip("/") else []
         # In a container its own group is the root of what it sees.
-        for folder in [group, *group.parents]:
+        for depth in range(len(names), -1, -1):
+            folder = "/".join([root, *names[:depth]])
             try:
-                text = (folder / file).read_text().strip()
+                text = _read(f"{folder}/{file}").strip()
             except OSError:
                 continue
             if text.isdigit():
                 groups.append((folder, version, int(text)))
-            if folder == root:
-                break
     return groups
+
+
+def _read(path: str) -> str:
+    """Of the kernel's files; not by `pathlib`, which the first pool of a program would wait for."""
+    with open(path) as file:
+        return file.read()

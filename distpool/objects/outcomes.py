@@ -12,12 +12,12 @@ import msgspec
 
 from distpool.base_errors import CallTimeout, RemoteError
 from distpool.logic.calls import Outcome
-from distpool.protocol.actors import ActorEnd
 from distpool.protocol.messages import Loss, OutcomeKind
 from distpool.serialization.remote_errors import decode_failure
 
 if TYPE_CHECKING:
     from distpool.errors import ActorDied, ActorUnavailable, WorkerDied
+    from distpool.protocol.actors import ActorEnd
 
 _VALUE = int(OutcomeKind.VALUE)
 _ERROR = int(OutcomeKind.ERROR)
@@ -60,6 +60,8 @@ def open_outcome(outcome: Outcome, traceback_class: type[Exception]) -> tuple[bo
         except BaseException as failure:
             return False, failure
     if kind in _OF_ACTORS:
+        from distpool.protocol.actors import ActorEnd  # few programs have actors, and fewer lose one
+
         end = msgspec.msgpack.decode(payload, type=ActorEnd)
         return False, _actor_died(end) if kind == OutcomeKind.ACTOR_DIED else _actor_unavailable(end)
     text = payload.decode(errors="replace")

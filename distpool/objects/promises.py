@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from importlib import import_module
 from itertools import count
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -26,7 +26,7 @@ from distpool.ids import ObjectId, StoreId
 from distpool.interrupts import deferred
 from distpool.logic.calls import Outcome
 from distpool.logic.promises import Promise, Promises, Watcher
-from distpool.objects.refs import ObjectRef, note
+from distpool.objects.refs import FROM_ABOVE, ObjectRef, note
 from distpool.objects.stores import reading
 from distpool.objects.waiters import LOCK as LOCK
 from distpool.objects.waiters import Moment, Waiters, seen_state
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
 
 PROMISES = Promises()
 """Those of this process that were pickled by number."""
-
-FROM_ABOVE: list[Callable[[int], Promise]] = []
-"""In a worker: what finds the promises of its program, which all refs that arrive there are of."""
 
 _numbers = count(1)
 _VALUE = int(OutcomeKind.VALUE)

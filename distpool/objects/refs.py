@@ -15,8 +15,12 @@ from distpool.logic.sizes import size_text
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from distpool.logic.promises import Promise
 
 Result = TypeVar("Result")
+
+FROM_ABOVE: list[Callable[[int], Promise]] = []
+"""In a worker: what finds the promises of its program, which all refs of tasks that arrive there are of."""
 
 
 class ObjectRef:

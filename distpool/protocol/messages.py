@@ -185,12 +185,14 @@ class StreamItems(Message, tag=190, frozen=True):
 
 class CallsDone(Message, tag=14, frozen=True):
     """The caller's lane to its client role: these calls ended, in the order in which they were sent; or those with
-    these numbers, where calls run beside each other."""
+    these numbers, where calls run beside each other. `read_to`: up to where its worker's ring is read now, if the
+    worker has a way up."""
 
     outcomes: list[tuple[int, bytes]]
     busy_s: float
     stopped: bool
     numbers: list[int] = []
+    read_to: int = 0
 
 
 # Client, head and node ----------------------------------------------------------------------------------------------

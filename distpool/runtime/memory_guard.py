@@ -8,19 +8,20 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Container
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from distpool.config import Settings
 from distpool.ids import LeaseId
-from distpool.logic.memory_guard import Excess, Weighed, why_ended, worker_to_end
 from distpool.logic.sizes import size_text
 from distpool.protocol.messages import Death, EndWorker
 from distpool.quantities import size_bytes
 from distpool.runtime.launcher import Launcher
-from distpool.runtime.memory_use import own_bytes, resident_bytes, uses
 from distpool.settings import OFF, Chosen
+
+if TYPE_CHECKING:
+    from distpool.logic.memory_guard import Excess, Weighed
 
 _WEIGHED = 16
 """So many workers, the largest, are looked at page by page."""
@@ -76,6 +77,8 @@ class MemoryGuard:
         if excess is None:
             self._has_complained = False
             return
+        from distpool.logic.memory_guard import why_ended, worker_to_end  # most programs have memory enough
+
         workers = self._weighed(now)
         chosen = worker_to_end(workers, int(excess.total_bytes * self._settings.memory_worth_share))
         if chosen is not None:
@@ -105,9 +108,13 @@ class MemoryGuard:
         return f"On node {self.where!r}: " if self.where else ""
 
     def _excess(self) -> Excess | None:
+        from distpool.runtime.memory_use import uses  # not before calls have run for a while
+
         for use in uses():
             limit = self._limit_of(use.total_bytes)
             if use.used_bytes > limit:
+                from distpool.logic.memory_guard import Excess
+
                 return Excess(use.place, use.used_bytes, limit, use.total_bytes)
         return None
 
@@ -118,6 +125,9 @@ class MemoryGuard:
 
     def _weighed(self, now: float) -> list[Weighed]:
         """The largest workers that run calls, with what each has alone: since a fork it shares much with its parent."""
+        from distpool.logic.memory_guard import Weighed
+        from distpool.runtime.memory_use import own_bytes, resident_bytes
+
         found = []
         for running in self._client.running():
             crew = self._launcher.crews.get(running.group)

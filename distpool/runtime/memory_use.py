@@ -5,7 +5,7 @@ The store's memory and what processes share is in the sums of the machine and it
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import NamedTuple
 
 from distpool.objects.limits import machine_memory, memory_groups
@@ -29,37 +29,41 @@ def uses() -> list[Use]:
     total, available = machine_memory()
     found = [Use("the machine's memory", total - available, total)] if total else []
     for folder, version, limit in memory_groups():
-        used = _number(folder / _USED_IN_GROUP[version])
+        used = _number(os.path.join(folder, _USED_IN_GROUP[version]))
         if 0 < limit < total or not total:
             # Pages of files that nobody has looked at for a while are given back before anything is ended.
-            cache = _fields(folder / "memory.stat", " ").get(_CACHE_IN_GROUP[version], 0)
-            found.append(Use(f"the memory of the control group {folder.name}", max(0, used - cache), limit))
+            cache = _fields(os.path.join(folder, "memory.stat"), " ").get(_CACHE_IN_GROUP[version], 0)
+            found.append(
+                Use(f"the memory of the control group {os.path.basename(folder)}", max(0, used - cache), limit)
+            )
     return found
 
 
 def resident_bytes(pid: int) -> int:
     """Without shared memory, and with what is shared with its parent since a fork. 0: it has ended."""
-    fields = _fields(Path(f"/proc/{pid}/status"), ":")
+    fields = _fields(f"/proc/{pid}/status", ":")
     return 1024 * sum(fields.get(name, 0) for name in _RESIDENT)
 
 
 def own_bytes(pid: int) -> int:
     """What is free when it ends; the kernel looks at each of its pages for that. 0: it has ended."""
-    fields = _fields(Path(f"/proc/{pid}/smaps_rollup"), ":")
+    fields = _fields(f"/proc/{pid}/smaps_rollup", ":")
     return 1024 * sum(fields.get(name, 0) for name in _OWN)
 
 
-def _number(path: Path) -> int:
+def _number(path: str) -> int:
     try:
-        return int(path.read_text())
+        with open(path) as file:
+            return int(file.read())
     except (OSError, ValueError):
         return 0
 
 
-def _fields(path: Path, separator: str) -> dict[str, int]:
+def _fields(path: str, separator: str) -> dict[str, int]:
     """Those lines that are a name and a number, perhaps with a unit."""
     try:
-        lines = path.read_text().splitlines()
+        with open(path) as file:
+            lines = file.read().splitlines()
     except OSError:
         return {}
     split = ((name, rest.split()) for name, _, rest in (line.partition(separator) for line in lines))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -28,6 +30,20 @@ def limit_native_threads(threads: int) -> None:
     """Tell libraries that are loaded from now on; what the user has set in the environment stays."""
     for variable in VARIABLES:
         os.environ.setdefault(variable, str(threads))
+
+
+@contextmanager
+def native_threads_limited(threads: int) -> Iterator[None]:
+    """Tell libraries that are loaded meanwhile, and do not keep the variables: each worker sets its own."""
+    unset = [variable for variable in VARIABLES if variable not in os.environ]
+    limit_native_threads(threads)
+    try:
+        yield
+    finally:
+        for variable in unset:
+            # Another value is the program's own, and for its workers.
+            if os.environ.get(variable) == str(threads):
+                del os.environ[variable]
 
 
 def limit_loaded_libraries(threads: int) -> None:

@@ -19,7 +19,7 @@ from functools import partial
 from importlib import import_module
 from itertools import count
 from multiprocessing import util
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from distpool.config import SETTINGS
 from distpool.ids import CLIENT, GroupId, LeaseId
@@ -44,6 +44,9 @@ from distpool.settings import current
 if TYPE_CHECKING:
     from distpool.runtime.far_crew import FarCrew
     from distpool.runtime.far_side import FarSide
+
+
+Result = TypeVar("Result")
 
 
 class Session:
@@ -110,6 +113,20 @@ class Session:
             self.look_for_devices()
         return self.helm.exclusively(partial(self._open, plan, launch, own, drains_at_exit))
 
+    def exclusively(self, function: Callable[[], Result]) -> list[Result]:
+        """Its result with the helm held, so that what it opens is opened at once; none when the session has just
+        ended."""
+
+        def run() -> list[Result]:
+            if self.loop.is_closed:
+                return []
+            try:
+                return [function()]
+            finally:
+                self._run_if_needed()
+
+        return self.helm.exclusively(run)
+
     def open_places(self, opening: OpenPlaces, told: Callable[[], None]) -> OwnPlaces | None:
         """A placement group; None when the session has just ended."""
         if self.far is None and any(shape.gpus for shape in opening.bundles):
@@ -133,9 +150,10 @@ class Session:
         devices = first_devices()
         self.helm.exclusively(partial(self.loop.node.has_devices, devices))
 
-    def standing(self) -> StatusTold:
+    def standing(self, *, with_devices: bool) -> StatusTold:
         """In local mode: what this machine has, and what of it is free. A session without a pool ends then."""
-        self.look_for_devices()
+        if with_devices:
+            self.look_for_devices()
         return self.helm.exclusively(self._standing)
 
     def _standing(self) -> StatusTold:
@@ -244,6 +262,15 @@ def open_workers(plan: GroupPlan, launch: LaunchPlan, own: Own, *, drains_at_exi
             return
 
 
+def exclusively(function: Callable[[], Result]) -> Result:
+    """Call it while no other thread can open workers or run callbacks; it may do both."""
+    while True:
+        with _changes:
+            session = _session()
+        for result in session.exclusively(function):
+            return result
+
+
 def cluster_cpus() -> int | None:
     """How many CPUs the nodes have; None when this process uses no cluster. Raises DistpoolError without its head."""
     if head_address() is None:
@@ -278,14 +305,15 @@ def open_places(opening: OpenPlaces, told: Callable[[], None]) -> tuple[Session,
             return session, places
 
 
-def cluster_standing() -> tuple[StatusTold, bool]:
-    """What there is and what of it is free; and whether that is a cluster's. Raises DistpoolError without its head."""
+def cluster_standing(*, with_devices: bool = True) -> tuple[StatusTold, bool]:
+    """What there is and what of it is free; and whether that is a cluster's. `with_devices`: those of this machine are
+    looked for, which takes a while. Raises DistpoolError without its head."""
     address = head_address()
     if address is not None:
         return import_module("distpool.runtime.asking").asked_status(address), True
     with _changes:
         session = _session()
-    return session.standing(), False
+    return session.standing(with_devices=with_devices), False
 
 
 def end_session() -> None:

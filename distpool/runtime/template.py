@@ -40,7 +40,7 @@ from distpool.protocol.messages import (
 from distpool.runtime import initialization
 from distpool.runtime.descendants import children_of, kill_orphans
 from distpool.runtime.descriptor_limit import make_room
-from distpool.runtime.native_threads import limit_loaded_libraries
+from distpool.runtime.native_threads import limit_loaded_libraries, native_threads_limited
 from distpool.runtime.parentage import adopt_orphans
 from distpool.runtime.program_paths import main_here
 from distpool.runtime.standard_descriptors import open_missing
@@ -133,7 +133,8 @@ class Template:
         setup = self._plan.setup
         if self._plan.start_method == "forkserver" and setup.main:
             try:
-                import_main(setup.main)
+                with native_threads_limited(setup.native_threads):
+                    import_main(setup.main)
             except BaseException:
                 # Each worker tries again, and the failure is told where the standard library tells it.
                 return

@@ -35,9 +35,9 @@ from distpool.protocol.messages import (
     WorkerUnusable,
 )
 from distpool.roles.worker import ITEM_MODES, WorkerRole
+from distpool.runtime.current_call import DEPTH, NUMBER
 from distpool.runtime.main_view import CallersMain
 from distpool.runtime.missing_modules import name_node
-from distpool.runtime.up_lane import DEPTH, NUMBER
 from distpool.runtime.worker_setup import WorkerSetup
 from distpool.serialization.buffers import parts_of, standard_parts
 from distpool.serialization.remote_errors import encode_failure, trace_of, unencodable

@@ -9,12 +9,11 @@ import socket
 import sys
 import time
 from multiprocessing import process, spawn
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distpool.config import SETTINGS
 from distpool.ids import StoreId
-from distpool.logic.promises import Promise
-from distpool.objects.promises import FROM_ABOVE
+from distpool.objects.refs import FROM_ABOVE
 from distpool.objects.stores import attach
 from distpool.protocol.codec import encode
 from distpool.protocol.devices import NO_DEVICES, WorkerDevices
@@ -30,6 +29,9 @@ from distpool.runtime.worker_devices import take_devices
 from distpool.runtime.worker_setup import WorkerSetup
 from distpool.transport.frames import send_frame, send_with_descriptors
 from distpool.transport.ring import Ring
+
+if TYPE_CHECKING:
+    from distpool.logic.promises import Promise
 
 
 class WorkerProcess(process.BaseProcess):
@@ -80,7 +82,7 @@ class WorkerProcess(process.BaseProcess):
         answer_for_stacks("worker")
         limit_native_threads(take_devices(self._devices, self._setup.native_threads))
         when_imported("logging", self._forward_log_records)
-        up_lane.offer(self._send_way_up, self._setup.program)
+        up_lane.offer(self._send_way_up, self._setup.program, self._ring.written_to)
         FROM_ABOVE[:] = [self._find_promise]
         if self._setup.main:
             try:

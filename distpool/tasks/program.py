@@ -23,7 +23,8 @@ from distpool.logic.group_plan import GroupPlan
 from distpool.logic.promises import Promise
 from distpool.logic.streams import ONE, STREAM
 from distpool.objects.generators import ObjectRefGenerator, OwnStream
-from distpool.objects.promises import FROM_ABOVE, TaskRef, promise_for
+from distpool.objects.promises import TaskRef, promise_for
+from distpool.objects.refs import FROM_ABOVE
 from distpool.placing import WorkerNeeds, workers_that_fit
 from distpool.protocol.resources import Shape
 from distpool.runtime.launch_plan import LaunchPlan

@@ -20,12 +20,10 @@ from distpool.ids import FunctionId, LeaseId
 from distpool.logic.calls import Outcome
 from distpool.logic.promises import Promise
 from distpool.logic.streams import STREAM
-from distpool.objects.claims import Claim, ClaimedPickle, claimed, payload_here
+from distpool.objects.claims import Claim, ClaimedPickle
 from distpool.objects.generators import OwnStream
 from distpool.objects.home import Hold
-from distpool.objects.known import Known
-from distpool.objects.promises import LOCK, PROMISES, TaskRef, end, value_of
-from distpool.objects.refs import noting_refs
+from distpool.objects.promises import LOCK, PROMISES, end
 from distpool.objects.results import StoredValue, adopt
 from distpool.objects.stores import home
 from distpool.options import NO_OPTIONS
@@ -38,17 +36,19 @@ from distpool.protocol.upcalls import (
     CancelPromises,
     ForgetRequest,
     KeepPromises,
-    PromiseOutcome,
+    PutValue,
     RequestRefused,
+    StartActor,
     SubmitTask,
 )
-from distpool.runtime.main_view import CallersMain
 from distpool.runtime.notices import Notice
-from distpool.serialization.buffers import parts_of
 from distpool.serialization.remote_errors import encode_failure
 from distpool.tasks.calls import Prepared, Task
 from distpool.tasks.children import CHILDREN
+from distpool.tasks.numbered import all_known, found, publish
+from distpool.tasks.outcomes_told import OutcomesTold, is_at_hand
 from distpool.tasks.program import give_up, program
+from distpool.tasks.questions import Questions
 from distpool.tasks.requests import ItemRequest, PausedRequest, Request
 
 if TYPE_CHECKING:
@@ -66,13 +66,15 @@ class Served:
         self._loop = session.loop
         self._client = session.loop.client
         self._lanes = session.loop.up_lanes
+        self._questions = Questions(session, self._call_of)
         # The program's numbers of functions, by their pickle, and by worker and the worker's number.
         self._by_blob: dict[bytes, FunctionId] = {}
         self._functions: dict[LeaseId, dict[FunctionId, FunctionId]] = {}
         self._options: dict[bytes, Any] = {}  # of functions, or what starts an actor's call
         self._waiting: dict[tuple[LeaseId, int], Request] = {}
-        # What was stored anew for workers that cannot reach where it lies, for as long as they keep the promise.
-        self._stored: dict[LeaseId, dict[int, Any]] = {}
+        # What a worker has dropped, and when it said so, until that counts.
+        self._leaving: dict[LeaseId, dict[int, KeepPromises]] = {}
+        self._told = OutcomesTold(self._loop.lanes)
 
     def serve(self, lease: LeaseId, message: Any) -> None:
         """Raises ProtocolError for what no worker of ours would say."""
@@ -81,13 +83,19 @@ class Served:
                 self._submit(lease, message)
             case AwaitPromises():
                 self._await(lease, message)
-            case KeepPromises(kept, dropped):
+            case KeepPromises(kept, dropped, written_to):
+                leaving = self._leaving.setdefault(lease, {})
                 with LOCK:
                     for number in kept:
                         PROMISES.keep(number, lease)
+                        leaving.pop(number, None)
                 if dropped:
+                    leaving.update(dict.fromkeys(dropped, message))
                     # A result that was told before may name them.
-                    self._client.after_results(lease, lambda: self._loop.post(self._release, lease, dropped))
+                    release = partial(self._loop.post, self._release, lease, message)
+                    self._client.results.follow(lease, written_to, release)
+            case PutValue():
+                self._put(lease, message)
             case StreamItems():
                 self._take_items(message)
             case AwaitItem():
@@ -100,8 +108,11 @@ class Served:
                 request = self._waiting.pop((lease, number), None)
                 if request is not None:
                     self._end(request)
+                self._questions.forget(lease, number)
             case LeaseLost():
                 self._forget(lease)
+            case _:
+                self._questions.serve(lease, message)
 
     # Calls ----------------------------------------------------------------------------------------------------------
 
@@ -109,7 +120,7 @@ class Served:
         """The promises are there at once; what may take time, or start workers, follows when all roles are at rest."""
         try:
             options = self._options_of(message)
-            call: Any = message.call if message.kind != _STORED else self._adopted(lease, message.call)
+            call = self._call_of(lease, message)
         except Exception as error:
             raise ProtocolError(f"a task that it has started makes no sense: {error!r}") from error
         promises = tuple(
@@ -118,12 +129,7 @@ class Served:
         )
         if len(promises) != (2 if options.returns == STREAM else max(1, options.returns)):
             raise ProtocolError(f"a task that it has started has {len(promises)} values, and not {options.returns}")
-        with LOCK:
-            for promise in promises:
-                if PROMISES.find(promise.number) is not None:
-                    raise ProtocolError(f"promise {promise.number} is there already")
-                PROMISES.publish(promise)
-                PROMISES.keep(promise.number, lease)
+        publish(promises, lease)
         if options.returns == STREAM:
             completion, holder = promises
             promises = (completion,)
@@ -134,7 +140,7 @@ class Served:
         function_id = functions.get(message.function, FunctionId(0))
         if message.function and not function_id:
             raise ProtocolError(f"function {message.function} was never sent")
-        needed = [PROMISES.find(number) for number in message.needed]
+        needed = found(message.needed)
         prepared = Prepared(function_id, call, NO_OPTIONS, message.name)
         self._loop.completions.append(Notice(self._start, promises, options, prepared, needed, message.depth))
         parent = self._client.sink_of(lease, message.within)
@@ -151,10 +157,7 @@ class Served:
         depth: int,
     ) -> None:
         try:
-            found = [promise for promise in needed if promise is not None]
-            if len(found) < len(needed):
-                raise ObjectLost(f"an argument of {call.name} was the ref of a task of which nothing is known here")
-            program().start(promises, options, call, found, depth)
+            program().start(promises, options, call, all_known(needed, call.name), depth)
         except Exception as error:
             for promise in promises:
                 end(promise, (_ERROR, encode_failure(error)))
@@ -180,17 +183,31 @@ class Served:
             self._client.functions[known] = msgspec.structs.replace(blob, function=known)
         return known
 
+    def _put(self, lease: LeaseId, message: PutValue) -> None:
+        try:
+            stored: Any = self._stored_value(lease, message.value)
+        except Exception as error:
+            raise ProtocolError(f"a value that it has put makes no sense: {error!r}") from error
+        promise = Promise(message.promise, "put")
+        publish((promise,), lease)
+        end(promise, (_STORED, stored))
+
+    def _call_of(self, lease: LeaseId, message: SubmitTask | StartActor) -> Any:
+        return message.call if message.kind != _STORED else self._adopted(lease, message.call)
+
     def _adopted(self, lease: LeaseId, told: bytes) -> ClaimedPickle:
         """Arguments with large parts or refs: what keeps them is the call's."""
-        if lease in self._loop.lanes:
-            stored = adopt(lease, told)
-        else:
-            result = msgspec.msgpack.decode(told, type=StoredResult)
-            holds = self._session.far.nodes.holds_of(lease, result)  # type: ignore[union-attr]
-            stored = StoredValue(result.pickled, holds, result.tasks)
+        stored = self._stored_value(lease, told)
         own = [hold for hold in stored.holds if isinstance(hold, Hold)]
         others = [hold for hold in stored.holds if not isinstance(hold, Hold)]
         return ClaimedPickle(stored.pickled, Claim(home(), own, [], [*stored.tasks, *others]))
+
+    def _stored_value(self, lease: LeaseId, told: bytes) -> StoredValue:
+        if lease in self._loop.lanes:
+            return adopt(lease, told)
+        result = msgspec.msgpack.decode(told, type=StoredResult)
+        holds = self._session.far.nodes.holds_of(lease, result)  # type: ignore[union-attr]
+        return StoredValue(result.pickled, holds, result.tasks)
 
     def _cancel(self, numbers: Sequence[int], force: bool, recursive: bool) -> None:
         for number in numbers:
@@ -253,35 +270,14 @@ class Served:
 
     def _tell(self, request: Request) -> None:
         """What lies elsewhere is brought first, which takes turns of the loop."""
-        if all(_is_at_hand(promise) for promise in request.promises):
+        if all(is_at_hand(promise) for promise in request.promises):
             self._say(request)
         else:
             self._loop.completions.append(Notice(self._say, request))
 
     def _say(self, request: Request) -> None:
-        self._lanes.answer(request.lease, request.answer(self._outcome))
+        self._lanes.answer(request.lease, request.answer(self._told.outcome))
         self._loop.post(_do_nothing)  # said at rest, it is passed on in the next turn
-
-    def _outcome(self, lease: LeaseId, promise: Promise) -> PromiseOutcome:
-        kind, payload = promise.outcome  # type: ignore[misc]
-        if kind == _STORED:
-            try:
-                payload = msgspec.msgpack.encode(self._stored_result(lease, promise))
-            except Exception as error:
-                return PromiseOutcome(_ERROR, encode_failure(error))
-        return PromiseOutcome(kind, payload, promise.position, promise.cause)
-
-    def _stored_result(self, lease: LeaseId, promise: Promise) -> StoredResult:
-        here = payload_here(promise)
-        is_local = lease in self._loop.lanes
-        if here is not None:
-            named = [hold.id for hold in here.holds] if is_local else []
-            return StoredResult(here.pickled, [], named)
-        whole = TaskRef(Promise(0, promise.name, None, -1, promise.outcome))
-        parts, refs = noting_refs(partial(parts_of, main=CallersMain()), value_of(whole.known()))
-        stored = claimed(home(), parts, {}, refs, Known())
-        self._stored.setdefault(lease, {})[promise.number] = stored
-        return StoredResult(stored.pickled, [], [hold.id for hold in stored.claim.holds] if is_local else [])
 
     # Generators -----------------------------------------------------------------------------------------------------
 
@@ -320,19 +316,24 @@ class Served:
 
     # Ends -----------------------------------------------------------------------------------------------------------
 
-    def _release(self, lease: LeaseId, dropped: list[int]) -> None:
-        stored = self._stored.get(lease, {})
+    def _release(self, lease: LeaseId, told: KeepPromises) -> None:
+        """Unless it has said meanwhile that it keeps them again."""
+        leaving = self._leaving.get(lease, {})
         with LOCK:
-            for number in dropped:
-                PROMISES.release(number, lease)
-                stored.pop(number, None)
+            for number in told.dropped:
+                if leaving.get(number) is told:
+                    del leaving[number]
+                    PROMISES.release(number, lease)
+                    self._told.forget(lease, number)
 
     def _forget(self, lease: LeaseId) -> None:
         """Its worker has ended: what it has started goes on."""
+        self._questions.lost(lease)
         for key in [key for key in self._waiting if key[0] == lease]:
             self._unwatch(self._waiting.pop(key))
         self._functions.pop(lease, None)
-        self._stored.pop(lease, None)
+        self._told.lost(lease)
+        self._leaving.pop(lease, None)
         with LOCK:
             PROMISES.drop(lease)
 
@@ -345,11 +346,6 @@ def _stream_of(number: int) -> OwnStream | None:
     """None: nobody has its handle any more."""
     holder = PROMISES.find(number)
     return holder.call if holder is not None and isinstance(holder.call, OwnStream) else None
-
-
-def _is_at_hand(promise: Promise) -> bool:
-    outcome = promise.outcome
-    return outcome is None or outcome[0] != _STORED or payload_here(promise) is not None
 
 
 def _do_nothing() -> None:

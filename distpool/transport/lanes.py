@@ -192,7 +192,9 @@ class Lane:
             self.send(RoomInRing())
         if not outcomes and not stopped:
             return None
+        read_to = 0
         if self.ring.has_way_up():
+            read_to = self.ring.read_to()
             self._find(lambda: self._has_way_up)
             self.hear_first()
         if self.ring.frames_told() != self._told_read:
@@ -211,7 +213,7 @@ class Lane:
                 outcomes[position] = kind, payload
         stopped, self._has_stopped = stopped or self._has_stopped, False
         busy_ns, self._busy_ns = self._busy_ns, self.ring.busy_ns()
-        return CallsDone(outcomes, (self._busy_ns - busy_ns) / 1e9, stopped, numbers)
+        return CallsDone(outcomes, (self._busy_ns - busy_ns) / 1e9, stopped, numbers, read_to)
 
     def close(self) -> None:
         while self.passed:

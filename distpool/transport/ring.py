@@ -62,6 +62,14 @@ class Ring:
         self._view.release()
         self._map.close()
 
+    def written_to(self) -> int:
+        """Bytes that were ever written."""
+        return self._words[_WRITTEN]
+
+    def read_to(self) -> int:
+        """Bytes that were ever read."""
+        return self._words[_READ]
+
     # The worker's side ----------------------------------------------------------------------------------------------
 
     def write(self, kind: int, payload: bytes, busy_ns: int) -> bool:

@@ -219,6 +219,39 @@ def pass_on(count):
 
 
 @distpool.remote
+def put_refs(count, size):
+    return distpool.put([np.ones(size), *(plus.remote(number, 100) for number in range(count))])
+
+
+def opened(value):
+    array, *refs = value
+    return distpool.get(refs), array.sum()
+
+
+@distpool.remote
+def open_refs(value):
+    return opened(distpool.get(value[0]) if len(value) == 1 else value)
+
+
+@distpool.remote(num_cpus=0)
+def use_a_group():
+    """What two tasks in a group of one node are told, and the node of its bundles."""
+    group = distpool.placement_group([{"CPU": 1}, {"CPU": 1}], "STRICT_PACK")
+    assert group.wait(20)
+    inside = told_of_itself.options(placement_group=group)
+    told = distpool.get([inside.options(bundle=number).remote() for number in range(2)])
+    nodes = group.nodes
+    distpool.remove_placement_group(group)
+    return told, nodes
+
+
+@distpool.remote
+def told_of_itself():
+    context = distpool.get_runtime_context()
+    return context.get_job_id(), context.get_node_id(), context.get_assigned_resources()
+
+
+@distpool.remote
 def arrays(number, size):
     """(an array, the node that has made it)"""
     for item in range(number):

@@ -34,6 +34,21 @@ def test_refs_that_a_task_on_a_node_returns_are_good_here_and_on_other_nodes():
     assert distpool.get([tasks.plus.remote(ref, 1) for some in refs for ref in some]) == [101, 102, 103] * 6
 
 
+def test_a_value_with_refs_in_it_that_a_task_on_a_node_has_put_is_good_everywhere():
+    stored = distpool.get([tasks.put_refs.remote(3, SIZE) for _ in range(4)])
+    assert [tasks.opened(distpool.get(ref)) for ref in stored] == [([100, 101, 102], SIZE)] * 4
+    assert distpool.get([tasks.open_refs.remote(ref) for ref in stored]) == [([100, 101, 102], SIZE)] * 4
+    assert distpool.get([tasks.open_refs.remote([ref]) for ref in stored]) == [([100, 101, 102], SIZE)] * 4
+
+
+def test_workers_on_nodes_know_where_they_are_and_use_placement_groups():
+    told, nodes = distpool.get(tasks.use_a_group.remote())
+    (node,) = {node for _, node, _ in told}
+    assert node in nodes
+    assert {job for job, _, _ in told} == {distpool.get_runtime_context().get_job_id()}
+    assert [amounts for _, _, amounts in told] == [{"CPU": 1.0}] * 2
+
+
 def test_what_a_task_on_a_node_has_started_is_cancelled_with_it(tmp_path):
     path = str(tmp_path / "said")
     (tmp_path / "said").touch()

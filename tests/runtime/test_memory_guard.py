@@ -14,7 +14,7 @@ from distpool.config import SETTINGS
 from distpool.ids import GroupId, LeaseId
 from distpool.logic.memory_guard import Running
 from distpool.protocol.messages import Death, EndWorker
-from distpool.runtime import memory_guard, memory_use
+from distpool.runtime import memory_use
 from distpool.runtime.memory_guard import MemoryGuard
 from distpool.runtime.memory_use import Use, own_bytes, resident_bytes
 from distpool.runtime.session import live_handles
@@ -47,9 +47,9 @@ class World:
             has_outstanding=lambda: self.outstanding,
             running=lambda: [Running(LeaseId(lease), GroupId(1), float(lease), False) for lease in self.workers],
         )
-        monkeypatch.setattr(memory_guard, "uses", self._uses)
-        monkeypatch.setattr(memory_guard, "resident_bytes", lambda pid: 2 * self.workers[pid])
-        monkeypatch.setattr(memory_guard, "own_bytes", lambda pid: self.workers[pid])
+        monkeypatch.setattr(memory_use, "uses", self._uses)
+        monkeypatch.setattr(memory_use, "resident_bytes", lambda pid: 2 * self.workers[pid])
+        monkeypatch.setattr(memory_use, "own_bytes", lambda pid: self.workers[pid])
         self.guard = MemoryGuard(SETTINGS, Chosen(memory_limit=limit), launcher, client, self.living)
 
     def _uses(self):
@@ -188,7 +188,7 @@ def workers_are_the_machine(monkeypatch):
         return [Use("the machine's memory", sum(map(resident_bytes, pids)), GIB)]
 
     monkeypatch.setenv("DISTPOOL_MEMORY_LIMIT", "150MiB")
-    monkeypatch.setattr(memory_guard, "uses", uses)
+    monkeypatch.setattr(memory_use, "uses", uses)
     monkeypatch.setattr(sources, "SETTINGS", msgspec.structs.replace(SETTINGS, memory_rest_s=0.3))
 
 

@@ -79,6 +79,28 @@ def test_a_spawned_worker_has_it_when_main_is_imported(tmp_path):
     assert output_of(tmp_path, AT_IMPORT.replace("64", str(len(os.sched_getaffinity(0))))).split() == ["1", "None"]
 
 
+LOADED_BY_MAIN = """
+    import os
+    os.environ["MKL_NUM_THREADS"] = "3"
+    import numpy
+    import threadpoolctl
+    import distpool
+
+    def seen():
+        threads = {library["num_threads"] for library in threadpoolctl.threadpool_info()}
+        return threads, os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"]
+
+    if __name__ == "__main__":
+        with distpool.get_context("forkserver").Pool(64) as pool:
+            print(pool.apply(seen))
+"""
+
+
+def test_libraries_that_a_template_loads_with_main_have_the_workers_share(tmp_path):
+    program = LOADED_BY_MAIN.replace("64", str(len(os.sched_getaffinity(0))))
+    assert eval(output_of(tmp_path, program)) == ({1}, "1", "3")
+
+
 # ---- libraries that are loaded already
 
 
