@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _VALUE = int(OutcomeKind.VALUE)
 _ERROR = int(OutcomeKind.ERROR)
-_CANCELLED = int(OutcomeKind.CANCELLED)
 _NOTHING = (_VALUE, pickle.dumps(None, 5))
 
 
@@ -100,20 +99,21 @@ class ObjectRefGenerator:
 class OwnStream:
     """Of a call that this process runs: where its items arrive, and who takes them. Any thread may call any method."""
 
-    def __init__(self, completion: Promise, holder: Promise, post: Callable[..., None]) -> None:
-        """`completion`: of the call. `holder`: when it is gone, `post` has the call ended by whoever holds the loop."""
+    def __init__(self, completion: Promise, holder: Promise, give_up: Callable[[OwnStream], None]) -> None:
+        """`completion`: of the call. `holder`: when it is gone, `give_up` is called, at any place, to have the call
+        ended."""
         self.workers: Any = None
         """Whose loop a thread of this process runs that waits for an item."""
-        self._completion = completion
+        self.completion = completion
         self._stream = Stream(self._place)
         holder.call = self
         PROMISES.publish(holder)
-        weakref.finalize(holder, _abandon, self, post, os.getpid()).atexit = False
+        weakref.finalize(holder, _abandon, self, give_up, os.getpid()).atexit = False
         with LOCK:
             completion.watch(self)
 
     def _place(self) -> Promise:
-        promise = promise_for(self._completion.name)
+        promise = promise_for(self.completion.name)
         promise.call = self
         return promise
 
@@ -143,20 +143,17 @@ class OwnStream:
         arrived = self._stream.arrived
         if count == arrived:
             return _NOTHING
-        text = f"{self._completion.name} gave {count} items, and {arrived} had come of it"
+        text = f"{self.completion.name} gave {count} items, and {arrived} had come of it"
         if count < arrived:
             text += ": it was run again, and gave fewer than before"
         return _ERROR, encode_failure(RuntimeError(text))
 
     def abandon(self) -> None:
-        """By whoever holds the loop: nobody takes any more."""
-        call = self._completion.call
+        """Nobody takes any more."""
         with LOCK:
             self._stream.abandon()
             told = self._stream.give_up_waiting()
         _tell(told, NOBODY)
-        if end(self._completion, (_CANCELLED, b"")) and call is not None:
-            call.workers.cancel(call, force=False)
 
     # For who takes its items ----------------------------------------------------------------------------------------
 
@@ -225,10 +222,10 @@ def _tell(told: list[Told], count: int) -> None:
         each(count)
 
 
-def _abandon(stream: OwnStream, post: Callable[..., None], pid: int) -> None:
-    """The holder is gone; it may be called at any place. In the child of a fork the call is not its own."""
+def _abandon(stream: OwnStream, give_up: Callable[[OwnStream], None], pid: int) -> None:
+    """The holder is gone. In the child of a fork the call is not its own."""
     if os.getpid() == pid:
-        post(stream.abandon)
+        give_up(stream)
 
 
 async def _ended(promise: Promise) -> None:

@@ -19,7 +19,7 @@ class SubmitTask(Message, tag=137, frozen=True):
     worker's number of it, with `blob` the first time; 0: it is in the arguments. `kind`, `call`: the pickled arguments,
     as a result is told: VALUE or STORED. `needed`: promises whose values stand-ins in them are for, by position.
     `options`: the pickled options of a remote function. `name`: of the call, for people. `depth`: how many calls it is
-    in."""
+    in; `within`: the number of the one that has started it, of those that the worker has begun."""
 
     promises: list[int]
     function: FunctionId
@@ -30,6 +30,7 @@ class SubmitTask(Message, tag=137, frozen=True):
     options: bytes
     name: str
     depth: int
+    within: int = 0
 
 
 class AwaitPromises(Message, tag=132, frozen=True):
@@ -61,10 +62,12 @@ class PromisesTold(Message, tag=133, frozen=True):
 
 
 class CancelPromises(Message, tag=141, frozen=True):
-    """Worker to program: the calls of these promises are not wanted. `force`: end the workers that run them."""
+    """Worker to program: the calls of these promises are not wanted. `force`: end the workers that run them.
+    `recursive`: nor are those that they have started."""
 
     promises: list[int]
     force: bool
+    recursive: bool
 
 
 class KeepPromises(Message, tag=134, frozen=True):

@@ -133,6 +133,11 @@ class ClientRole:
         if group is not None:
             group.waiting.end(group.leases[lease], self.outbox)
 
+    def sink_of(self, lease: LeaseId, number: int) -> Sink | None:
+        """See `Lease.sink_of`."""
+        group = self._group_of.get(lease)
+        return None if group is None else group.leases[lease].sink_of(number)
+
     # From workers, lanes, node and launcher -------------------------------------------------------------------------
 
     def handle(self, sender: Address, message: Any, now: float) -> None:

@@ -19,6 +19,7 @@ from distpool.config import SETTINGS
 from distpool.ids import FunctionId
 from distpool.objects.stores import Attached
 from distpool.protocol.messages import CallsFinished, LargeOutcome, OutcomeKind, Slice
+from distpool.runtime.current_call import NUMBER_BESIDE
 from distpool.runtime.instance import BesideMethod, event_loop, traits
 from distpool.runtime.yielding import WRITING
 from distpool.transport.lanes import take_token
@@ -106,6 +107,7 @@ class CallsBeside:
 
     def _run(self, function: Callable[..., Any], number: int, pickled: Any) -> None:
         value = error = None
+        NUMBER_BESIDE.set(number)
         try:
             args, kwargs = self._host.load_arguments(pickled)
             value = function(*args, **kwargs)
@@ -118,6 +120,7 @@ class CallsBeside:
     def _start_on_loop(self, function: Callable[..., Any], begun: list[tuple[int, Any]]) -> None:
         loop = event_loop()
         for number, pickled in begun:
+            NUMBER_BESIDE.set(number)
             try:
                 args, kwargs = self._host.load_arguments(pickled)
                 value = function(*args, **kwargs)

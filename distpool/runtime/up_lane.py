@@ -325,9 +325,6 @@ def _checked(answer: Any) -> Any:
 
 # The worker's own -----------------------------------------------------------------------------------------------------
 
-DEPTH = [0]
-"""Its one item: how many calls the one that this worker runs is in."""
-
 _pass_end: list[Callable[[int], None]] = []
 _program: list[StoreId] = []
 _written_to: list[Callable[[], int]] = []

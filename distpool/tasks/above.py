@@ -20,10 +20,11 @@ from distpool.protocol.messages import FunctionBlob, OutcomeKind
 from distpool.protocol.store import StoredResult
 from distpool.protocol.upcalls import CancelPromises, PutValue, SubmitTask
 from distpool.runtime.arguments import Arguments
+from distpool.runtime.current_call import DEPTH, number_of_call
 from distpool.runtime.main_view import CallersMain
 from distpool.runtime.promises_above import FetchedValue, above
 from distpool.runtime.streams_above import generator_above
-from distpool.runtime.up_lane import DEPTH, way_up
+from distpool.runtime.up_lane import way_up
 from distpool.runtime.yielding import returning
 from distpool.serialization.buffers import Parts
 from distpool.serialization.pickling import SCALARS, blame
@@ -92,6 +93,7 @@ class ProgramAbove:
                 self._pickled_options(options),
                 name,
                 DEPTH[0] + 1,
+                number_of_call(),
             )
         )
         if returns == STREAM:
@@ -108,8 +110,8 @@ class ProgramAbove:
         end(ref.known(), (_STORED, value))
         return ref
 
-    def cancel(self, ref: TaskRef, *, force: bool) -> None:
-        way_up().tell(CancelPromises([ref.id], force))
+    def cancel(self, ref: TaskRef, *, force: bool, recursive: bool) -> None:
+        way_up().tell(CancelPromises([ref.id], force, recursive))
 
     def pickled(self, inline: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, bytes, list[Promise]]:
         """The arguments of a call, as `SubmitTask` has them, and what they need; with the function `inline`, unless

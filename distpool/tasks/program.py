@@ -9,6 +9,8 @@ It begins with the first task and ends with `distpool.shutdown`, or the program:
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +26,6 @@ from distpool.objects.generators import ObjectRefGenerator, OwnStream
 from distpool.objects.promises import TaskRef, promise_for
 from distpool.objects.refs import FROM_ABOVE
 from distpool.placing import WorkerNeeds, workers_that_fit
-from distpool.protocol.messages import OutcomeKind
 from distpool.protocol.resources import Shape
 from distpool.runtime.launch_plan import LaunchPlan
 from distpool.runtime.session import ENDING, open_workers
@@ -33,6 +34,7 @@ from distpool.runtime.workers import Workers
 from distpool.runtime.yielding import returning
 from distpool.tasks.arguments import with_stand_ins
 from distpool.tasks.calls import Prepared, RepeatedTask, Task, WaitingTask, hand_in
+from distpool.tasks.children import CHILDREN
 from distpool.tasks.options import TaskOptions
 
 if TYPE_CHECKING:
@@ -140,12 +142,22 @@ def promises_of(
         return (promise,), TaskRef(promise), args
     if returns == STREAM:
         completion, holder = promise_for(name), promise_for(name)
-        stream = OwnStream(completion, holder, workers.post)
+        stream = OwnStream(completion, holder, partial(give_up, workers.post))
         stream.workers = workers
         refs = ObjectRefGenerator(TaskRef(completion), TaskRef(holder), stream)
         return (completion,), refs, (holder.number, ahead, *args)
     promises = tuple(promise_for(name, position) for position in range(returns)) or (promise_for(name),)
     return promises, [TaskRef(promise) for promise in promises] if returns else None, args
+
+
+def give_up(post: Callable[..., None], stream: OwnStream) -> None:
+    """Nobody has its handle any more: have its call ended by whoever holds the loop. It may be called at any place."""
+    post(_abandon, stream)
+
+
+def _abandon(stream: OwnStream) -> None:
+    stream.abandon()
+    CHILDREN.cancel(stream.completion, force=False, recursive=True)
 
 
 def _task(workers: Workers, options: TaskOptions, promises: tuple[Promise, ...]) -> Task:
@@ -173,20 +185,22 @@ def _hand_in(task: Task, call: Prepared, needed: list[Promise]) -> None:
 def cancel(ref: TaskRef | ObjectRefGenerator, *, force: bool = False, recursive: bool = True) -> None:
     """See that a task does not run, or not on: `get` of its refs raises TaskCancelled from now on.
 
-    One that has begun gets a KeyboardInterrupt; with `force` its worker is ended. One that has ended is left as it
-    is, and so is what it has started, whatever `recursive` says. Raises TypeError for what is no ref of a task.
+    One that has begun gets a KeyboardInterrupt; with `force` its worker is ended. With `recursive` the same befalls
+    the tasks that it has started, or starts before it ends, and theirs. One that has ended is left as it is, and so is
+    what it has started. Raises TypeError for what is no ref of a task.
     """
+    for name, value in (("force", force), ("recursive", recursive)):
+        if not isinstance(value, bool):
+            raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; it must be True or False")
     if isinstance(ref, ObjectRefGenerator):
         ref = ref.completed()
     if not isinstance(ref, TaskRef):
         raise TypeError(f"cancel takes the ref of a task, or a generator, not {ref!r}, a {type(ref).__name__}")
     if FROM_ABOVE:
-        program().cancel(ref, force=force)
+        program().cancel(ref, force=force, recursive=recursive)
         return
-    task = ref.known().call
     with deferred():  # or it would be told as cancelled, and run on
-        if task is not None and task.end((OutcomeKind.CANCELLED, b"")):
-            task.workers.cancel(task, force=force)
+        CHILDREN.cancel(ref.known(), force=force, recursive=recursive)
 
 
 _program: list[Any] = []

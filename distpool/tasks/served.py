@@ -20,12 +20,10 @@ from distpool.ids import FunctionId, LeaseId
 from distpool.logic.calls import Outcome
 from distpool.logic.promises import Promise
 from distpool.logic.streams import STREAM
-from distpool.objects.claims import Claim, ClaimedPickle, claimed, payload_here
+from distpool.objects.claims import Claim, ClaimedPickle
 from distpool.objects.generators import OwnStream
 from distpool.objects.home import Hold
-from distpool.objects.known import Known
-from distpool.objects.promises import LOCK, PROMISES, TaskRef, end, value_of
-from distpool.objects.refs import noting_refs
+from distpool.objects.promises import LOCK, PROMISES, end
 from distpool.objects.results import StoredValue, adopt
 from distpool.objects.stores import home
 from distpool.options import NO_OPTIONS
@@ -38,19 +36,18 @@ from distpool.protocol.upcalls import (
     CancelPromises,
     ForgetRequest,
     KeepPromises,
-    PromiseOutcome,
     PutValue,
     RequestRefused,
     StartActor,
     SubmitTask,
 )
-from distpool.runtime.main_view import CallersMain
 from distpool.runtime.notices import Notice
-from distpool.serialization.buffers import parts_of
 from distpool.serialization.remote_errors import encode_failure
-from distpool.tasks.calls import Prepared
+from distpool.tasks.calls import Prepared, Task
+from distpool.tasks.children import CHILDREN
 from distpool.tasks.numbered import all_known, found, publish
-from distpool.tasks.program import program
+from distpool.tasks.outcomes_told import OutcomesTold, is_at_hand
+from distpool.tasks.program import give_up, program
 from distpool.tasks.questions import Questions
 from distpool.tasks.requests import ItemRequest, PausedRequest, Request
 
@@ -77,8 +74,7 @@ class Served:
         self._waiting: dict[tuple[LeaseId, int], Request] = {}
         # What a worker has dropped, and when it said so, until that counts.
         self._leaving: dict[LeaseId, dict[int, KeepPromises]] = {}
-        # What was stored anew for workers that cannot reach where it lies, for as long as they keep the promise.
-        self._stored: dict[LeaseId, dict[int, Any]] = {}
+        self._told = OutcomesTold(self._loop.lanes)
 
     def serve(self, lease: LeaseId, message: Any) -> None:
         """Raises ProtocolError for what no worker of ours would say."""
@@ -106,8 +102,8 @@ class Served:
                 self._await_item(lease, message)
             case AwaitTaken():
                 self._await_taken(lease, message)
-            case CancelPromises(promises, force):
-                self._loop.completions.append(Notice(self._cancel, promises, force))
+            case CancelPromises(promises, force, recursive):
+                self._loop.completions.append(Notice(self._cancel, promises, force, recursive))
             case ForgetRequest(number):
                 request = self._waiting.pop((lease, number), None)
                 if request is not None:
@@ -137,7 +133,7 @@ class Served:
         if options.returns == STREAM:
             completion, holder = promises
             promises = (completion,)
-            OwnStream(completion, holder, self._loop.post)
+            OwnStream(completion, holder, partial(give_up, self._loop.post))
         functions = self._functions.setdefault(lease, {})
         if message.blob is not None:
             functions[message.function] = self._function(message.blob)
@@ -147,6 +143,10 @@ class Served:
         needed = found(message.needed)
         prepared = Prepared(function_id, call, NO_OPTIONS, message.name)
         self._loop.completions.append(Notice(self._start, promises, options, prepared, needed, message.depth))
+        parent = self._client.sink_of(lease, message.within)
+        force = CHILDREN.note(parent.promises[0], promises[0]) if isinstance(parent, Task) else None
+        if force is not None:
+            self._loop.completions.append(Notice(self._cancel, [promises[0].number], force, True))
 
     def _start(
         self,
@@ -161,6 +161,10 @@ class Served:
         except Exception as error:
             for promise in promises:
                 end(promise, (_ERROR, encode_failure(error)))
+        outcome = promises[0].outcome
+        if outcome is not None:  # it was cancelled before it was there
+            for promise in promises[1:]:
+                end(promise, outcome)
 
     def _options_of(self, message: SubmitTask) -> Any:
         """Those of a function, or what starts the call of an actor's method."""
@@ -205,12 +209,11 @@ class Served:
         holds = self._session.far.nodes.holds_of(lease, result)  # type: ignore[union-attr]
         return StoredValue(result.pickled, holds, result.tasks)
 
-    def _cancel(self, numbers: Sequence[int], force: bool) -> None:
+    def _cancel(self, numbers: Sequence[int], force: bool, recursive: bool) -> None:
         for number in numbers:
             promise = PROMISES.find(number)
-            task = None if promise is None else promise.call
-            if task is not None and task.end((OutcomeKind.CANCELLED, b"")):
-                task.workers.cancel(task, force=force)
+            if promise is not None:
+                CHILDREN.cancel(promise, force=force, recursive=recursive)
 
     # Outcomes -------------------------------------------------------------------------------------------------------
 
@@ -267,35 +270,14 @@ class Served:
 
     def _tell(self, request: Request) -> None:
         """What lies elsewhere is brought first, which takes turns of the loop."""
-        if all(_is_at_hand(promise) for promise in request.promises):
+        if all(is_at_hand(promise) for promise in request.promises):
             self._say(request)
         else:
             self._loop.completions.append(Notice(self._say, request))
 
     def _say(self, request: Request) -> None:
-        self._lanes.answer(request.lease, request.answer(self._outcome))
+        self._lanes.answer(request.lease, request.answer(self._told.outcome))
         self._loop.post(_do_nothing)  # said at rest, it is passed on in the next turn
-
-    def _outcome(self, lease: LeaseId, promise: Promise) -> PromiseOutcome:
-        kind, payload = promise.outcome  # type: ignore[misc]
-        if kind == _STORED:
-            try:
-                payload = msgspec.msgpack.encode(self._stored_result(lease, promise))
-            except Exception as error:
-                return PromiseOutcome(_ERROR, encode_failure(error))
-        return PromiseOutcome(kind, payload, promise.position, promise.cause)
-
-    def _stored_result(self, lease: LeaseId, promise: Promise) -> StoredResult:
-        here = payload_here(promise)
-        is_local = lease in self._loop.lanes
-        if here is not None:
-            named = [hold.id for hold in here.holds] if is_local else []
-            return StoredResult(here.pickled, [], named)
-        whole = TaskRef(Promise(0, promise.name, None, -1, promise.outcome))
-        parts, refs = noting_refs(partial(parts_of, main=CallersMain()), value_of(whole.known()))
-        stored = claimed(home(), parts, {}, refs, Known())
-        self._stored.setdefault(lease, {})[promise.number] = stored
-        return StoredResult(stored.pickled, [], [hold.id for hold in stored.claim.holds] if is_local else [])
 
     # Generators -----------------------------------------------------------------------------------------------------
 
@@ -336,13 +318,13 @@ class Served:
 
     def _release(self, lease: LeaseId, told: KeepPromises) -> None:
         """Unless it has said meanwhile that it keeps them again."""
-        stored, leaving = self._stored.get(lease, {}), self._leaving.get(lease, {})
+        leaving = self._leaving.get(lease, {})
         with LOCK:
             for number in told.dropped:
                 if leaving.get(number) is told:
                     del leaving[number]
                     PROMISES.release(number, lease)
-                    stored.pop(number, None)
+                    self._told.forget(lease, number)
 
     def _forget(self, lease: LeaseId) -> None:
         """Its worker has ended: what it has started goes on."""
@@ -350,7 +332,7 @@ class Served:
         for key in [key for key in self._waiting if key[0] == lease]:
             self._unwatch(self._waiting.pop(key))
         self._functions.pop(lease, None)
-        self._stored.pop(lease, None)
+        self._told.lost(lease)
         self._leaving.pop(lease, None)
         with LOCK:
             PROMISES.drop(lease)
@@ -364,11 +346,6 @@ def _stream_of(number: int) -> OwnStream | None:
     """None: nobody has its handle any more."""
     holder = PROMISES.find(number)
     return holder.call if holder is not None and isinstance(holder.call, OwnStream) else None
-
-
-def _is_at_hand(promise: Promise) -> bool:
-    outcome = promise.outcome
-    return outcome is None or outcome[0] != _STORED or payload_here(promise) is not None
 
 
 def _do_nothing() -> None:

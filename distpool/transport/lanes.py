@@ -77,6 +77,8 @@ class Lane:
         self.hear_first: Callable[[], None] = _do_nothing
         """Sees to what the worker has said elsewhere before the results that were just read."""
         self._told_read = 0
+        self._has_stopped = False
+        """The worker has dropped what it had in hand, and that was read when something else was due."""
         self._busy_ns = 0
 
     def send(self, message: Message) -> None:
@@ -209,6 +211,7 @@ class Lane:
                 if kind == OutcomeKind.STORED:
                     payload = self._adopt(payload)
                 outcomes[position] = kind, payload
+        stopped, self._has_stopped = stopped or self._has_stopped, False
         busy_ns, self._busy_ns = self._busy_ns, self.ring.busy_ns()
         return CallsDone(outcomes, (self._busy_ns - busy_ns) / 1e9, stopped, numbers, read_to)
 
@@ -233,8 +236,8 @@ class Lane:
                     self._large.append(payload)  # type: ignore[arg-type]
                 case WorkerLogged() | StreamItems() as told:
                     self._read_told(told)
-                case CallsFinished():
-                    pass  # what it tells of has just been read
+                case CallsFinished(stopped):
+                    self._has_stopped = self._has_stopped or stopped
                 case other:
                     raise ProtocolError(f"a {type(other).__name__} came before results that were there")
 

@@ -282,3 +282,18 @@ class Generating:
 
     async def total(self, number, size):
         return sum([float((await ref)[0].sum()) async for ref in arrays.remote(number, size)])
+
+
+@distpool.remote(num_cpus=0)
+def run_until_interrupted(path):
+    """Writes down that it has begun, and that it was interrupted."""
+    append(path, "begun")
+    try:
+        time.sleep(60.0)
+    except KeyboardInterrupt:
+        append(path, "interrupted")
+
+
+@distpool.remote(num_cpus=0)
+def run_two(path):
+    return distpool.get([run_until_interrupted.remote(path) for _ in range(2)])
