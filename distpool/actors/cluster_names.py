@@ -71,10 +71,10 @@ class ClusterNames:
         return self.programs.names.find(namespace, name)
 
     def life_of(self, actor: NamedActor) -> Life | ForeignLife | None:
-        """None: it is this program's, and dead."""
+        """None: it is this program's, and dead. Raises RuntimeError as `Hosted.await_begin` does."""
         if actor.life != self.programs.life:
             return self.foreign.life_of(actor)
-        self.programs.wait(lambda: not self.hosted.is_coming(actor.actor), None)  # another thread begins it now
+        self.hosted.await_begin(actor.actor)
         life = self.hosted.find(actor.actor)
         if life is None or life.state is ActorState.DEAD:
             self.programs.free(actor)

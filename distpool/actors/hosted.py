@@ -7,6 +7,7 @@ Arguments are not opened here, nor are results: what of them lies in a store is 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -64,7 +65,9 @@ class Hosted:
         self._programs = programs
         # Any thread may add and remove some: each is one step of a dictionary.
         self._lives: WeakValueDictionary[int, Life] = WeakValueDictionary()
-        self._coming: dict[int, bool] = {}
+        # By which threads.
+        self._coming: dict[int, int] = {}
+        self._fates: dict[int, str] = {}
         self._calls: dict[tuple[str, int], Guest] = {}
         # What was said of actors that are about to begin.
         self._early: defaultdict[int, list[tuple[str, Any]]] = defaultdict(list)
@@ -74,7 +77,7 @@ class Hosted:
 
     def expect(self, number: int) -> None:
         """An actor of this number may be called by others before it has begun."""
-        self._coming[number] = True
+        self._coming[number] = threading.get_ident()
 
     def begun(self, number: int, life: Life | None) -> None:
         """It has begun; None: it will not."""
@@ -86,8 +89,16 @@ class Hosted:
     def find(self, number: int) -> Life | None:
         return self._lives.get(number)
 
-    def is_coming(self, number: int) -> bool:
-        return number in self._coming
+    def await_begin(self, number: int) -> None:
+        """Wait while another thread begins the actor of this number, if one does. Raises RuntimeError in a callback,
+        for which that thread may have to wait, and where this very thread begins it."""
+        if number not in self._coming:
+            return
+        if self._session.helm.is_held_here() or self._coming.get(number) == threading.get_ident():
+            raise RuntimeError(
+                "the actor of this name is being started at this moment, which cannot be waited for here"
+            )
+        self._programs.wait(lambda: number not in self._coming, None)
 
     def post_answer(self, call: Guest, promise: Promise) -> None:
         self._session.loop.post(self._answer, call, promise)
@@ -109,6 +120,8 @@ class Hosted:
             case EndActor(actor, may_restart):
                 life = self._lives.get(actor)
                 if life is not None:
+                    if not may_restart:
+                        self._fates[actor] = "it was killed by distpool.kill"
                     self._session.loop.completions.append(Notice(partial(life.kill, no_restart=not may_restart)))
             case StartActor():
                 self._session.loop.completions.append(Notice(self.start, guest, message))
@@ -124,7 +137,7 @@ class Hosted:
         number = message.number
         life = self._lives.get(message.actor)
         if life is None:
-            self._tell(guest, number, _DIED, ActorEnd(_GONE, "of another program", 0.0))
+            self._tell(guest, number, _DIED, ActorEnd(self._fates.get(message.actor, _GONE), "of another program", 0.0))
             return
         name = f"{life.class_plan.name}.{message.method}"
         try:

@@ -159,7 +159,6 @@ class Keeper:
                 return
 
     def _start(self, guest: str, message: StartActor) -> None:
-        answer = ActorStarted(message.number)
         try:
             answer = ActorStarted(message.number, self._started(msgspec.msgpack.decode(message.setup, type=ActorOrder)))
         except Exception as error:

@@ -85,10 +85,13 @@ def _begun(names: ClusterNames, life: Life, namespace: str, pickle_call: Pickle)
             if found is not None:
                 return found
         with _starting:
-            _keepers.pop(names, None)  # it has ended, or cannot be reached
+            if _keepers.get(names) == keeper:
+                del _keepers[names]
+        if keeper.life not in names.foreign.gone:
+            break  # it cannot be reached, and may have begun the actor
     raise DistpoolError(
-        f"{keeper.program} was to start {options.name or 'an actor'!r}, and has ended before it said so, as the keeper "
-        f"before it; see their logs in {os.path.join(home_folder(), 'logs')}"
+        f"{keeper.program} was to start {options.name or 'an actor'!r}, and has ended, or cannot be reached, before it "
+        f"said so; see its log in {os.path.join(home_folder(), 'logs')}"
     )
 
 

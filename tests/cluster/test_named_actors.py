@@ -171,6 +171,9 @@ def test_another_program_calls_an_actor_by_its_name(project, two_nodes):
         with pytest.raises(ActorDied):
             model.add.remote().result(LIMIT_S)
         assert process.poll() is None
+        distpool.shutdown()
+        with pytest.raises(ActorUnavailable, match="this program has left its cluster"):
+            model.add.remote().result(LIMIT_S)
 
 
 def test_an_actor_that_is_not_detached_ends_with_its_program(project):
