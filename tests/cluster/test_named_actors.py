@@ -1,6 +1,7 @@
 """Actors with names, which other programs of the cluster find, call and kill; and those that outlive their program."""
 
 import contextlib
+import gc
 import os
 import signal
 import threading
@@ -194,6 +195,20 @@ def test_an_actor_that_is_not_detached_ends_with_its_program(project):
         assert Counters.options(name="model", namespace="jobs").remote().add.remote().result(LIMIT_S) == 1
 
 
+def test_an_owner_that_is_out_of_reach_is_not_waited_for_and_answers_when_it_is_there_again(project):
+    with owner(project) as process:
+        model = get_actor("model", namespace="jobs")
+        assert model.add.remote().result(LIMIT_S) == 2
+        process.send_signal(signal.SIGSTOP)
+        try:
+            with pytest.raises(ActorUnavailable, match=r"may have run, and its result is lost: process .* reached at"):
+                model.add.remote().result(LIMIT_S)
+        finally:
+            process.send_signal(signal.SIGCONT)
+        # The head has given it up meanwhile, and its lease; so it may be.
+        assert until(lambda: isinstance(model.add.remote().exception(LIMIT_S), ActorDied | None))
+
+
 def test_of_two_programs_that_ask_for_a_name_one_has_it_and_the_other_is_told_so_or_finds_it(project, two_nodes):
     with (
         project.started("owner.py", "{'get_if_exists': True}") as first,
@@ -206,8 +221,13 @@ def test_of_two_programs_that_ask_for_a_name_one_has_it_and_the_other_is_told_so
             ValueError, match=f"'model' in namespace 'jobs' is taken by an actor of class Model of {told.program}"
         ):
             Counters.options(name="model", namespace="jobs").remote()
-        # Each program has a namespace of its own where none is said.
-        assert Counters.options(name="model").remote().add.remote().result(LIMIT_S) == 1
+        # Each program has a namespace of its own where none is said. Without a handle an actor ends, and its name.
+        own = Counters.options(name="model").remote()
+        assert own.add.remote().result(LIMIT_S) == 1
+        assert list_named_actors() == ["model"]
+        del own
+        gc.collect()
+        assert until(lambda: list_named_actors() == [])
         with pytest.raises(ValueError, match="did you mean 'model'"):
             get_actor("modell", namespace="jobs")
 
