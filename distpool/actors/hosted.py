@@ -11,13 +11,13 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import msgspec
 
 from distpool.actors.life import Life
+from distpool.actors.methods import check_group
 from distpool.actors.options import MethodOptions
 from distpool.base_errors import InvalidRef
 from distpool.logic.promises import Promise
@@ -106,25 +106,28 @@ class Hosted:
     # By the holder --------------------------------------------------------------------------------------------------
 
     def serve(self, guest: str, message: Any) -> None:
-        """What a guest says."""
+        """What a guest says. It follows when all roles are at rest, as methods are looked up, which may pickle."""
+        if isinstance(message, CallActor | EndActor) and message.actor in self._coming:
+            self._early[message.actor].append((guest, message))
+        else:
+            self._session.loop.completions.append(Notice(self._hear, guest, message))
+
+    def _hear(self, guest: str, message: Any) -> None:
         match message:
-            case CallActor(actor=actor) | EndActor(actor=actor) if actor in self._coming:
-                self._early[actor].append((guest, message))
             case CallActor():
-                # When all roles are at rest: methods are looked up, which may pickle.
-                self._session.loop.completions.append(Notice(self._call, guest, message))
+                self._call(guest, message)
             case CancelActorCall(number):
                 call = self._calls.get((guest, number))
-                if call is not None and call.task is not None:
-                    self._session.loop.completions.append(Notice(_cancel, call.task))
+                if call is not None and call.task is not None and call.task.end((OutcomeKind.CANCELLED, b"")):
+                    call.task.workers.cancel(call.task, force=False)
             case EndActor(actor, may_restart):
                 life = self._lives.get(actor)
                 if life is not None:
                     if not may_restart:
                         self._fates[actor] = "it was killed by distpool.kill"
-                    self._session.loop.completions.append(Notice(partial(life.kill, no_restart=not may_restart)))
+                    life.kill(no_restart=not may_restart)
             case StartActor():
-                self._session.loop.completions.append(Notice(self.start, guest, message))
+                self.start(guest, message)
             case PeerLost():  # its calls go on, and nobody is told
                 for key in [key for key in self._calls if key[0] == guest]:
                     del self._calls[key]
@@ -143,8 +146,9 @@ class Hosted:
         try:
             if message.method not in life.class_plan.methods:
                 raise AttributeError(f"actor class {life.class_plan.name} has no method {message.method!r}")
-            if message.returns < ONE:
-                raise TypeError(f"{name} cannot stream to another program")
+            if message.returns < ONE or (message.retries or 0) < 0:
+                raise ValueError(f"{name} cannot give {message.returns} values, or run again {message.retries} times")
+            check_group(message.group or None, life.traits.limits, name)
             options = MethodOptions(message.group or None, message.retries, message.returns)
             method = life.method(message.method, options)
         except Exception as error:
@@ -205,11 +209,6 @@ def _whole(name: str, payload: Any) -> bytes:
         return payload.pickled  # type: ignore[no-any-return]
     found = whole_of(payload.pickled)
     return found if isinstance(found, bytes) else payload.pickled
-
-
-def _cancel(task: Task) -> None:
-    if task.end((OutcomeKind.CANCELLED, b"")):
-        task.workers.cancel(task, force=False)
 
 
 def _do_nothing() -> None:
