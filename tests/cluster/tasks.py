@@ -297,3 +297,16 @@ def run_until_interrupted(path):
 @distpool.remote(num_cpus=0)
 def run_two(path):
     return distpool.get([run_until_interrupted.remote(path) for _ in range(2)])
+
+
+@distpool.remote(num_returns=2)
+def ones_and_where(size):
+    return np.ones(size), node_of(os.getpid())
+
+
+@distpool.remote
+def total_when_told(path, gate, array):
+    """Writes down where it runs, and waits until there is a file `gate`."""
+    append(path, node_of(os.getpid()))
+    total_after(gate, array)
+    return float(array.sum()), node_of(os.getpid())
