@@ -171,7 +171,8 @@ class KillActor(Message, tag=203, frozen=True):
 
 
 class ListActors(Message, tag=204, frozen=True):
-    """Worker to program: which actors have names? Answered with (namespace, name) of each."""
+    """Worker to program: which actors have names? Answered with the program's own namespace, and
+    (namespace, name) of each."""
 
     number: int
 

@@ -67,6 +67,8 @@ class Workers:
         """Send what was handed in, if nobody else is about to."""
         OPEN_WORKERS[id(self)] = self
         group.on_gone = self._note_gone
+        self.on_over: Callable[[], None] = _do_nothing
+        """By whoever holds the loop: no process of the group is left."""
 
     # Calls ----------------------------------------------------------------------------------------------------------
 
@@ -230,6 +232,7 @@ class Workers:
 
     def _note_gone(self) -> None:
         self._gone.set()
+        self.on_over()
         # No cycle is left, so that what the initializer's arguments hold is free when its pool is.
         self._group.on_gone = _do_nothing
         OPEN_WORKERS.pop(id(self), None)

@@ -59,7 +59,7 @@ class Questions:
                 self._later(self.answer, lease, number, lambda: self._standing_of(lease))
             case _:
                 if self._actors is None:
-                    self._actors = import_module("distpool.actors.served").ActorsServed(self.answer)
+                    self._actors = import_module("distpool.actors.served").ActorsServed(self)
                 self._serve_actor(lease, message)
 
     def forget(self, lease: LeaseId, number: int) -> None:
@@ -95,6 +95,10 @@ class Questions:
     def post(self, function: Callable[..., None], *args: Any) -> None:
         """Have it called by whoever holds the loop; from any thread."""
         self._loop.post(function, *args)
+
+    def answer_soon(self, lease: LeaseId, number: int, get: Callable[[], Any]) -> None:
+        """The same from any thread."""
+        self._loop.post(self._later, self.answer, lease, number, get)
 
     def _later(self, function: Callable[..., None], *args: Any) -> None:
         self._loop.completions.append(Notice(function, *args))
