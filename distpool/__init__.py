@@ -48,6 +48,7 @@ if _TYPE_CHECKING:
         TaskCancelled,
         WorkerDied,
     )
+    from distpool.objects.generators import ObjectRefGenerator
     from distpool.objects.promises import TaskRef
     from distpool.objects.refs import ObjectRef
     from distpool.objects.stats import StoreStats
@@ -115,7 +116,9 @@ _HOMES = {
     "cluster_resources": "distpool.resources",
     "configure_store": "distpool.api",
     "get": "distpool.api",
+    "get_current_placement_group": "distpool.runtime_context",
     "get_gpu_ids": "distpool.runtime.worker_devices",
+    "get_runtime_context": "distpool.runtime_context",
     "init": "distpool.api",
     "is_initialized": "distpool.api",
     "nodes": "distpool.resources",
@@ -127,6 +130,7 @@ _HOMES = {
     "store_stats": "distpool.api",
     "wait": "distpool.api",
     "RemoteFunction": "distpool.tasks",
+    "ObjectRefGenerator": "distpool.objects.generators",
     "TaskRef": "distpool.objects.promises",
     "cancel": "distpool.tasks.program",
     "remote": "distpool.tasks",
@@ -182,6 +186,7 @@ __all__ = [
     "NodeLost",
     "ObjectLost",
     "ObjectRef",
+    "ObjectRefGenerator",
     "OutOfMemory",
     "Pipe",
     "PlacementGroup",
@@ -220,8 +225,10 @@ __all__ = [
     "get_actor",
     "get_all_start_methods",
     "get_context",
+    "get_current_placement_group",
     "get_gpu_ids",
     "get_logger",
+    "get_runtime_context",
     "get_start_method",
     "init",
     "is_initialized",

@@ -106,7 +106,8 @@ def put(value: object) -> ObjectRef:
 
     Buffers of 64 KiB and more (of NumPy arrays, Arrow tables, pandas columns) are copied once into shared memory, and
     readers on this node map them without a copy; `bytes` are copied once more by each reader. The value is kept for as
-    long as any process has a ref to it.
+    long as any process has a ref to it. One that has refs of tasks or actors' handles in it, and is put by a worker, is
+    kept by the worker's program: its ref is that of a task which has ended.
 
     Raises StoreFull when neither shared memory nor the spill folder has room, and what pickling raises, with the part
     of `value` that cannot be pickled in the message. A ref itself cannot be put (TypeError); a list of refs can.
@@ -119,6 +120,8 @@ def put(value: object) -> ObjectRef:
         parts, named = noting_refs(partial(parts_of, main=main), value)
     except Exception as error:
         raise blame(error, [("the value", value)], main) from None
+    if FROM_ABOVE and any(isinstance(ref, TaskRef) for ref in named):
+        return import_module("distpool.tasks.program").program().put(parts, named)  # type: ignore[no-any-return]
     return store.put(parts, named)
 
 

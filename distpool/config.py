@@ -20,6 +20,9 @@ class Settings(msgspec.Struct, frozen=True):
     bytes_ahead_limit: int = 256 * 1024
     """The most argument bytes in frames of one worker's socket; one call may be larger, and then travels alone."""
 
+    items_ahead_limit: int = 32
+    """How many items of a generator may wait to be taken, if its options say nothing: enough to hide a round trip."""
+
     hold_results_s: float = 0.001
     """A worker tells of finished calls at most this often while it has more to do; results wait in the ring."""
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from functools import update_wrapper
+from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
 from distpool.actors.handle import ActorHandle
 from distpool.actors.life import Life
 from distpool.actors.methods import ClassPlan, plan_of, traits_of
-from distpool.actors.names import keep_detached, named
+from distpool.actors.names import begun
 from distpool.actors.options import ActorOptions, merged_actor_options
+from distpool.objects.refs import FROM_ABOVE
 
 
 def actor_class(cls: type, given: Mapping[str, Any] = MappingProxyType({}), /, **options: Any) -> ActorClass:
@@ -44,33 +46,25 @@ class ActorClass:
         update_wrapper(self, cls, updated=())
 
     def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
-        """Start an actor, with these arguments for its constructor; does not wait for it.
+        """Start an actor, with these arguments for its constructor; does not wait for it. In a worker its program does
+        so, and it is an actor of the program.
 
         Raises TypeError when the constructor does not take such arguments, what pickling them raises, and ValueError
         when another actor has its name.
         """
         self._check_arguments(args, kwargs)
-        options = self._options
-        if options.name is None:
-            life = self._begin(args, kwargs)
-            if options.lifetime == "detached":
-                keep_detached(life)
-        else:
-            life = named(
-                options.name,
-                options.namespace,
-                lambda: self._begin(args, kwargs),
-                get_if_exists=options.get_if_exists,
-            )
-        return ActorHandle(life)
+        if FROM_ABOVE:
+            start: Any = import_module("distpool.actors.above").start
+            return ActorHandle(start(self._class, self._plan, self._options, args, kwargs))
+        return ActorHandle(begun(self._options, lambda: self._begin(args, kwargs)))
 
     def options(self, **options: Any) -> ActorClass:
         """This class with other options; see `actor_class`."""
         return ActorClass(self._class, self._plan, merged_actor_options(self._options, options))
 
     def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Life:
-        life = Life(self._class, self._plan, self._options)
-        life.begin(args, kwargs)
+        life = Life(self._plan, self._options)
+        life.begin(self._class, args, kwargs)
         return life
 
     def _check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

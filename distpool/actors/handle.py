@@ -44,39 +44,32 @@ class ActorHandle:
         return sorted({*super().__dir__(), *self._life.class_plan.methods})
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ActorHandle) and other._life is self._life
+        return isinstance(other, ActorHandle) and other._life == self._life
 
     def __hash__(self) -> int:
         return hash(self._life.number)
 
     def __reduce__(self) -> Any:
         life = self._life
-        return restore_handle, (life.reference(), life.class_plan, life.traits)
+        return restore_handle, (life.reference(), life.class_plan, life.traits, life.number)
 
     def __repr__(self) -> str:
         return f"<ActorHandle of {self._life!r}>"
 
 
-def restore_handle(ref: TaskRef, class_plan: ClassPlan, traits: Traits) -> ActorHandle:
+def restore_handle(ref: TaskRef, class_plan: ClassPlan, traits: Traits, number: int) -> ActorHandle:
     """Where a handle arrives."""
-    return ActorHandle(import_module("distpool.actors.sent").life_of(ref, class_plan, traits))
+    return ActorHandle(import_module("distpool.actors.sent").life_of(ref, class_plan, traits, number))
 
 
 def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
     """End an actor now: its calls raise ActorDied. With `no_restart=False` only its worker ends, and what comes of that
-    `max_restarts` says. To kill one that is dead does nothing.
+    `max_restarts` says. To kill one that is dead does nothing. In a worker its program does so.
 
-    Raises TypeError for anything but a handle, and RuntimeError in a worker.
+    Raises TypeError for anything but a handle.
     """
     if not isinstance(actor, ActorHandle):
         raise TypeError(f"kill takes the handle of an actor, not {actor!r}, a {type(actor).__name__}")
     if not isinstance(no_restart, bool):
         raise TypeError(f"no_restart is {no_restart!r}, a {type(no_restart).__name__}; it must be True or False")
-    life = actor._life
-    if not isinstance(life, Life):
-        raise RuntimeError(f"{actor!r} cannot be killed by a worker: only the program that has started it can do so")
-    workers = life.workers
-    if no_restart:
-        workers.terminate(text="it was killed by distpool.kill")
-    elif workers.is_owned_here() and not workers.is_over():
-        workers.post(workers.group.restart)  # type: ignore[attr-defined]
+    actor._life.kill(no_restart=no_restart)

@@ -10,6 +10,7 @@ from distpool.actors.methods import ActorMethod, ClassPlan, traits_of
 from distpool.actors.options import ActorOptions, MethodOptions
 from distpool.actors.turns import Turns
 from distpool.context import cpu_count_for_pools, get_context
+from distpool.ids import INLINE_FUNCTION, GroupId
 from distpool.logic.actor_plan import ActorPlan, ActorState
 from distpool.logic.calls import NO_OPTIONS, Outcome
 from distpool.logic.group_plan import GroupPlan
@@ -26,28 +27,56 @@ from distpool.tasks.calls import Prepared, Task
 
 _numbers = count(1)
 
+LIVES: weakref.WeakValueDictionary[GroupId, Life] = weakref.WeakValueDictionary()
+"""Those of this program, by the group that calls of them are handed in to."""
+
 
 class Life:
     """When the last handle is gone, the actor ends after its queued calls; unless it is detached."""
 
-    def __init__(self, actor_class: type, class_plan: ClassPlan, options: ActorOptions) -> None:
+    def __init__(self, class_plan: ClassPlan, options: ActorOptions) -> None:
         """Its worker starts with `begin`. Raises ValueError for a method in an unknown concurrency group."""
         self.number = next(_numbers)
         self.class_plan = class_plan
         self.options = options
         self.traits = traits_of(class_plan, options)
-        self._class = actor_class
         self.turns = Turns()
+        self._was_killed = False
         self._promise: weakref.ref[Promise] | None = None
 
-    def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def begin(self, actor_class: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Start it, with these arguments for its constructor. Raises what pickling them raises."""
+        self._open()
+        needed: list[Promise] = []
+        try:
+            args, kwargs = with_stand_ins(args, kwargs, needed)
+            arguments = self.workers.arguments
+            function_id, pickled = arguments.pickle_call(construct, (actor_class, tuple(self.traits), *args), kwargs)
+        except BaseException:
+            self.workers.terminate(text="its constructor's arguments cannot be pickled")
+            raise
+        self._construct(function_id, pickled, needed)
+
+    def begin_pickled(self, call: Any, needed: list[Promise]) -> None:
+        """The same for a worker, which has pickled the call of `construct`."""
+        self._open()
+        self._construct(INLINE_FUNCTION, call, needed)
+
+    def _open(self) -> None:
         start_method = get_context().get_start_method()
         check_may_have_children(start_method)
         prefix = start_method_prefix(start_method)
-        plan = ActorPlan(self.class_plan.name, self.options.max_restarts, self.traits.limits)
+        options = self.options
+        plan = ActorPlan(
+            self.class_plan.name,
+            options.max_restarts,
+            self.traits.limits,
+            self.number,
+            options.name or "",
+            options.namespace or "",
+        )
         open_workers(
-            GroupPlan(1, on_demand=True, shape=self.options.shape, actor=plan),
+            GroupPlan(1, on_demand=True, shape=options.shape, actor=plan),
             LaunchPlan(
                 start_method,
                 cpu_count_for_pools(),
@@ -60,24 +89,27 @@ class Life:
             ),
             self._own,
         )
-        needed: list[Promise] = []
-        try:
-            args, kwargs = with_stand_ins(args, kwargs, needed)
-            arguments = self.workers.arguments
-            function_id, pickled = arguments.pickle_call(construct, (self._class, tuple(self.traits), *args), kwargs)
-        except BaseException:
-            self.workers.terminate(text="its constructor's arguments cannot be pickled")
-            raise
+
+    def _construct(self, function_id: Any, pickled: Any, needed: list[Promise]) -> None:
         # What becomes of it the actor's other calls tell.
         call = Prepared(function_id, pickled, NO_OPTIONS, f"{self.class_plan.name}.__init__")
         self.turns.add(_Construction(self.workers, (promise_for(call.name),)), call, needed, CallMode.CALL)
 
     def _own(self, workers: Workers) -> None:
         self.workers = workers
+        LIVES[workers.group.id] = self
         weakref.finalize(self, _close_if_owned, workers).atexit = False
 
     def method(self, name: str, options: MethodOptions) -> ActorMethod:
         return ActorMethod(self, name, options)
+
+    def kill(self, *, no_restart: bool) -> None:
+        """See `kill`."""
+        if no_restart:
+            self._was_killed = True
+            self.workers.terminate(text="it was killed by distpool.kill")
+        elif self.workers.is_owned_here() and not self.workers.is_over():
+            self.workers.post(self.workers.group.restart)  # type: ignore[attr-defined]
 
     def reference(self) -> TaskRef:
         """A ref of a promise that never ends, and keeps this: what a handle travels as."""
@@ -91,8 +123,8 @@ class Life:
 
     @property
     def state(self) -> ActorState:
-        """As it is now; by the time that somebody reads it, it may have changed."""
-        return self.workers.group.stage  # type: ignore[attr-defined, no-any-return]
+        """As it is now; by the time that somebody reads it, it may have changed. One that was killed is dead."""
+        return ActorState.DEAD if self._was_killed else self.workers.group.stage  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
         name = f" {self.options.name!r}" if self.options.name else ""

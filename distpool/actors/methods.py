@@ -7,15 +7,18 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+import msgspec
+
 from distpool.actors.options import ActorOptions, MethodOptions, concurrency, merged_method_options
 from distpool.logic.actor_plan import DEFAULT_GROUP, ActorCallOptions
 from distpool.logic.promises import Promise
-from distpool.objects.promises import TaskRef, promise_for
+from distpool.logic.streams import STREAM
 from distpool.protocol.messages import CallMode
 from distpool.runtime.instance import BUILT_IN, Method, Traits
 from distpool.tasks.arguments import with_stand_ins
 from distpool.tasks.calls import Prepared, Task
-from distpool.tasks.program import Refs
+from distpool.tasks.options import not_streaming
+from distpool.tasks.program import promises_of
 
 if TYPE_CHECKING:
     from distpool.actors.life import Life
@@ -28,7 +31,9 @@ _MARK = "__distpool_method__"
 def method(**options: Any) -> Callable[[Function], Function]:
     """Decorate a method of an actor's class with options for its calls.
 
-    `num_returns`: how many refs a call gives, of the values of the tuple or list that the method returns; 0: None.
+    `num_returns`: how many refs a call gives, of the values of the tuple or list that the method returns; 0: None;
+    "streaming", and without a word for a generator, async or not: an `ObjectRefGenerator` of its items.
+    `generator_backpressure_num_objects`: how many of those may wait to be taken, 32 by default; -1: any number.
     `concurrency_group`: the group of `concurrency_groups` that it runs in. `max_task_retries`: how often a call may run
     again after the death of the actor's worker, instead of what the class says; -1 is always. Raises TypeError and
     ValueError that list what is valid.
@@ -58,10 +63,22 @@ def plan_of(actor_class: type) -> ClassPlan:
         function = getattr(actor_class, name, None)
         if not inspect.isroutine(function) or (name.startswith("__") and name != "__call__"):
             continue
-        methods[name] = getattr(function, _MARK, MethodOptions())
-        is_async = is_async or inspect.iscoroutinefunction(function)
+        methods[name] = _options_of(function, f"{actor_class.__qualname__}.{name}")
+        is_async = is_async or inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
     methods.update((name, MethodOptions()) for name in BUILT_IN)
     return ClassPlan(actor_class.__qualname__, methods, is_async)
+
+
+def _options_of(function: Any, name: str) -> MethodOptions:
+    """Those that it was decorated with; a generator streams, if they do not say otherwise."""
+    options: MethodOptions = getattr(function, _MARK, MethodOptions())
+    if options.num_returns is not None:
+        return options
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        return msgspec.structs.replace(options, num_returns=STREAM)
+    if options.ahead != MethodOptions().ahead:
+        raise ValueError(f"{name}: {not_streaming(options.ahead)}")
+    return options
 
 
 def traits_of(plan: ClassPlan, options: ActorOptions) -> Traits:
@@ -94,14 +111,15 @@ class ActorMethod:
         limits = life.traits.limits
         group = options.concurrency_group or DEFAULT_GROUP
         self._mode = CallMode.CALL if limits is None else CallMode.BESIDE
-        self._returns = -1 if options.num_returns == 1 else options.num_returns
+        self._returns = options.returns
         method = Method(name, None if limits is None else group, self._returns)
         self._function = life.workers.arguments.function_named(method, self._name)
         retries = life.options.max_task_retries if options.max_task_retries is None else options.max_task_retries
         self._call_options = ActorCallOptions(retries=retries, concurrency_group=group)
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
-        """Call it: a ref of the result; a list of refs with `num_returns` above 1, None with 0.
+        """Call it: a ref of the result; a list of refs with `num_returns` above 1, None with 0, and an
+        `ObjectRefGenerator` of a generator.
 
         Calls of one actor begin in the order in which this program makes them; an argument that is a ref arrives as its
         value, and later calls wait for that too. `get` of the result raises what the method raises; ActorDied when the
@@ -110,16 +128,9 @@ class ActorMethod:
         """
         workers = self._life.workers
         needed: list[Promise] = []
+        promises, refs, args = promises_of(workers, self._name, self._returns, self._options.ahead, args)
         args, kwargs = with_stand_ins(args, kwargs, needed)
         pickled = workers.arguments.pickle_arguments(self._function, None, args, kwargs)
-        if self._returns < 0:
-            promise = promise_for(self._name)
-            promises: tuple[Promise, ...] = (promise,)
-            refs: Refs = TaskRef(promise)
-        else:
-            count = self._returns
-            promises = tuple(promise_for(self._name, at) for at in range(count)) or (promise_for(self._name),)
-            refs = [TaskRef(promise) for promise in promises] if count else None
         task = Task(workers, promises)
         for promise in promises:
             promise.call = task

@@ -7,10 +7,13 @@ from typing import Any
 
 import msgspec
 
+from distpool.config import SETTINGS
 from distpool.logic.actor_plan import ALWAYS, DEFAULT_GROUP
+from distpool.logic.streams import ONE, STREAM
 from distpool.options import check_names
 from distpool.placing import SHAPE_OPTIONS, shape_of
 from distpool.protocol.resources import NOTHING, Shape
+from distpool.tasks.options import AHEAD, checked_ahead, checked_returns, not_streaming
 
 ASYNC_CONCURRENCY = 1000
 """How many calls of an async actor run beside each other, if it says nothing."""
@@ -36,11 +39,18 @@ class ActorOptions(msgspec.Struct, frozen=True):
 
 
 class MethodOptions(msgspec.Struct, frozen=True):
-    """What `method` and `options` take for a method; None: what the actor says."""
+    """What `method` and `options` take for a method; None: what the actor says. `num_returns`: how many values, or
+    `ONE`, or `STREAM`; None: by what the method is. `ahead`: see `TaskOptions`."""
 
     concurrency_group: str | None = None
     max_task_retries: int | None = None
-    num_returns: int = 1
+    num_returns: int | None = None
+    ahead: int = SETTINGS.items_ahead_limit
+
+    @property
+    def returns(self) -> int:
+        """Of a method that is no generator, if nothing was said."""
+        return ONE if self.num_returns is None else self.num_returns
 
 
 def merged_actor_options(known: ActorOptions, given: Mapping[str, Any]) -> ActorOptions:
@@ -60,7 +70,13 @@ def merged_actor_options(known: ActorOptions, given: Mapping[str, Any]) -> Actor
 def merged_method_options(known: MethodOptions, given: Mapping[str, Any]) -> MethodOptions:
     """Raises TypeError or ValueError that name what is valid."""
     check_names(given, _METHOD_CHECKS, "an actor's method")
-    return msgspec.structs.replace(known, **_checked(given, _METHOD_CHECKS))
+    checked = _checked(given, _METHOD_CHECKS)
+    if AHEAD in checked:
+        checked["ahead"] = checked.pop(AHEAD)
+    merged = msgspec.structs.replace(known, **checked)
+    if AHEAD in given and merged.num_returns not in (None, STREAM):
+        raise ValueError(not_streaming(given[AHEAD]))
+    return merged
 
 
 def _checked(given: Mapping[str, Any], checks: dict[str, Callable[[str, Any], Any]]) -> dict[str, Any]:
@@ -129,7 +145,8 @@ _ACTOR_CHECKS: dict[str, Callable[[str, Any], Any]] = {
 _METHOD_CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "concurrency_group": _text_or_none,
     "max_task_retries": lambda name, value: None if value is None else _count(name, value),
-    "num_returns": lambda name, value: _limit(name, value) if value != 0 else 0,
+    "num_returns": lambda name, value: checked_returns(value),
+    AHEAD: lambda name, value: checked_ahead(value),
 }
 
 

@@ -17,7 +17,10 @@ from distpool.base_errors import InvalidRef
 from distpool.logic.promises import Promise
 from distpool.objects.promises import TaskRef
 from distpool.objects.refs import FROM_ABOVE
+from distpool.protocol.upcalls import KillActor
 from distpool.runtime.instance import Traits
+from distpool.runtime.promises_above import above
+from distpool.runtime.up_lane import way_up
 from distpool.tasks.calls import Prepared, Task
 from distpool.tasks.program import program
 
@@ -30,8 +33,12 @@ class MethodCall(msgspec.Struct, frozen=True):
 
     @property
     def returns(self) -> int:
-        """As of a remote function: -1 is one value."""
-        return -1 if self.options.num_returns == 1 else self.options.num_returns
+        """As of a remote function, with `ahead`."""
+        return self.options.returns
+
+    @property
+    def ahead(self) -> int:
+        return self.options.ahead
 
     def start(self, promises: tuple[Promise, ...], call: Prepared, needed: list[Promise], depth: int) -> None:
         """In the program."""
@@ -46,11 +53,13 @@ class MethodCall(msgspec.Struct, frozen=True):
 class LifeAbove:
     """An actor of the program, in a worker."""
 
-    def __init__(self, ref: TaskRef, class_plan: ClassPlan, traits: Traits) -> None:
+    def __init__(self, ref: TaskRef, class_plan: ClassPlan, traits: Traits, number: int) -> None:
+        """`number`: of the actor, in its program."""
         self.ref = ref
         self.class_plan = class_plan
-        self.traits = traits
-        self.number = ref.id
+        self.traits = Traits(*traits)
+        self.number = number
+        above().is_of_actor(ref.id)
 
     def method(self, name: str, options: MethodOptions) -> MethodAbove:
         return MethodAbove(self, name, options)
@@ -59,8 +68,18 @@ class LifeAbove:
         """What keeps the actor."""
         return self.ref
 
+    def kill(self, *, no_restart: bool) -> None:
+        """See `kill`."""
+        way_up().tell(KillActor(self.ref.id, not no_restart))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LifeAbove) and other.number == self.number
+
+    def __hash__(self) -> int:
+        return hash(self.number)
+
     def __repr__(self) -> str:
-        return f"<actor {self.class_plan.name} of the program>"
+        return f"<actor {self.class_plan.name} of the program, number {self.number}>"
 
 
 class MethodAbove:
@@ -97,10 +116,10 @@ def _method_call(name: str, options: MethodOptions) -> MethodCall:
     return MethodCall(name, options)
 
 
-def life_of(ref: TaskRef, class_plan: ClassPlan, traits: Traits) -> Any:
+def life_of(ref: TaskRef, class_plan: ClassPlan, traits: Traits, number: int) -> Any:
     """Where a handle arrives. Raises InvalidRef where the actor is not of this program."""
     if FROM_ABOVE:
-        return LifeAbove(ref, class_plan, Traits(*traits))
+        return LifeAbove(ref, class_plan, traits, number)
     life = None if ref._hold is None else ref._hold.call
     if life is None:
         raise InvalidRef(

@@ -120,6 +120,7 @@ class Beside:
         return sum(queue.waiting for queue in self._queues.values())
 
     def take(self, lease: Lease) -> tuple[list[Span], list[Span]]:
+        lease.beside = self._sent
         to_send: list[Span] = []
         cancelled: list[Span] = []
         for group, queue in self._queues.items():

@@ -30,11 +30,15 @@ class ActorState(Enum):
 
 class ActorPlan(msgspec.Struct, frozen=True):
     """`name`: of the class. `max_restarts`: after so many deaths of its worker it gets another. `concurrency`: how many
-    calls run beside each other, by the name of their group; None: one at a time, in the order in which they came."""
+    calls run beside each other, by the name of their group; None: one at a time, in the order in which they came.
+    `number`: no other of its program has it. `called`: the name that it was given, in this `namespace`."""
 
     name: str
     max_restarts: int = 0
     concurrency: dict[str, int] | None = None
+    number: int = 0
+    called: str = ""
+    namespace: str = ""
 
 
 class ActorCallOptions(CallOptions, frozen=True, gc=False):

@@ -293,7 +293,10 @@ class Group:
         if self.nearness is not None:
             foretell(to_send, self.leases, self.queue, self.nearness, outbox)
         if self.outstanding and not self.queue.waiting and has_idle_worker(self.leases.values()):
-            self._ask_back(self._sharing, self.leases.values(), now, outbox)
+            # None that is sent calls in this decision: it would be asked before it gets them, and others be counted.
+            sent = {lease.id for lease, _ in to_send}
+            others = [lease for lease in self.leases.values() if lease.id not in sent]
+            self._ask_back(self._sharing, others, now, outbox)
         self._wake_by(self.idling.let_leave(self.leases.values(), now, outbox))
         if self._some_leave:
             let_leave(self.leases.values(), outbox)

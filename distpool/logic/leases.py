@@ -7,7 +7,7 @@ from enum import Enum, auto
 import msgspec
 
 from distpool.ids import LeaseId
-from distpool.logic.calls import Holding
+from distpool.logic.calls import Holding, Sink, Span
 from distpool.protocol.messages import Death
 
 
@@ -66,6 +66,10 @@ class Lease:
         self.waits = 0
         # Why its caller has its worker killed, for whoever has a call there.
         self.condemned = ""
+        # Of an actor's calls that run beside each other: those that its worker has, by their numbers.
+        self.beside: dict[int, Span] | None = None
+        # Of the call that has made it abandoned.
+        self.abandoned: Sink | None = None
         self.functions: set[int] = set()
         self.failure: bytes | None = None
 
@@ -75,6 +79,18 @@ class Lease:
             self.state = NEXT_STATE[self.state, event]
         except KeyError:
             raise ValueError(f"lease {self.id} is {self.state.name} and cannot be '{event}'") from None
+
+    def sink_of(self, number: int) -> Sink | None:
+        """Of the call of that number, of all that its worker has begun; None: it has ended."""
+        if self.beside is not None:
+            call = self.beside.get(number)
+            return None if call is None else call.bundle.sink
+        at = number - self.holding.ended
+        for span in self.holding.spans():
+            if 0 <= at < len(span):
+                return span.bundle.sink
+            at -= len(span)
+        return self.abandoned
 
     def room(self, limit: int) -> int:
         """How many more calls may be sent, when no worker may hold more than `limit`."""

@@ -90,7 +90,7 @@ class Stops:
                 what = describe_call(spans[0], name_of(self._functions, spans[0]))
                 text = f"{what} ran for longer than its time limit of {timeout_s:g} s, and its worker was ended"
                 ended.append((spans, OutcomeKind.TIMED_OUT, text))
-                self._end(lease, self._settings.interrupt_grace_s, outbox)
+                self._end(lease, spans[0].bundle.sink, self._settings.interrupt_grace_s, outbox)
         return wake_at
 
     def _stop_cancelled(self, leases: Iterable[Lease], now: float, ended: list[Ended], outbox: Outbox) -> float | None:
@@ -106,7 +106,7 @@ class Stops:
                 again_at, is_over = self._stop(call, lease, now, outbox)
                 if is_over:
                     ended.append((lease.holding.take_back(1), OutcomeKind.CANCELLED, ""))
-                    self._end(lease, 0.0, outbox)
+                    self._end(lease, call.sink, 0.0, outbox)
                 wake_at = earlier(wake_at, again_at)
             elif not lease.is_asked and lease.state is LeaseState.READY:
                 lease.is_asked = True
@@ -141,8 +141,9 @@ class Stops:
                 return found
         return None
 
-    def _end(self, lease: Lease, grace_s: float, outbox: Outbox) -> None:
+    def _end(self, lease: Lease, sink: Sink, grace_s: float, outbox: Outbox) -> None:
         lease.is_abandoned = True
+        lease.abandoned = sink
         lease.step("told to end")
         outbox.put(lease.id, ExitWorker())
         outbox.put(LAUNCHER, EndWorker(lease.id, self._group, grace_s))

@@ -64,6 +64,8 @@ class Attached:
         self.on_settle: Callable[[], None] = _do_nothing
         self.on_flush: Callable[[], None] = _do_nothing
         """See to calls above, with the store."""
+        self.relieve: Callable[[Callable[[], None]], None] = _on_main_thread
+        """In the middle of calls: do this, if no result that is made now and not told yet would be overtaken by it."""
         self._parts = (descriptor, sock, home_pid)
         self._made: RemoteStore | None = None
 
@@ -167,6 +169,12 @@ def attach(store_id: StoreId, descriptor: int, sock: socket.socket, home_pid: in
 
 def _do_nothing() -> None:
     pass
+
+
+def _on_main_thread(relief: Callable[[], None]) -> None:
+    """Where calls run there, one after another."""
+    if threading.current_thread() is threading.main_thread():
+        relief()
 
 
 # Refs and pickles -----------------------------------------------------------------------------------------------------

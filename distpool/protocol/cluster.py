@@ -29,6 +29,7 @@ from distpool.protocol.messages import (
     ReturnLease,
     RunCalls,
     StopGroup,
+    StreamItems,
     TakeBack,
     TakenBack,
     WorkerLogged,
@@ -242,7 +243,7 @@ class WorkerSaid(Message, tag=114, frozen=True):
     """A driver's links to its client: what came in a `FromWorker`."""
 
     lease: LeaseId
-    message: WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted | UpSaid
+    message: WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted | UpSaid | StreamItems
 
 
 # Nodes that are about to leave ----------------------------------------------------------------------------------------
@@ -337,4 +338,4 @@ LINK_MESSAGES = (
     | GroupFailed
 )
 TO_WORKER = RunCalls | ExitWorker | TakeBack | DownSaid
-FROM_WORKER = WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted | UpSaid
+FROM_WORKER = WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted | UpSaid | StreamItems

@@ -174,14 +174,25 @@ class OpenUpLane(Message, tag=131, frozen=True):
     """Worker to caller: the descriptor of this frame is the end of a socket pair; I have something to ask you there."""
 
 
+class StreamItems(Message, tag=190, frozen=True):
+    """Worker to caller: what the generator of a running call has given, from item `first` on; it is read before what
+    becomes of the call."""
+
+    stream: int
+    first: int
+    outcomes: list[tuple[int, bytes]]
+
+
 class CallsDone(Message, tag=14, frozen=True):
     """The caller's lane to its client role: these calls ended, in the order in which they were sent; or those with
-    these numbers, where calls run beside each other."""
+    these numbers, where calls run beside each other. `read_to`: up to where its worker's ring is read now, if the
+    worker has a way up."""
 
     outcomes: list[tuple[int, bytes]]
     busy_s: float
     stopped: bool
     numbers: list[int] = []
+    read_to: int = 0
 
 
 # Client, head and node ----------------------------------------------------------------------------------------------
@@ -363,5 +374,6 @@ LANE_MESSAGES = (
     | LargeOutcome
     | WorkerLogged
     | OpenUpLane
+    | StreamItems
 )
 TEMPLATE_MESSAGES = ForkWorker | WorkerForked | WorkerReaped | StopTemplate | StopWorkers | EndWorker | InterruptWorker

@@ -5,10 +5,13 @@ A request has a number, under which it is answered once. A node does not read wh
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 import msgspec
 
-from distpool.ids import FunctionId
+from distpool.ids import FunctionId, LeaseId
 from distpool.protocol.messages import FunctionBlob, Message
+from distpool.protocol.resources import Shape
 
 
 class SubmitTask(Message, tag=137, frozen=True):
@@ -16,7 +19,7 @@ class SubmitTask(Message, tag=137, frozen=True):
     worker's number of it, with `blob` the first time; 0: it is in the arguments. `kind`, `call`: the pickled arguments,
     as a result is told: VALUE or STORED. `needed`: promises whose values stand-ins in them are for, by position.
     `options`: the pickled options of a remote function. `name`: of the call, for people. `depth`: how many calls it is
-    in."""
+    in; `within`: the number of the one that has started it, of those that the worker has begun."""
 
     promises: list[int]
     function: FunctionId
@@ -27,6 +30,7 @@ class SubmitTask(Message, tag=137, frozen=True):
     options: bytes
     name: str
     depth: int
+    within: int = 0
 
 
 class AwaitPromises(Message, tag=132, frozen=True):
@@ -58,17 +62,21 @@ class PromisesTold(Message, tag=133, frozen=True):
 
 
 class CancelPromises(Message, tag=141, frozen=True):
-    """Worker to program: the calls of these promises are not wanted. `force`: end the workers that run them."""
+    """Worker to program: the calls of these promises are not wanted. `force`: end the workers that run them.
+    `recursive`: nor are those that they have started."""
 
     promises: list[int]
     force: bool
+    recursive: bool
 
 
 class KeepPromises(Message, tag=134, frozen=True):
-    """Worker to program: I have refs to these promises beyond the call, and no more to those that are `dropped`."""
+    """Worker to program: I have refs to these promises beyond the call, and no more to those that are `dropped`.
+    `written_to`: up to where my ring was written then; results that are in it may name what is dropped."""
 
     kept: list[int]
     dropped: list[int]
+    written_to: int = 0
 
 
 class ForgetRequest(Message, tag=135, frozen=True):
@@ -77,11 +85,136 @@ class ForgetRequest(Message, tag=135, frozen=True):
     number: int
 
 
+class AwaitItem(Message, tag=191, frozen=True):
+    """Worker to program: tell me item `place` of this stream when it is there. Those before it I have. Its call does
+    nothing until then."""
+
+    number: int
+    stream: int
+    place: int
+
+
+class ItemTold(Message, tag=192, frozen=True):
+    """Program to worker: the number of the item's promise, which you keep, and its outcome; without one, there is no
+    such item, and none will come."""
+
+    number: int
+    promise: int = 0
+    outcome: PromiseOutcome | None = None
+
+
+class AwaitTaken(Message, tag=193, frozen=True):
+    """Worker to program: tell me when `count` items of this stream were taken. Its call does nothing until then."""
+
+    number: int
+    stream: int
+    count: int
+
+
+class TakenTold(Message, tag=194, frozen=True):
+    """Program to worker: so many were taken by now; below 0: nobody takes any more, and the call may end."""
+
+    number: int
+    count: int
+
+
 class RequestRefused(Message, tag=136, frozen=True):
     """Program to worker: the request is not served, and why. `failure`: an encoded `RemoteFailure`."""
 
     number: int
     failure: bytes
+
+
+class PutValue(Message, tag=206, frozen=True):
+    """Worker to program: this is the value of a promise that I have made up, and keep: it has refs of tasks in it.
+    `value`: as a STORED result is told."""
+
+    promise: int
+    value: bytes
+
+
+class StartActor(Message, tag=200, frozen=True):
+    """Worker to program: start an actor, or have the one of its name; answered with what a handle knows of it.
+    `actor`: the number of a promise that is to stand for it, and which this worker keeps. `plan`: the pickled plan of
+    its class and its options. `kind`, `call`, `needed`: its constructor's call, as of SubmitTask."""
+
+    number: int
+    actor: int
+    plan: bytes
+    kind: int
+    call: bytes
+    needed: list[int]
+
+
+class FindActor(Message, tag=201, frozen=True):
+    """Worker to program: have the promise `actor`, which this worker keeps, stand for the actor of this name, or
+    without one for that which the worker is. Answered like StartActor."""
+
+    number: int
+    actor: int
+    name: str
+    namespace: str
+
+
+class Answer(Message, tag=202, frozen=True):
+    """Program to worker: the answer to a request, pickled."""
+
+    number: int
+    pickled: bytes
+
+
+class KillActor(Message, tag=203, frozen=True):
+    """Worker to program: end the actor that this promise stands for, or with `may_restart` only its worker."""
+
+    actor: int
+    may_restart: bool
+
+
+class ListActors(Message, tag=204, frozen=True):
+    """Worker to program: which actors have names? Answered with (namespace, name) of each."""
+
+    number: int
+
+
+class PlacesWish(IntEnum):
+    """What a worker wants of a placement group; answered with how it is then."""
+
+    OPEN = 0
+    """Open it, with the pickled `spec`: its bundles, and the name of its strategy."""
+    LOOK = 1
+    WAIT = 2
+    """Answered when it has all its bundles, or never will."""
+    CLOSE = 3
+
+
+class AskPlaces(Message, tag=205, frozen=True):
+    """Worker to program: see to a placement group. `group`: its number, which no other has; `wish`: a `PlacesWish`."""
+
+    number: int
+    group: int
+    wish: int
+    spec: bytes = b""
+
+
+class AskStanding(Message, tag=207, frozen=True):
+    """Worker to program: what am I? Answered with a `WorkerStanding`."""
+
+    number: int
+
+
+class WorkerStanding(msgspec.Struct, array_like=True, frozen=True):
+    """What the program knows of one of its workers. `lease`: its number. `node`: where it is, if elsewhere. `shape`:
+    what it was given; `group`: in this placement group, pickled. `actor`: the number of the actor that it is; 0: none.
+    `restarts`: how often that was started again."""
+
+    lease: LeaseId
+    node: str
+    shape: Shape
+    group: bytes = b""
+    actor: int = 0
+    name: str = ""
+    namespace: str = ""
+    restarts: int = 0
 
 
 class UpSaid(Message, tag=138, frozen=True):
@@ -96,5 +229,20 @@ class DownSaid(Message, tag=139, frozen=True):
     frame: bytes
 
 
-UP_MESSAGES = SubmitTask | AwaitPromises | KeepPromises | CancelPromises | ForgetRequest
-DOWN_MESSAGES = PromisesTold | RequestRefused
+UP_MESSAGES = (
+    SubmitTask
+    | AwaitPromises
+    | KeepPromises
+    | CancelPromises
+    | ForgetRequest
+    | AwaitItem
+    | AwaitTaken
+    | PutValue
+    | StartActor
+    | FindActor
+    | KillActor
+    | ListActors
+    | AskPlaces
+    | AskStanding
+)
+DOWN_MESSAGES = PromisesTold | RequestRefused | Answer | ItemTold | TakenTold

@@ -48,6 +48,7 @@ from distpool.protocol.messages import (
     LeaseStarted,
     RunCalls,
     StopGroup,
+    StreamItems,
     TakeBack,
     TakenBack,
     WorkerLogged,
@@ -132,6 +133,7 @@ class CallersRole:
                 | WorkerLogged()
                 | WorkerPrinted()
                 | UpSaid()
+                | StreamItems()
             ):
                 self._from_worker(LeaseId(int(sender)), message, now)
             case LeaseStarted(lease, group):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,6 +18,7 @@ from distpool.logic.leases import Lease
 from distpool.logic.losses import may_repeat, name_of
 from distpool.logic.outbox import Outbox
 from distpool.logic.places import OwnPlaces
+from distpool.logic.results_known import ResultsKnown
 from distpool.logic.shown import shown_lines
 from distpool.protocol.cluster import (
     HeadSilent,
@@ -67,7 +68,7 @@ class ClientRole:
         self._settings = settings
         self._group_of: dict[LeaseId, Group] = {}
         self._head_gone = ""
-        self._after_results: dict[LeaseId, list[Callable[[], None]]] = {}
+        self.results = ResultsKnown()
         # Some groups give up workers when others wait for some.
         self._some_yield = False
         self._waits = Waits(settings.idle_yield_s)
@@ -132,16 +133,10 @@ class ClientRole:
         if group is not None:
             group.waiting.end(group.leases[lease], self.outbox)
 
-    def after_results(self, lease: LeaseId, then: Callable[[], None]) -> None:
-        """Call this when the results are known that the worker has told by now; there are none if it holds no call."""
-        if self.held_by(lease):
-            self._after_results.setdefault(lease, []).append(then)
-        else:
-            then()
-
-    def _tell_after_results(self, lease: LeaseId) -> None:
-        for then in self._after_results.pop(lease, ()):
-            then()
+    def sink_of(self, lease: LeaseId, number: int) -> Sink | None:
+        """See `Lease.sink_of`."""
+        group = self._group_of.get(lease)
+        return None if group is None else group.leases[lease].sink_of(number)
 
     # From workers, lanes, node and launcher -------------------------------------------------------------------------
 
@@ -149,21 +144,22 @@ class ClientRole:
         match message:
             case CallsDone():
                 self._of(sender).done(LeaseId(int(sender)), message, now, self.outbox)
-                if self._after_results:
-                    self._tell_after_results(LeaseId(int(sender)))
+                if message.read_to:
+                    self.results.read(LeaseId(int(sender)), message.read_to)
             case TakenBack(calls):
                 self._of(sender).taken_back(LeaseId(int(sender)), calls)
             case LeaseStarted(lease, group_id):
                 group = self.groups.get(group_id)
                 if group is not None:  # otherwise its template ended while the lease was on its way
                     self._group_of[lease] = group
+                    self.results.started(lease)
                     group.started(lease)
             case WorkerReady():
                 self._of(sender).ready(LeaseId(int(sender)), now)
             case WorkerUnusable(failure):
                 self._of(sender).unusable(LeaseId(int(sender)), failure)
             case LeaseLost(lease):
-                self._tell_after_results(lease)
+                self.results.lost(lease)
                 lost_of = self._group_of.pop(lease, None)
                 if lost_of is not None:
                     lost_of.lost(message, self.outbox)
@@ -246,6 +242,10 @@ class ClientRole:
                     call = span.bundle.name or name_of(self.functions, span)
                     found.append(Running(lease.id, group.id, lease.heard_at, may_repeat([span]), call))
         return found
+
+    def group_of(self, lease: LeaseId) -> Group | None:
+        """That the worker of this lease is of; None when it has ended."""
+        return self._group_of.get(lease)
 
     def held_by(self, lease: LeaseId) -> int:
         """How many calls the worker of this lease holds."""

@@ -48,6 +48,7 @@ from distpool.protocol.messages import (
     ReturnLease,
     RunCalls,
     StopGroup,
+    StreamItems,
     TakeBack,
     TakenBack,
     WorkerReady,
@@ -237,6 +238,8 @@ class NodesRole:
                 )
                 told = _TOLD_OF_ACTORS if held.may_exit else _TOLD
                 _require(all(kind in told for kind, _ in outcomes), "an outcome that is none")
+            case StreamItems(first=first, outcomes=outcomes):
+                _require(first >= 0 and all(kind in _TOLD for kind, _ in outcomes), "an item that is none")
             case TakenBack(calls):
                 held.asked -= 1
                 held.over += calls

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from distpool.ids import FunctionId
 from distpool.logic.calls import Entry
+from distpool.logic.streams import ONE
 from distpool.objects.known import Known
 from distpool.objects.refs import ObjectRef, noting_refs
 from distpool.objects.stores import home
 from distpool.protocol.messages import FunctionBlob
 from distpool.runtime.main_view import MainView
+from distpool.runtime.yielding import returning
 from distpool.serialization.buffers import Parts, parts_of
 from distpool.serialization.functions import FunctionTable
 from distpool.serialization.pickling import SCALARS, blame, is_scalar
@@ -111,8 +113,8 @@ class Arguments:
             raise blame(error, [(f"item {position}", item), ("the function", function)], self._main) from None
 
     def function_of(self, wrapper: Any, returns: int) -> Any:
-        """See `FunctionTable.wrapped`."""
-        return self._functions.wrapped(wrapper, returns)
+        """See `FunctionTable.wrapped`; `returns`: see `returning`."""
+        return self._functions.wrapped(wrapper, None if returns == ONE else partial(returning, returns=returns))
 
     def function_for_items(self, function: Any) -> Any:
         """The id of a function whose items travel without it; INLINE_FUNCTION when it is large and has no name."""

@@ -19,7 +19,9 @@ from distpool.config import SETTINGS
 from distpool.ids import FunctionId
 from distpool.objects.stores import Attached
 from distpool.protocol.messages import CallsFinished, LargeOutcome, OutcomeKind, Slice
+from distpool.runtime.current_call import NUMBER_BESIDE
 from distpool.runtime.instance import BesideMethod, event_loop, traits
+from distpool.runtime.yielding import WRITING
 from distpool.transport.lanes import take_token
 from distpool.transport.ring import Ring, with_number
 
@@ -55,8 +57,7 @@ class CallsBeside:
         self._attached = attached
         self._busy_ns = busy_ns
         self._next = 0
-        # Held while outcomes are made and written: what the worker tells its store and its caller is in one order.
-        self._writing = threading.RLock()
+        self._writing = WRITING
         self._room = threading.Event()
         self.has_exited = False
         """A call has ended the actor."""
@@ -64,6 +65,7 @@ class CallsBeside:
         """By calls on the event loop, in this round of it."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads: dict[str, ThreadPoolExecutor] = {}
+        attached.relieve = self._relieve
 
     def begin(self, piece: Slice) -> bool:
         """Begin the calls of a slice; False when the others were taken back."""
@@ -105,6 +107,7 @@ class CallsBeside:
 
     def _run(self, function: Callable[..., Any], number: int, pickled: Any) -> None:
         value = error = None
+        NUMBER_BESIDE.set(number)
         try:
             args, kwargs = self._host.load_arguments(pickled)
             value = function(*args, **kwargs)
@@ -117,6 +120,7 @@ class CallsBeside:
     def _start_on_loop(self, function: Callable[..., Any], begun: list[tuple[int, Any]]) -> None:
         loop = event_loop()
         for number, pickled in begun:
+            NUMBER_BESIDE.set(number)
             try:
                 args, kwargs = self._host.load_arguments(pickled)
                 value = function(*args, **kwargs)
@@ -156,7 +160,7 @@ class CallsBeside:
     def _write(self, ended: list[Ended]) -> None:
         with self._writing:
             if self._attached.news:
-                self._attached.store().settle()
+                self._attached.settle()
             for number, kind, payload in ended:
                 if len(payload) > SETTINGS.ring_record_bytes:
                     self._host.send(LargeOutcome(payload))
@@ -166,11 +170,16 @@ class CallsBeside:
             if not self._ring.reader_looks():
                 self._host.send(CallsFinished(False))
             if self._attached.dropped:
-                self._attached.store().flush()
+                self._attached.flush()
             if any(kind == OutcomeKind.EXITED for _, kind, _ in ended):
                 self._host.send(CallsFinished(False))
                 self.has_exited = True
                 self._sock.shutdown(socket.SHUT_RD)  # the main thread, which waits for calls, ends the worker
+
+    def _relieve(self, relief: Callable[[], None]) -> None:
+        with self._writing:
+            if not self._ended:
+                relief()
 
     def _put(self, kind: int, payload: bytes) -> None:
         while not self._ring.write(kind, payload, self._busy_ns):

@@ -15,7 +15,7 @@ from distpool.base_errors import ObjectLost, ProtocolError
 from distpool.ids import GroupId, LeaseId, NodeId
 from distpool.objects.copies import Copy
 from distpool.objects.results import StoredValue
-from distpool.protocol.messages import CallsDone, GroupGone, LeaseLost, Message, OutcomeKind
+from distpool.protocol.messages import CallsDone, GroupGone, LeaseLost, Message, OutcomeKind, StreamItems
 from distpool.protocol.objects import ReleaseObjects
 from distpool.protocol.store import StoredResult
 from distpool.runtime.far_objects import FarObjects
@@ -47,7 +47,7 @@ class FarResults:
     def said(self, lease: LeaseId, node: NodeId | None, message: Any, now: float) -> None:
         """By a worker (or of it: then without its `node`). Raises ProtocolError for a result that is none."""
         pending = Pending(message, node)
-        if isinstance(message, CallsDone) and node is not None:
+        if isinstance(message, CallsDone | StreamItems) and node is not None:
             self._adopt_all(lease, node, pending, now)
         queue = self._pending.get(lease)
         if queue is None and not pending.missing:

@@ -14,6 +14,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from distpool.base_errors import ExitActor
+from distpool.logic.streams import ONE, STREAM
+from distpool.runtime.yielding import returning
+from distpool.runtime.yielding_on_loop import YieldingOnLoop
 from distpool.serialization.functions import SeveralReturns
 
 _instance: list[Any] = []
@@ -30,11 +33,11 @@ class Traits(NamedTuple):
 
 class Method(NamedTuple):
     """A method by its name. `group`: where it runs, if its calls run beside each other; None: on the main thread.
-    `returns`: its value is to be so many; -1: any."""
+    `returns`: its value is to be so many, or see `returning`."""
 
     name: str
     group: str | None = None
-    returns: int = -1
+    returns: int = ONE
 
     def __reduce__(self) -> Any:
         return bound, (self.name, self.group, self.returns)
@@ -63,7 +66,11 @@ def bound(name: str, group: str | None, returns: int) -> Any:
     """In the worker: the method of this name."""
     instance = _instance[0]
     function = partial(_BUILT_IN[name], instance) if name in _BUILT_IN else getattr(instance, name)
-    if returns >= 0:
+    if returns == STREAM and _traits[0].is_async:
+        function = YieldingOnLoop(function)
+    elif returns == STREAM:
+        function = returning(function, returns)
+    elif returns >= 0:
         function = _returning(function, returns)
     return function if group is None else BesideMethod(function, group)
 

@@ -49,7 +49,7 @@ from distpool.runtime.notices import NOTICE_OF, Notice, log_note, said_by
 from distpool.runtime.output import Outputs
 from distpool.runtime.peeks import Peeks
 from distpool.runtime.store_lanes import StoreLanes
-from distpool.runtime.up_lanes import UpLanes
+from distpool.runtime.up_lanes import SAID, UpLanes
 from distpool.runtime.watched import Watched
 from distpool.settings import current
 from distpool.transport.lanes import Lane
@@ -272,18 +272,17 @@ class Loop:
         lane = self.lanes[lease]
         if lane.has_unread_frames():
             self._read_lane(lease, lane, now)
-            return
-        done = lane.peek()
-        if done is not None:
+        elif (done := lane.peek()) is not None:
             self._outputs.read(lease, now)
-            self.client.handle(lease, done, now)
+            for message in (*lane.take_read_ahead(), done):
+                self._told(lease, message, now)
 
     def _told(self, sender: Address, message: Message, now: float) -> None:
         is_ours = self._elsewhere.client is None
         if is_ours and type(message) in NOTICE_OF:
             self.completions.append(NOTICE_OF[type(message)](message))
-        elif is_ours and type(message) is UpSaid:
-            self.up_lanes.said(LeaseId(int(sender)), message.frame)
+        elif is_ours and type(message) in SAID:
+            self.up_lanes.said(LeaseId(int(sender)), message)
         else:
             self.client.handle(sender, message, now)
             if type(message) is LeaseLost:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from typing import Any, Protocol
 
 
@@ -29,12 +30,21 @@ class InheritedMain:
 
     def __init__(self, *, importable: bool) -> None:
         self.complete = importable
-        self._names = dict(vars(sys.modules["__main__"]))
+        self._names = {name: _weakly(value) for name, value in vars(sys.modules["__main__"]).items()}
 
     def has(self, value: Any) -> bool:
         name = value.__qualname__.partition(".")[0]
         now = vars(sys.modules["__main__"]).get(name)
-        return now is not None and self._names.get(name) is now
+        before = self._names.get(name)
+        return now is not None and before is not None and before() is now
+
+
+def _weakly(value: Any) -> weakref.ref[Any] | None:
+    """What `__main__` drops is not kept. Functions and classes, which are what is asked for, can be referred to so."""
+    try:
+        return weakref.ref(value)
+    except TypeError:
+        return None
 
 
 class CallersMain:

@@ -62,6 +62,8 @@ class NodeLinks:
         self.status: StatusTold | None = None
         """What the head has said last when it was asked."""
         self._role = NodesRole()
+        self.node_of = self._role.node_of
+        """Where the worker of a lease is; None when it has ended."""
         self._identity = identity
         self._head = head
         self._greeting = head.greeting

@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+import threading
 import time
 import weakref
 from collections import deque
@@ -28,7 +29,7 @@ from distpool.objects.stores import CALLS_ABOVE, Attached, attached_store, curre
 from distpool.protocol.messages import OutcomeKind
 from distpool.protocol.store import StoredResult
 from distpool.protocol.upcalls import AwaitPromises, KeepPromises, PromiseOutcome, PromisesTold
-from distpool.runtime.up_lane import store_above, way_up
+from distpool.runtime.up_lane import results_written_to, store_above, way_up
 
 _STORED = int(OutcomeKind.STORED)
 _NUMBERS_OF_A_BASE = 1 << 20
@@ -64,13 +65,27 @@ class Above:
         # What the program is to keep for this worker until it says otherwise.
         self._kept: dict[int, weakref.ref[Promise]] = {}
         self._dropped: deque[int] = deque()
+        # Those of actors, which take room for as long as they are kept.
+        self._actors: set[int] = set()
+        self._is_urgent = False
+        # Held while it is told what was dropped; re-entrant, as a finalizer may ask for relief.
+        self._telling = threading.RLock()
 
     # Refs -----------------------------------------------------------------------------------------------------------
 
-    def new(self, name: str, position: int) -> TaskRef:
+    def new(self, name: str, position: int = -1) -> TaskRef:
         """Of a call that this worker is about to submit, which tells the program to keep it."""
         promise = PromiseAbove(self._new_number(), name, self, position)
         self._note(promise, self._kept)
+        return self._ref(promise)
+
+    def told(self, number: int, name: str, outcome: PromiseOutcome) -> TaskRef:
+        """Of one that the program keeps for this worker since it has told of it."""
+        promise = PROMISES.find(number)
+        if promise is None:
+            promise = PromiseAbove(number, name, self)
+            self._note(promise, self._kept)
+        _end(promise, outcome)
         return self._ref(promise)
 
     def find(self, number: int) -> Promise:
@@ -78,8 +93,17 @@ class Above:
         promise = PROMISES.find(number)
         if promise is None:
             promise = PromiseAbove(number, f"task {number}", self)
-            self._note(promise, self._arrived)
+            with self._telling:
+                # One that was dropped, and of which that was not told, is kept for this worker still.
+                is_kept = number in self._dropped
+                if is_kept:
+                    self._dropped.remove(number)
+                self._note(promise, self._kept if is_kept else self._arrived)
         return promise
+
+    def is_of_actor(self, number: int) -> None:
+        """What keeps an actor is told of as soon as it is dropped."""
+        self._actors.add(number)
 
     def _ref(self, promise: Promise) -> TaskRef:
         ref = TaskRef.__new__(TaskRef)
@@ -97,6 +121,8 @@ class Above:
         if self._arrived.pop(number, None) is None and self._kept.pop(number, None) is not None:
             self._dropped.append(number)
             self._attached.dropped.append(CALLS_ABOVE)
+            self._is_urgent = self._is_urgent or number in self._actors
+        self._actors.discard(number)
 
     def _new_number(self) -> int:
         """That no other process has: of 2^43 bases, one for each million of calls of a worker."""
@@ -123,17 +149,22 @@ class Above:
 
     def flush(self) -> None:
         """After the result was told: what is not kept any more."""
-        dropped = []
-        while self._dropped:
-            dropped.append(self._dropped.popleft())
-        if dropped:
-            way_up().tell(KeepPromises([], dropped))
+        self._is_urgent = False
+        with self._telling:
+            dropped = []
+            while self._dropped:
+                dropped.append(self._dropped.popleft())
+            if dropped:
+                way_up().tell(KeepPromises([], dropped, results_written_to()))
 
     def relieve(self) -> None:
         """In the middle of a long call: what it has dropped its result cannot name."""
-        if len(self._dropped) > _DROPPED_LIMIT:
-            self.settle()
-            self.flush()
+        if self._is_urgent or len(self._dropped) > _DROPPED_LIMIT:
+            self._attached.relieve(self._settle_and_flush)
+
+    def _settle_and_flush(self) -> None:
+        self.settle()
+        self.flush()
 
     # Outcomes -------------------------------------------------------------------------------------------------------
 
@@ -141,6 +172,7 @@ class Above:
         """Wait until all have an outcome, at most so long."""
         pending = [promise for promise in promises if promise.outcome is None]
         if pending:
+            self.relieve()
             numbers = [promise.number for promise in pending]
             told = way_up().ask(lambda number: AwaitPromises(number, numbers, len(numbers)), timeout_s)
             if told is not None:
@@ -170,24 +202,31 @@ def _take(promises: Sequence[Promise], told: Any) -> None:
             end(promise, (OutcomeKind.ERROR, told.failure))
         return
     for position, outcome in zip(told.ready, told.outcomes, strict=True):
-        promise = promises[position]
-        promise.position = outcome.item
-        payload: Any = outcome.payload if outcome.kind != _STORED else FetchedValue(outcome)
-        end(promise, (outcome.kind, payload), outcome.cause)
+        _end(promises[position], outcome)
+
+
+def _end(promise: Promise, outcome: PromiseOutcome) -> None:
+    promise.position = outcome.item
+    payload: Any = outcome.payload
+    if outcome.kind == _STORED:
+        stored = msgspec.msgpack.decode(payload, type=StoredResult)
+        payload = FetchedValue(stored.pickled, stored.named)
+    end(promise, (outcome.kind, payload), outcome.cause)
 
 
 class FetchedValue:
     """A value that needs objects of a store. The program keeps them for as long as this worker keeps the promise."""
 
-    def __init__(self, outcome: PromiseOutcome) -> None:
-        self._stored = msgspec.msgpack.decode(outcome.payload, type=StoredResult)
+    def __init__(self, pickled: bytes, objects: list[ObjectId]) -> None:
+        self._pickled = pickled
+        self._objects = objects
 
     def load(self) -> Any:
         """Raises ObjectLost and StoreFull."""
         store: Any = current()
-        for object_id in self._stored.named:
+        for object_id in self._objects:
             store.have(object_id)
-        return pickle.loads(self._stored.pickled)
+        return pickle.loads(self._pickled)
 
 
 # The worker's own -----------------------------------------------------------------------------------------------------

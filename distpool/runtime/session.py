@@ -19,7 +19,7 @@ from functools import partial
 from importlib import import_module
 from itertools import count
 from multiprocessing import util
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from distpool.config import SETTINGS
 from distpool.ids import CLIENT, GroupId, LeaseId
@@ -44,6 +44,9 @@ from distpool.settings import current
 if TYPE_CHECKING:
     from distpool.runtime.far_crew import FarCrew
     from distpool.runtime.far_side import FarSide
+
+
+Result = TypeVar("Result")
 
 
 class Session:
@@ -109,6 +112,20 @@ class Session:
         if self.far is None and plan.shape.gpus:
             self.look_for_devices()
         return self.helm.exclusively(partial(self._open, plan, launch, own, drains_at_exit))
+
+    def exclusively(self, function: Callable[[], Result]) -> list[Result]:
+        """Its result with the helm held, so that what it opens is opened at once; none when the session has just
+        ended."""
+
+        def run() -> list[Result]:
+            if self.loop.is_closed:
+                return []
+            try:
+                return [function()]
+            finally:
+                self._run_if_needed()
+
+        return self.helm.exclusively(run)
 
     def open_places(self, opening: OpenPlaces, told: Callable[[], None]) -> OwnPlaces | None:
         """A placement group; None when the session has just ended."""
@@ -243,6 +260,15 @@ def open_workers(plan: GroupPlan, launch: LaunchPlan, own: Own, *, drains_at_exi
             # While the workers start: it takes as long, and a program that ends can no longer import it.
             import_module("distpool.errors")
             return
+
+
+def exclusively(function: Callable[[], Result]) -> Result:
+    """Call it while no other thread can open workers or run callbacks; it may do both."""
+    while True:
+        with _changes:
+            session = _session()
+        for result in session.exclusively(function):
+            return result
 
 
 def cluster_cpus() -> int | None:

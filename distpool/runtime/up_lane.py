@@ -10,6 +10,7 @@ is read by its event loop, or by such a thread.
 from __future__ import annotations
 
 import os
+import pickle
 import select
 import socket
 import threading
@@ -152,6 +153,11 @@ class UpLane:
             finally:
                 deferral.end(handler)
         return _checked(waiter.answer)
+
+    def ask_value(self, request: Request, timeout_s: float | None = None) -> Any:
+        """What the program answers as a pickle; None when that has not come in time. Raises as `ask`."""
+        answer = self.ask(request, timeout_s)
+        return None if answer is None else pickle.loads(answer.pickled)
 
     async def ask_async(self, request: Request) -> Any:
         """The answer, for a coroutine. Raises what the program refuses with, and ForeignProcess."""
@@ -319,18 +325,20 @@ def _checked(answer: Any) -> Any:
 
 # The worker's own -----------------------------------------------------------------------------------------------------
 
-DEPTH = [0]
-"""Its one item: how many calls the one that this worker runs is in."""
-
 _pass_end: list[Callable[[int], None]] = []
 _program: list[StoreId] = []
+_written_to: list[Callable[[], int]] = []
+_begins_at = [0]
+"""Up to where the ring was written when the way up was made: results before that cannot name what was said by it."""
 _made: list[UpLane] = []
 _making = threading.Lock()
 
 
-def offer(pass_end: Callable[[int], None], program: StoreId) -> None:
-    """In a worker: `pass_end` sends the program a descriptor; `program`: the program's store."""
+def offer(pass_end: Callable[[int], None], program: StoreId, written_to: Callable[[], int]) -> None:
+    """In a worker: `pass_end` sends the program a descriptor; `program`: the program's store; `written_to`: up to where
+    the worker's ring is written."""
     _pass_end[:] = [pass_end]
+    _written_to[:] = [written_to]
     _program[:] = [program]
     _made.clear()
 
@@ -353,10 +361,18 @@ def way_up() -> UpLane:
                 if not _pass_end:
                     raise ForeignProcess(_FORKED.format(pid=os.getpid()))
                 ours, theirs = socket_pair()
+                _begins_at[:] = [_written_to[0]()]
                 with theirs:
                     _pass_end[0](theirs.fileno())
                 _made.append(UpLane(ours))
     return _made[0]
+
+
+def results_written_to() -> int:
+    """Up to where there are results in the ring that came after something that was said by the way up; 0: there are
+    none."""
+    written_to = _written_to[0]()
+    return written_to if written_to > _begins_at[0] else 0
 
 
 def _after_fork_in_child() -> None:

@@ -17,14 +17,17 @@ from typing import Any
 from distpool.base_errors import ProtocolError
 from distpool.ids import LeaseId
 from distpool.protocol.codec import decode_up, encode
-from distpool.protocol.messages import LeaseLost, Message
-from distpool.protocol.upcalls import DownSaid, RequestRefused
+from distpool.protocol.messages import LeaseLost, Message, StreamItems
+from distpool.protocol.upcalls import DownSaid, RequestRefused, UpSaid
 from distpool.serialization.remote_errors import encode_failure
 from distpool.transport.frames import DONT_WAIT, receive_frame, send_frame
 from distpool.transport.lanes import Lane
 
 BACKLOG_LIMIT = 10_000
 """Answers that a worker has not read. Each was asked for by somebody who waits."""
+
+SAID = frozenset({UpSaid, StreamItems})
+"""The messages that `UpLanes.said` is for."""
 
 _READ_WRITE = select.EPOLLIN | select.EPOLLOUT
 
@@ -162,10 +165,10 @@ class UpLanes:
             self._served.discard(message.lease)
             self.serve(message.lease, message)
 
-    def said(self, lease: LeaseId, frame: bytes) -> None:
-        """By a worker of this program, wherever it is."""
+    def said(self, lease: LeaseId, told: Any) -> None:
+        """By a worker of this program, wherever it is: one of `SAID`."""
         try:
-            message = decode_up(frame)
+            message = decode_up(told.frame) if isinstance(told, UpSaid) else told
             self._served.add(lease)
             self.serve(lease, message)
         except ProtocolError as error:

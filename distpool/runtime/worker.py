@@ -18,7 +18,7 @@ from distpool.config import SETTINGS
 from distpool.ids import INLINE_FUNCTION, FunctionId
 from distpool.interrupts import disregard
 from distpool.logic.spinning import SpinPolicy
-from distpool.objects.refs import ObjectRef, noting_refs
+from distpool.objects.refs import noting_refs
 from distpool.objects.stores import Attached
 from distpool.protocol.codec import decode_lane, encode
 from distpool.protocol.messages import (
@@ -35,9 +35,9 @@ from distpool.protocol.messages import (
     WorkerUnusable,
 )
 from distpool.roles.worker import ITEM_MODES, WorkerRole
+from distpool.runtime.current_call import DEPTH, NUMBER
 from distpool.runtime.main_view import CallersMain
 from distpool.runtime.missing_modules import name_node
-from distpool.runtime.up_lane import DEPTH
 from distpool.runtime.worker_setup import WorkerSetup
 from distpool.serialization.buffers import parts_of, standard_parts
 from distpool.serialization.remote_errors import encode_failure, trace_of, unencodable
@@ -82,15 +82,7 @@ class Worker:
         try:
             if main_failure is not None:
                 raise main_failure
-            initializer, initargs = setup.initializer, setup.initargs
-            if setup.pickled is not None:
-                initializer, initargs = pickle.loads(setup.pickled)
-            elif any(isinstance(arg, ObjectRef) for arg in initargs):
-                initargs = tuple(arg.result() if isinstance(arg, ObjectRef) else arg for arg in initargs)
-            if initializer is not None:
-                self._ring.items[0] = 1
-                initializer(*initargs)
-            del initializer, initargs
+            setup.initialize(self._ring.items)
             if self._attached.news:
                 self._attached.settle()
         except BaseException as error:
@@ -200,7 +192,8 @@ class Worker:
                 return
         role = self._role
         begun = self._ring.items
-        for item in items:
+        first = NUMBER[0]
+        for NUMBER[0], item in enumerate(items, first):
             begun[0] = 0
             if not take_token(self._tokens):
                 role.refused()
@@ -217,6 +210,7 @@ class Worker:
             # Small results cannot fill half of the ring before it is time to tell anyway.
             if role.finished(ended_ns * 1e-9) or (len(payload) > SMALL_BYTES and self._ring.is_half_full()):
                 self._tell_news()
+        NUMBER[0] += 1
 
     def _begin_beside(self, piece: Slice) -> None:
         if self._beside is None:  # what only some actors need
@@ -235,7 +229,8 @@ class Worker:
         tell_at = role.tell_at_ns()
         # Added to the clock it gives the time in calls: this worker does nothing else here.
         busy_less_clock = self._busy_ns - clock()
-        for item in items:
+        number, first = NUMBER, NUMBER[0]
+        for number[0], item in enumerate(items, first):
             try:
                 read(tokens, 8)
             except BlockingIOError:
@@ -276,6 +271,8 @@ class Worker:
                 role.untold = True
             if dropped:
                 self._attached.flush()
+        else:
+            NUMBER[0] += 1
         self._busy_ns = clock() + busy_less_clock
 
     def _run_call(self, piece: Slice, item: Any) -> tuple[int, bytes]:
@@ -307,8 +304,8 @@ class Worker:
             parts, refs = noting_refs(self._dump_result, value)
             if type(parts) is bytes and not refs:
                 return _VALUE, parts
-            store_result = import_module("distpool.objects.results").store_result
-            return OutcomeKind.STORED, store_result(self._attached.store(), parts, refs)
+            results = import_module("distpool.objects.results")
+            return OutcomeKind.STORED, results.store_result(self._attached.store(), parts, refs)
         except Exception as error:
             told = unencodable(error, value) if self._setup.maybe_encoding_error else error
             return OutcomeKind.ERROR, encode_failure(told)

@@ -18,7 +18,7 @@ from distpool.objects.stores import attach
 from distpool.protocol.codec import encode
 from distpool.protocol.devices import NO_DEVICES, WorkerDevices
 from distpool.protocol.messages import OpenUpLane, WorkerLogged
-from distpool.runtime import up_lane
+from distpool.runtime import up_lane, yielding
 from distpool.runtime.addresses import be_a_worker
 from distpool.runtime.import_hook import when_imported
 from distpool.runtime.native_threads import limit_native_threads
@@ -82,7 +82,7 @@ class WorkerProcess(process.BaseProcess):
         answer_for_stacks("worker")
         limit_native_threads(take_devices(self._devices, self._setup.native_threads))
         when_imported("logging", self._forward_log_records)
-        up_lane.offer(self._send_way_up, self._setup.program)
+        up_lane.offer(self._send_way_up, self._setup.program, self._ring.written_to)
         FROM_ABOVE[:] = [self._find_promise]
         if self._setup.main:
             try:
@@ -95,6 +95,7 @@ class WorkerProcess(process.BaseProcess):
         """Be ready, then serve until told to end."""
         signal.set_wakeup_fd(-1)
         worker = Worker(self._sock, self._descriptors[1], self._ring, self._setup, self._attached)
+        yielding.offer(worker, self._ring.note_items)
         worker.prepare(self._main_failure)
         worker.serve()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from distpool.ids import NO_STORE, StoreId
+from distpool.objects.refs import ObjectRef
 from distpool.runtime.program_paths import ProgramPaths
 
 
@@ -35,3 +37,14 @@ class WorkerSetup(msgspec.Struct, frozen=True):
     """The store of the process that runs what its workers' calls start."""
     native_threads: int = 1
     log_levels: dict[str, int] = {}
+
+    def initialize(self, begun: Any) -> None:
+        """Run the initializer; `begun`: where it is noted that it has begun."""
+        initializer, initargs = self.initializer, self.initargs
+        if self.pickled is not None:
+            initializer, initargs = pickle.loads(self.pickled)
+        elif any(isinstance(arg, ObjectRef) for arg in initargs):
+            initargs = tuple(arg.result() if isinstance(arg, ObjectRef) else arg for arg in initargs)
+        if initializer is not None:
+            begun[0] = 1
+            initializer(*initargs)

@@ -54,25 +54,24 @@ class FunctionTable:
             self._by_name[function] = function_id = self._add(standard_dumps(function), name, fresh=False)
         return function_id
 
-    def wrapped(self, wrapper: Any, returns: int) -> FunctionId:
-        """The id of the function that `wrapper` stands for in its module and has as `__wrapped__`. With `returns` at
-        least 0, its value has to be so many. INLINE_FUNCTION: it is large, see `several_returns`. Raises pickle's
-        error.
+    def wrapped(self, wrapper: Any, adapt: Callable[[Any], Any] | None) -> FunctionId:
+        """The id of the function that `wrapper` stands for in its module and has as `__wrapped__`, or of what `adapt`
+        makes of it. INLINE_FUNCTION: it is large. Raises pickle's error.
 
         It is pickled once: what a function has in its closure stays as it was then.
         """
         function = wrapper.__wrapped__
-        if returns < 0:
+        if adapt is None:
             function_id = self.named(function)
             if function_id != INLINE_FUNCTION:
                 return function_id
         # One of `__main__` may stand where workers do not run it, as below `if __name__ == "__main__"`.
         if is_found(wrapper) and not _is_of_main(wrapper):
             function = ByName(wrapper.__module__, wrapper.__qualname__)
-        elif returns < 0:
+        elif adapt is None:
             return self.any(function)
         try:
-            blob = extended_parts(several_returns(function, returns), self._main)
+            blob = extended_parts(function if adapt is None else adapt(function), self._main)
         except PICKLE_ERRORS as error:
             raise blame(error, [("the function", function)], self._main) from None
         if type(blob) is not bytes:

@@ -6,20 +6,27 @@ import pickle
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from distpool.ids import FunctionId
 from distpool.logic.promises import Promise
-from distpool.objects.promises import TaskRef
+from distpool.logic.streams import ONE, STREAM
+from distpool.objects.promises import TaskRef, end
 from distpool.objects.refs import ObjectRef, noting_refs
 from distpool.objects.results import store_result
 from distpool.objects.stores import current
 from distpool.objects.whole import whole
 from distpool.protocol.messages import FunctionBlob, OutcomeKind
-from distpool.protocol.upcalls import CancelPromises, SubmitTask
+from distpool.protocol.store import StoredResult
+from distpool.protocol.upcalls import CancelPromises, PutValue, SubmitTask
 from distpool.runtime.arguments import Arguments
+from distpool.runtime.current_call import DEPTH, number_of_call
 from distpool.runtime.main_view import CallersMain
-from distpool.runtime.promises_above import above
-from distpool.runtime.up_lane import DEPTH, way_up
-from distpool.serialization.functions import several_returns
+from distpool.runtime.promises_above import FetchedValue, above
+from distpool.runtime.streams_above import generator_above
+from distpool.runtime.up_lane import way_up
+from distpool.runtime.yielding import returning
+from distpool.serialization.buffers import Parts
 from distpool.serialization.pickling import SCALARS, blame
 from distpool.tasks.arguments import with_stand_ins
 
@@ -49,7 +56,7 @@ class ProgramAbove:
         function_id = function._ids.get(key)
         if function_id is None:
             function_id = function._ids[key] = self._arguments.function_of(function, returns)
-        inline = None if function_id else several_returns(function.__wrapped__, returns)
+        inline = None if function_id else returning(function.__wrapped__, returns)
         return self.send(function_id, inline, options, function._name, args, kwargs)
 
     def send(
@@ -64,13 +71,17 @@ class ProgramAbove:
     ) -> Any:
         """Have it called by the program, which opens `options`. `callee`: of the actor whose method it is."""
         returns = options.returns
-        needed: list[Promise] = []
-        kind, call = self._pickled(inline, args, kwargs, needed)
+        if returns == STREAM:
+            refs = [self._promises.new(name), self._promises.new(name)]
+            args = (refs[1].id, options.ahead, *args)
+        elif returns == ONE:
+            refs = [self._promises.new(name)]
+        else:
+            refs = [self._promises.new(name, position) for position in range(max(1, returns))]
+        kind, call, needed = self.pickled(inline, args, kwargs)
         if callee is not None:
             needed.append(callee)
         self._promises.relieve()
-        positions = range(-1, 0) if returns < 0 else range(max(1, returns))
-        refs = [self._promises.new(name, position) for position in positions]
         way_up().tell(
             SubmitTask(
                 [ref.id for ref in refs],
@@ -82,18 +93,32 @@ class ProgramAbove:
                 self._pickled_options(options),
                 name,
                 DEPTH[0] + 1,
+                number_of_call(),
             )
         )
-        return refs[0] if returns < 0 else refs if returns else None
+        if returns == STREAM:
+            return generator_above(*refs)
+        return refs[0] if returns == ONE else refs if returns else None
 
-    def cancel(self, ref: TaskRef, *, force: bool) -> None:
-        way_up().tell(CancelPromises([ref.id], force))
+    def put(self, parts: Parts | bytes, refs: list[ObjectRef]) -> TaskRef:
+        """Have the program keep a value that has refs of tasks: as one that is there already. Raises StoreFull."""
+        ref = self._promises.new("put", -1)
+        told = self._stored(parts, refs)
+        way_up().tell(PutValue(ref.id, told))
+        stored = msgspec.msgpack.decode(told, type=StoredResult)
+        value: Any = FetchedValue(stored.pickled, [*stored.made, *stored.named])
+        end(ref.known(), (_STORED, value))
+        return ref
 
-    def _pickled(
-        self, inline: Any, args: tuple[Any, ...], kwargs: dict[str, Any], needed: list[Promise]
-    ) -> tuple[int, bytes]:
+    def cancel(self, ref: TaskRef, *, force: bool, recursive: bool) -> None:
+        way_up().tell(CancelPromises([ref.id], force, recursive))
+
+    def pickled(self, inline: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, bytes, list[Promise]]:
+        """The arguments of a call, as `SubmitTask` has them, and what they need; with the function `inline`, unless
+        that is None. Raises what pickling raises."""
+        needed: list[Promise] = []
         if inline is None and not kwargs and SCALARS.issuperset(map(type, args)):
-            return _VALUE, pickle.dumps((args, kwargs), 5)
+            return _VALUE, pickle.dumps((args, kwargs), 5), needed
         given = args, kwargs
         args, kwargs = with_stand_ins(args, kwargs, needed)
         if ObjectRef in map(type, args) or ObjectRef in map(type, kwargs.values()):
@@ -109,12 +134,16 @@ class ProgramAbove:
             named += [(f"argument {name!r}", value) for name, value in given[1].items()]
             raise blame(error, [*named, ("the function", inline)], self._main) from None
         if type(parts) is bytes and not refs:
-            return _VALUE, parts
+            return _VALUE, parts, needed
+        return _STORED, self._stored(parts, refs), needed
+
+    def _stored(self, parts: Parts | bytes, refs: list[ObjectRef]) -> bytes:
+        """As a result is told."""
         store: Any = current()
         if store.id != self._promises.program and type(parts) is not bytes:
-            # On another machine: it goes to the program, and from there to whoever runs the call.
+            # On another machine: it goes to the program, and from there to whoever needs it.
             parts = whole(parts)
-        return _STORED, store_result(store, parts, refs)
+        return store_result(store, parts, refs)
 
     def _pickled_options(self, options: Any) -> bytes:
         """Each object once: a function keeps its own."""

@@ -18,12 +18,14 @@ def remote(*args: Any, **options: Any) -> Any:
     As a decorator, `@distpool.remote` or `@distpool.remote(num_cpus=2, retries=3)`, or called with a function.
 
     `num_cpus`: that a call needs, 1 by default; `num_gpus`, `memory` and what else says what a worker needs: see
-    `distpool.placing.shape_of`. `num_returns`: how many refs it gives, of the values of the tuple or
-    list that the function returns; 0: None. `retries`: how often a call may run again after the death of its worker, 0
-    by default, and with `retry_exceptions` (True, or a list of types) after an exception. `timeout`: how long it may
-    run, in seconds or as "500ms", "1.5min"; then its worker is ended and `get` raises CallTimeout. `priority`: calls
-    with a higher one go first. `name`: of the calls in messages. Raises TypeError and ValueError that list what is
-    valid.
+    `distpool.placing.shape_of`. `num_returns`: how many refs it gives, of the values of the tuple or list that the
+    function returns; 0: None; "streaming", and without a word for a generator: an `ObjectRefGenerator`, which gives
+    refs of its items while it runs. `generator_backpressure_num_objects`: how many of those may wait to be taken before
+    the generator is paused, 32 by default; -1: any number. `retries`: how often a call may run again after the death of
+    its worker, 0 by default, and with `retry_exceptions` (True, or a list of types) after an exception. `timeout`: how
+    long it may run, in seconds or as "500ms", "1.5min"; then its worker is ended and `get` raises CallTimeout.
+    `priority`: calls with a higher one go first. `name`: of the calls in messages. Raises TypeError and ValueError that
+    list what is valid.
     """
     if len(args) == 1 and not options and callable(args[0]):
         return _made(args[0], {})
@@ -49,6 +51,11 @@ def _made(function: Any, options: dict[str, Any]) -> Any:
             f"remote takes a plain function, and {name_of(function)} is a coroutine: in a plain one, "
             "`asyncio.run` runs it"
         )
+    if inspect.isasyncgenfunction(function):
+        raise TypeError(
+            f"remote takes a plain function, and {name_of(function)} is an async generator: make it a plain one, or a "
+            "method of an actor"
+        )
     return RemoteFunction(function, options)
 
 
@@ -62,14 +69,15 @@ class RemoteFunction:
     def __init__(self, function: Callable[..., Any], options: dict[str, Any], ids: Any = None) -> None:
         """Raises TypeError and ValueError for options."""
         functools.update_wrapper(self, function)
-        self._options: TaskOptions = task_options(options)
+        self._options: TaskOptions = task_options(options, is_generator=inspect.isgeneratorfunction(function))
         self._given = options
         # By the number of a group's arguments and of the values: a function is pickled once for each.
         self._ids: dict[tuple[int, int], Any] = {} if ids is None else ids
         self._name = self._options.name or name_of(function)
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
-        """Call it in a worker: a ref at once; a list of refs with `num_returns` above 1, None with 0.
+        """Call it in a worker: a ref at once; a list of refs with `num_returns` above 1, None with 0, and an
+        `ObjectRefGenerator` of a generator.
 
         An argument that is a ref arrives as its value, and the call waits until that is there. Raises what pickling
         raises, with the argument that cannot be pickled in the message.

@@ -9,6 +9,8 @@ It begins with the first task and ends with `distpool.shutdown`, or the program:
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -19,24 +21,26 @@ from distpool.context import cpu_count_for_pools, get_context
 from distpool.interrupts import deferred
 from distpool.logic.group_plan import GroupPlan
 from distpool.logic.promises import Promise
+from distpool.logic.streams import ONE, STREAM
+from distpool.objects.generators import ObjectRefGenerator, OwnStream
 from distpool.objects.promises import TaskRef, promise_for
 from distpool.objects.refs import FROM_ABOVE
 from distpool.placing import WorkerNeeds, workers_that_fit
-from distpool.protocol.messages import OutcomeKind
 from distpool.protocol.resources import Shape
 from distpool.runtime.launch_plan import LaunchPlan
 from distpool.runtime.session import ENDING, open_workers
 from distpool.runtime.start_methods import check_may_have_children, start_method_prefix
 from distpool.runtime.workers import Workers
-from distpool.serialization.functions import several_returns
+from distpool.runtime.yielding import returning
 from distpool.tasks.arguments import with_stand_ins
 from distpool.tasks.calls import Prepared, RepeatedTask, Task, WaitingTask, hand_in
+from distpool.tasks.children import CHILDREN
 from distpool.tasks.options import TaskOptions
 
 if TYPE_CHECKING:
     from distpool.tasks.functions import RemoteFunction
 
-Refs = TaskRef | list[TaskRef] | None
+Refs = TaskRef | list[TaskRef] | ObjectRefGenerator | None
 
 _WORKERS_FOR_NO_CPU = 64
 """The most workers for tasks that need no CPU."""
@@ -59,11 +63,11 @@ class Program:
         if function_id is None:
             function_id = function._ids[arguments.number, returns] = arguments.function_of(function, returns)
         needed: list[Promise] = []
-        args, kwargs = with_stand_ins(args, kwargs, needed)
-        inline = None if function_id else several_returns(function.__wrapped__, returns)
-        pickled = arguments.pickle_arguments(function_id, inline, args, kwargs)
         name = function._name
-        promises, refs = _promises(name, returns)
+        promises, refs, args = promises_of(workers, name, returns, options.ahead, args)
+        args, kwargs = with_stand_ins(args, kwargs, needed)
+        inline = None if function_id else returning(function.__wrapped__, returns)
+        pickled = arguments.pickle_arguments(function_id, inline, args, kwargs)
         task = _task(workers, options, promises)
         if not needed and type(task) is Task:
             workers.hand_in_call(function_id, pickled, task, options.call, name)
@@ -129,13 +133,31 @@ def _most_workers(shape: Shape) -> int:
     return cpu_count_for_pools() if shape.place is not None else workers_that_fit(WorkerNeeds(shape, False))
 
 
-def _promises(name: str, returns: int) -> tuple[tuple[Promise, ...], Refs]:
-    """Of a call, and the refs that it gives."""
-    if returns < 0:
+def promises_of(
+    workers: Workers, name: str, returns: int, ahead: int, args: tuple[Any, ...]
+) -> tuple[tuple[Promise, ...], Refs, tuple[Any, ...]]:
+    """Of a call of that name, the refs that it gives, and its arguments, which for a stream are more."""
+    if returns == ONE:
         promise = promise_for(name)
-        return (promise,), TaskRef(promise)
+        return (promise,), TaskRef(promise), args
+    if returns == STREAM:
+        completion, holder = promise_for(name), promise_for(name)
+        stream = OwnStream(completion, holder, partial(give_up, workers.post))
+        stream.workers = workers
+        refs = ObjectRefGenerator(TaskRef(completion), TaskRef(holder), stream)
+        return (completion,), refs, (holder.number, ahead, *args)
     promises = tuple(promise_for(name, position) for position in range(returns)) or (promise_for(name),)
-    return promises, [TaskRef(promise) for promise in promises] if returns else None
+    return promises, [TaskRef(promise) for promise in promises] if returns else None, args
+
+
+def give_up(post: Callable[..., None], stream: OwnStream) -> None:
+    """Nobody has its handle any more: have its call ended by whoever holds the loop. It may be called at any place."""
+    post(_abandon, stream)
+
+
+def _abandon(stream: OwnStream) -> None:
+    stream.abandon()
+    CHILDREN.cancel(stream.completion, force=False, recursive=True)
 
 
 def _task(workers: Workers, options: TaskOptions, promises: tuple[Promise, ...]) -> Task:
@@ -160,21 +182,25 @@ def _hand_in(task: Task, call: Prepared, needed: list[Promise]) -> None:
         hand_in(task, call)
 
 
-def cancel(ref: TaskRef, *, force: bool = False, recursive: bool = True) -> None:
+def cancel(ref: TaskRef | ObjectRefGenerator, *, force: bool = False, recursive: bool = True) -> None:
     """See that a task does not run, or not on: `get` of its refs raises TaskCancelled from now on.
 
-    One that has begun gets a KeyboardInterrupt; with `force` its worker is ended. One that has ended is left as it
-    is, and so is what it has started, whatever `recursive` says. Raises TypeError for what is no ref of a task.
+    One that has begun gets a KeyboardInterrupt; with `force` its worker is ended. With `recursive` the same befalls
+    the tasks that it has started, or starts before it ends, and theirs. One that has ended is left as it is, and so is
+    what it has started. Raises TypeError for what is no ref of a task.
     """
+    for name, value in (("force", force), ("recursive", recursive)):
+        if not isinstance(value, bool):
+            raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; it must be True or False")
+    if isinstance(ref, ObjectRefGenerator):
+        ref = ref.completed()
     if not isinstance(ref, TaskRef):
-        raise TypeError(f"cancel takes the ref of a task, not {ref!r}, a {type(ref).__name__}")
+        raise TypeError(f"cancel takes the ref of a task, or a generator, not {ref!r}, a {type(ref).__name__}")
     if FROM_ABOVE:
-        program().cancel(ref, force=force)
+        program().cancel(ref, force=force, recursive=recursive)
         return
-    task = ref.known().call
     with deferred():  # or it would be told as cancelled, and run on
-        if task is not None and task.end((OutcomeKind.CANCELLED, b"")):
-            task.workers.cancel(task, force=force)
+        CHILDREN.cancel(ref.known(), force=force, recursive=recursive)
 
 
 _program: list[Any] = []

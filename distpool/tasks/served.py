@@ -17,58 +17,45 @@ import msgspec
 
 from distpool.base_errors import ObjectLost, ProtocolError, TooManyWaiting
 from distpool.ids import FunctionId, LeaseId
+from distpool.logic.calls import Outcome
 from distpool.logic.promises import Promise
-from distpool.objects.claims import Claim, ClaimedPickle, claimed, payload_here
+from distpool.logic.streams import STREAM
+from distpool.objects.claims import Claim, ClaimedPickle
+from distpool.objects.generators import OwnStream
 from distpool.objects.home import Hold
-from distpool.objects.known import Known
-from distpool.objects.promises import LOCK, PROMISES, TaskRef, end, value_of
-from distpool.objects.refs import noting_refs
+from distpool.objects.promises import LOCK, PROMISES, end
 from distpool.objects.results import StoredValue, adopt
 from distpool.objects.stores import home
 from distpool.options import NO_OPTIONS
-from distpool.protocol.messages import LeaseLost, OutcomeKind
+from distpool.protocol.messages import LeaseLost, OutcomeKind, StreamItems
 from distpool.protocol.store import StoredResult
 from distpool.protocol.upcalls import (
+    AwaitItem,
     AwaitPromises,
+    AwaitTaken,
     CancelPromises,
     ForgetRequest,
     KeepPromises,
-    PromiseOutcome,
-    PromisesTold,
+    PutValue,
     RequestRefused,
+    StartActor,
     SubmitTask,
 )
-from distpool.runtime.main_view import CallersMain
 from distpool.runtime.notices import Notice
-from distpool.serialization.buffers import parts_of
 from distpool.serialization.remote_errors import encode_failure
-from distpool.tasks.calls import Prepared
-from distpool.tasks.program import program
+from distpool.tasks.calls import Prepared, Task
+from distpool.tasks.children import CHILDREN
+from distpool.tasks.numbered import all_known, found, publish
+from distpool.tasks.outcomes_told import OutcomesTold, is_at_hand
+from distpool.tasks.program import give_up, program
+from distpool.tasks.questions import Questions
+from distpool.tasks.requests import ItemRequest, PausedRequest, Request
 
 if TYPE_CHECKING:
     from distpool.runtime.session import Session
 
 _STORED = int(OutcomeKind.STORED)
 _ERROR = int(OutcomeKind.ERROR)
-
-
-class Request:
-    """A worker waits for so many promises. It watches those that are pending."""
-
-    def __init__(self, served: Served, lease: LeaseId, asked: AwaitPromises, promises: list[Promise]) -> None:
-        self.lease = lease
-        self.asked = asked
-        self.promises = promises
-        self.missing = 0
-        self._served = served
-
-    def ended(self, promise: Promise) -> None:
-        """On any thread."""
-        with LOCK:
-            self.missing -= 1
-            is_ready = self.missing == 0
-        if is_ready:
-            self._served.post_answer(self)
 
 
 class Served:
@@ -79,13 +66,15 @@ class Served:
         self._loop = session.loop
         self._client = session.loop.client
         self._lanes = session.loop.up_lanes
+        self._questions = Questions(session, self._call_of)
         # The program's numbers of functions, by their pickle, and by worker and the worker's number.
         self._by_blob: dict[bytes, FunctionId] = {}
         self._functions: dict[LeaseId, dict[FunctionId, FunctionId]] = {}
         self._options: dict[bytes, Any] = {}  # of functions, or what starts an actor's call
         self._waiting: dict[tuple[LeaseId, int], Request] = {}
-        # What was stored anew for workers that cannot reach where it lies, for as long as they keep the promise.
-        self._stored: dict[LeaseId, dict[int, Any]] = {}
+        # What a worker has dropped, and when it said so, until that counts.
+        self._leaving: dict[LeaseId, dict[int, KeepPromises]] = {}
+        self._told = OutcomesTold(self._loop.lanes)
 
     def serve(self, lease: LeaseId, message: Any) -> None:
         """Raises ProtocolError for what no worker of ours would say."""
@@ -94,21 +83,36 @@ class Served:
                 self._submit(lease, message)
             case AwaitPromises():
                 self._await(lease, message)
-            case KeepPromises(kept, dropped):
+            case KeepPromises(kept, dropped, written_to):
+                leaving = self._leaving.setdefault(lease, {})
                 with LOCK:
                     for number in kept:
                         PROMISES.keep(number, lease)
+                        leaving.pop(number, None)
                 if dropped:
+                    leaving.update(dict.fromkeys(dropped, message))
                     # A result that was told before may name them.
-                    self._client.after_results(lease, lambda: self._loop.post(self._release, lease, dropped))
-            case CancelPromises(promises, force):
-                self._loop.completions.append(Notice(self._cancel, promises, force))
+                    release = partial(self._loop.post, self._release, lease, message)
+                    self._client.results.follow(lease, written_to, release)
+            case PutValue():
+                self._put(lease, message)
+            case StreamItems():
+                self._take_items(message)
+            case AwaitItem():
+                self._await_item(lease, message)
+            case AwaitTaken():
+                self._await_taken(lease, message)
+            case CancelPromises(promises, force, recursive):
+                self._loop.completions.append(Notice(self._cancel, promises, force, recursive))
             case ForgetRequest(number):
                 request = self._waiting.pop((lease, number), None)
                 if request is not None:
                     self._end(request)
+                self._questions.forget(lease, number)
             case LeaseLost():
                 self._forget(lease)
+            case _:
+                self._questions.serve(lease, message)
 
     # Calls ----------------------------------------------------------------------------------------------------------
 
@@ -116,28 +120,33 @@ class Served:
         """The promises are there at once; what may take time, or start workers, follows when all roles are at rest."""
         try:
             options = self._options_of(message)
-            call: Any = message.call if message.kind != _STORED else self._adopted(lease, message.call)
+            call = self._call_of(lease, message)
         except Exception as error:
             raise ProtocolError(f"a task that it has started makes no sense: {error!r}") from error
         promises = tuple(
             Promise(number, message.name, None, -1 if options.returns < 0 else position)
             for position, number in enumerate(message.promises)
         )
-        with LOCK:
-            for promise in promises:
-                if PROMISES.find(promise.number) is not None:
-                    raise ProtocolError(f"promise {promise.number} is there already")
-                PROMISES.publish(promise)
-                PROMISES.keep(promise.number, lease)
+        if len(promises) != (2 if options.returns == STREAM else max(1, options.returns)):
+            raise ProtocolError(f"a task that it has started has {len(promises)} values, and not {options.returns}")
+        publish(promises, lease)
+        if options.returns == STREAM:
+            completion, holder = promises
+            promises = (completion,)
+            OwnStream(completion, holder, partial(give_up, self._loop.post))
         functions = self._functions.setdefault(lease, {})
         if message.blob is not None:
             functions[message.function] = self._function(message.blob)
         function_id = functions.get(message.function, FunctionId(0))
         if message.function and not function_id:
             raise ProtocolError(f"function {message.function} was never sent")
-        needed = [PROMISES.find(number) for number in message.needed]
+        needed = found(message.needed)
         prepared = Prepared(function_id, call, NO_OPTIONS, message.name)
         self._loop.completions.append(Notice(self._start, promises, options, prepared, needed, message.depth))
+        parent = self._client.sink_of(lease, message.within)
+        force = CHILDREN.note(parent.promises[0], promises[0]) if isinstance(parent, Task) else None
+        if force is not None:
+            self._loop.completions.append(Notice(self._cancel, [promises[0].number], force, True))
 
     def _start(
         self,
@@ -148,13 +157,14 @@ class Served:
         depth: int,
     ) -> None:
         try:
-            found = [promise for promise in needed if promise is not None]
-            if len(found) < len(needed):
-                raise ObjectLost(f"an argument of {call.name} was the ref of a task of which nothing is known here")
-            program().start(promises, options, call, found, depth)
+            program().start(promises, options, call, all_known(needed, call.name), depth)
         except Exception as error:
             for promise in promises:
                 end(promise, (_ERROR, encode_failure(error)))
+        outcome = promises[0].outcome
+        if outcome is not None:  # it was cancelled before it was there
+            for promise in promises[1:]:
+                end(promise, outcome)
 
     def _options_of(self, message: SubmitTask) -> Any:
         """Those of a function, or what starts the call of an actor's method."""
@@ -173,24 +183,37 @@ class Served:
             self._client.functions[known] = msgspec.structs.replace(blob, function=known)
         return known
 
+    def _put(self, lease: LeaseId, message: PutValue) -> None:
+        try:
+            stored: Any = self._stored_value(lease, message.value)
+        except Exception as error:
+            raise ProtocolError(f"a value that it has put makes no sense: {error!r}") from error
+        promise = Promise(message.promise, "put")
+        publish((promise,), lease)
+        end(promise, (_STORED, stored))
+
+    def _call_of(self, lease: LeaseId, message: SubmitTask | StartActor) -> Any:
+        return message.call if message.kind != _STORED else self._adopted(lease, message.call)
+
     def _adopted(self, lease: LeaseId, told: bytes) -> ClaimedPickle:
         """Arguments with large parts or refs: what keeps them is the call's."""
-        if lease in self._loop.lanes:
-            stored = adopt(lease, told)
-        else:
-            result = msgspec.msgpack.decode(told, type=StoredResult)
-            holds = self._session.far.nodes.holds_of(lease, result)  # type: ignore[union-attr]
-            stored = StoredValue(result.pickled, holds, result.tasks)
+        stored = self._stored_value(lease, told)
         own = [hold for hold in stored.holds if isinstance(hold, Hold)]
         others = [hold for hold in stored.holds if not isinstance(hold, Hold)]
         return ClaimedPickle(stored.pickled, Claim(home(), own, [], [*stored.tasks, *others]))
 
-    def _cancel(self, numbers: Sequence[int], force: bool) -> None:
+    def _stored_value(self, lease: LeaseId, told: bytes) -> StoredValue:
+        if lease in self._loop.lanes:
+            return adopt(lease, told)
+        result = msgspec.msgpack.decode(told, type=StoredResult)
+        holds = self._session.far.nodes.holds_of(lease, result)  # type: ignore[union-attr]
+        return StoredValue(result.pickled, holds, result.tasks)
+
+    def _cancel(self, numbers: Sequence[int], force: bool, recursive: bool) -> None:
         for number in numbers:
             promise = PROMISES.find(number)
-            task = None if promise is None else promise.call
-            if task is not None and task.end((OutcomeKind.CANCELLED, b"")):
-                task.workers.cancel(task, force=force)
+            if promise is not None:
+                CHILDREN.cancel(promise, force=force, recursive=recursive)
 
     # Outcomes -------------------------------------------------------------------------------------------------------
 
@@ -198,105 +221,131 @@ class Served:
         promises = [promise for number in asked.promises if (promise := PROMISES.find(number)) is not None]
         if len(promises) < len(asked.promises) or not 0 < asked.count <= len(promises):
             gone = [number for number in asked.promises if PROMISES.find(number) is None]
-            self._refuse(
-                lease, asked, ObjectLost(f"nothing is known here of the tasks {gone}: no ref to them was left")
-            )
+            error = ObjectLost(f"nothing is known here of the tasks {gone}: no ref to them was left")
+            self._refuse(lease, asked.number, error)
             return
-        request = Request(self, lease, asked, promises)
+        self._await_all(Request(self, lease, asked.number, promises, asked.count))
+
+    def _await_all(self, request: Request) -> None:
+        """Answer when so many of its promises have ended."""
+        promises = request.promises
         with LOCK:
             pending = [promise for promise in promises if promise.outcome is None]
-            request.missing = asked.count - (len(promises) - len(pending))
+            request.missing = request.count - (len(promises) - len(pending))
             if request.missing > 0:
                 for promise in pending:
                     promise.watch(request)
         if request.missing <= 0:
             self._tell(request)
             return
-        why = self._client.waits(lease)
+        why = self._client.waits(request.lease)
         if why:
             self._unwatch(request)
-            self._refuse(lease, asked, TooManyWaiting(why))
+            self._refuse(request.lease, request.number, TooManyWaiting(why))
             return
-        self._waiting[lease, asked.number] = request
+        self._waiting[request.lease, request.number] = request
 
     def post_answer(self, request: Request) -> None:
         """On any thread."""
         self._loop.post(self._answer, request)
+        self._session.helm.poke()
 
     def _answer(self, request: Request) -> None:
-        if self._waiting.pop((request.lease, request.asked.number), None) is not None:
+        if self._waiting.pop((request.lease, request.number), None) is not None:
             self._end(request)
             self._tell(request)
 
     def _end(self, request: Request) -> None:
         self._unwatch(request)
-        self._client.goes_on(request.lease)
+        if request.is_counted:
+            self._client.goes_on(request.lease)
 
     def _unwatch(self, request: Request) -> None:
         with LOCK:
             for promise in request.promises:
                 promise.unwatch(request)
 
-    def _refuse(self, lease: LeaseId, asked: AwaitPromises, error: Exception) -> None:
-        self._lanes.answer(lease, RequestRefused(asked.number, encode_failure(error)))
+    def _refuse(self, lease: LeaseId, number: int, error: Exception) -> None:
+        self._lanes.answer(lease, RequestRefused(number, encode_failure(error)))
 
     def _tell(self, request: Request) -> None:
         """What lies elsewhere is brought first, which takes turns of the loop."""
-        if all(_is_at_hand(promise) for promise in request.promises):
+        if all(is_at_hand(promise) for promise in request.promises):
             self._say(request)
         else:
             self._loop.completions.append(Notice(self._say, request))
 
     def _say(self, request: Request) -> None:
-        lease, promises = request.lease, request.promises
-        ready = [position for position, promise in enumerate(promises) if promise.outcome is not None]
-        outcomes = [self._outcome(lease, promises[position]) for position in ready]
-        self._lanes.answer(lease, PromisesTold(request.asked.number, ready, outcomes))
+        self._lanes.answer(request.lease, request.answer(self._told.outcome))
         self._loop.post(_do_nothing)  # said at rest, it is passed on in the next turn
 
-    def _outcome(self, lease: LeaseId, promise: Promise) -> PromiseOutcome:
-        kind, payload = promise.outcome  # type: ignore[misc]
-        if kind == _STORED:
-            try:
-                payload = msgspec.msgpack.encode(self._stored_result(lease, promise))
-            except Exception as error:
-                return PromiseOutcome(_ERROR, encode_failure(error))
-        return PromiseOutcome(kind, payload, promise.position, promise.cause)
+    # Generators -----------------------------------------------------------------------------------------------------
 
-    def _stored_result(self, lease: LeaseId, promise: Promise) -> StoredResult:
-        here = payload_here(promise)
-        is_local = lease in self._loop.lanes
-        if here is not None:
-            named = [hold.id for hold in here.holds] if is_local else []
-            return StoredResult(here.pickled, [], named)
-        whole = TaskRef(Promise(0, promise.name, None, -1, promise.outcome))
-        parts, refs = noting_refs(partial(parts_of, main=CallersMain()), value_of(whole.known()))
-        stored = claimed(home(), parts, {}, refs, Known())
-        self._stored.setdefault(lease, {})[promise.number] = stored
-        return StoredResult(stored.pickled, [], [hold.id for hold in stored.claim.holds] if is_local else [])
+    def _take_items(self, message: StreamItems) -> None:
+        """Those of a generator that nobody has any more are dropped. Who waits for them is told at rest."""
+        stream = _stream_of(message.stream)
+        if stream is not None:
+            try:
+                ending = stream.arrive(message.first, message.outcomes)
+            except ValueError as error:
+                raise ProtocolError(str(error)) from None
+            self._loop.completions += [Notice(_end, promise, outcome) for promise, outcome in ending]
+
+    def _await_item(self, lease: LeaseId, asked: AwaitItem) -> None:
+        stream = _stream_of(asked.stream)
+        if stream is None:
+            error = ObjectLost(f"nothing is known here of the generator {asked.stream}: its handle was dropped")
+            self._refuse(lease, asked.number, error)
+            return
+        try:
+            promise = stream.look(asked.place)
+        except ValueError as error:
+            raise ProtocolError(str(error)) from None
+        self._await_all(ItemRequest(self, lease, asked, stream, promise))
+
+    def _await_taken(self, lease: LeaseId, asked: AwaitTaken) -> None:
+        """It waits in any case: where too many do, in its place."""
+        request = PausedRequest(self, lease, asked.number)
+        stream = _stream_of(asked.stream)
+        if stream is None or not stream.when_taken(asked.count, request.tell):
+            request.taken = None if stream is None else stream.taken()
+            self._tell(request)
+            return
+        request.is_counted = not self._client.waits(lease)
+        self._waiting[lease, asked.number] = request
 
     # Ends -----------------------------------------------------------------------------------------------------------
 
-    def _release(self, lease: LeaseId, dropped: list[int]) -> None:
-        stored = self._stored.get(lease, {})
+    def _release(self, lease: LeaseId, told: KeepPromises) -> None:
+        """Unless it has said meanwhile that it keeps them again."""
+        leaving = self._leaving.get(lease, {})
         with LOCK:
-            for number in dropped:
-                PROMISES.release(number, lease)
-                stored.pop(number, None)
+            for number in told.dropped:
+                if leaving.get(number) is told:
+                    del leaving[number]
+                    PROMISES.release(number, lease)
+                    self._told.forget(lease, number)
 
     def _forget(self, lease: LeaseId) -> None:
         """Its worker has ended: what it has started goes on."""
+        self._questions.lost(lease)
         for key in [key for key in self._waiting if key[0] == lease]:
             self._unwatch(self._waiting.pop(key))
         self._functions.pop(lease, None)
-        self._stored.pop(lease, None)
+        self._told.lost(lease)
+        self._leaving.pop(lease, None)
         with LOCK:
             PROMISES.drop(lease)
 
 
-def _is_at_hand(promise: Promise) -> bool:
-    outcome = promise.outcome
-    return outcome is None or outcome[0] != _STORED or payload_here(promise) is not None
+def _end(promise: Promise, outcome: Outcome) -> None:
+    end(promise, outcome)
+
+
+def _stream_of(number: int) -> OwnStream | None:
+    """None: nobody has its handle any more."""
+    holder = PROMISES.find(number)
+    return holder.call if holder is not None and isinstance(holder.call, OwnStream) else None
 
 
 def _do_nothing() -> None:

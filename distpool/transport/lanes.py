@@ -26,6 +26,7 @@ from distpool.protocol.messages import (
     OutcomeKind,
     RoomInRing,
     RunCalls,
+    StreamItems,
     WorkerLogged,
 )
 from distpool.transport.frames import receive_frame, send_frame
@@ -68,13 +69,16 @@ class Lane:
         """Calls whose results were read."""
         self._unsent: deque[tuple[Message, int]] = deque()
         self._large: deque[bytes] = deque()
-        self._logged: list[Message] = []
+        self._read_ahead: list[Message] = []
+        """Log records and items that were read when something else was due."""
         self.passed: list[int] = []
         """The descriptor of the worker's way up, until somebody takes it."""
         self._has_way_up = False
         self.hear_first: Callable[[], None] = _do_nothing
         """Sees to what the worker has said elsewhere before the results that were just read."""
-        self._log_records_read = 0
+        self._told_read = 0
+        self._has_stopped = False
+        """The worker has dropped what it had in hand, and that was read when something else was due."""
         self._busy_ns = 0
 
     def send(self, message: Message) -> None:
@@ -135,8 +139,8 @@ class Lane:
         return left
 
     def receive(self) -> list[Message]:
-        """All that has come: results as one CallsDone, other messages as they are."""
-        messages, self._logged = self._logged, []
+        """All that has come: results as one CallsDone, after what came before them; other messages as they are."""
+        messages = self.take_read_ahead()
         stopped = False
         while not self.is_at_end:
             try:
@@ -154,37 +158,48 @@ class Lane:
                     stopped = stopped or this_stopped
                 case LargeOutcome(payload):
                     self._large.append(payload)  # type: ignore[arg-type]
-                case WorkerLogged() as logged:
-                    self._log_records_read += 1
-                    messages.append(logged)
+                case WorkerLogged() | StreamItems() as told:
+                    self._read_told(told)
+                    messages += self.take_read_ahead()
                 case OpenUpLane():
                     self._has_way_up = True
                 case other:
                     messages.append(other)
         done = self.peek(stopped=stopped)
+        messages += self.take_read_ahead()
         if done is not None:
             messages.append(done)
         return messages
 
+    def take_read_ahead(self) -> list[Message]:
+        """What came before the results that `peek` has just given."""
+        messages, self._read_ahead = self._read_ahead, []
+        return messages
+
     def has_unread_frames(self) -> bool:
-        """Log records or a way up that come before results in the ring: `receive`, and not only `peek`."""
+        """What comes before results in the ring: `receive`, and not only `peek`."""
         return (
-            self.ring.log_records() != self._log_records_read
-            or bool(self._logged)
+            self.ring.frames_told() != self._told_read
+            or bool(self._read_ahead)
             or self.ring.has_way_up() != self._has_way_up
         )
 
     def peek(self, *, stopped: bool = False) -> CallsDone | None:
-        """The results that lie in the ring, told of or not."""
+        """The results that lie in the ring, told of or not. What came before them is to be taken before."""
         outcomes = self.ring.read_all()
         self.ended += len(outcomes)
         if self.ring.take_wait():
             self.send(RoomInRing())
         if not outcomes and not stopped:
             return None
+        read_to = 0
         if self.ring.has_way_up():
-            self._find_way_up()
+            read_to = self.ring.read_to()
+            self._find(lambda: self._has_way_up)
             self.hear_first()
+        if self.ring.frames_told() != self._told_read:
+            told = self.ring.frames_told()
+            self._find(lambda: self._told_read >= told)
         numbers: list[int] = []
         for position, (kind, payload) in enumerate(outcomes):
             if kind > _ERROR:
@@ -196,8 +211,9 @@ class Lane:
                 if kind == OutcomeKind.STORED:
                     payload = self._adopt(payload)
                 outcomes[position] = kind, payload
+        stopped, self._has_stopped = stopped or self._has_stopped, False
         busy_ns, self._busy_ns = self._busy_ns, self.ring.busy_ns()
-        return CallsDone(outcomes, (self._busy_ns - busy_ns) / 1e9, stopped, numbers)
+        return CallsDone(outcomes, (self._busy_ns - busy_ns) / 1e9, stopped, numbers, read_to)
 
     def close(self) -> None:
         while self.passed:
@@ -207,38 +223,33 @@ class Lane:
         self.ring.close()
 
     def _large_outcome(self, kind: bytes) -> tuple[int, bytes]:
-        """The frame was sent before its record was written, so it is there."""
-        while not self._large:
-            message = decode_lane(receive_frame(self.sock, passed=self.passed))
-            if not isinstance(message, LargeOutcome):
-                if isinstance(message, CallsFinished):
-                    continue
-                if isinstance(message, OpenUpLane):
-                    self._has_way_up = True
-                    continue
-                if isinstance(message, WorkerLogged):
-                    self._log_records_read += 1
-                    self._logged.append(message)
-                    continue
-                raise ProtocolError(f"a {type(message).__name__} came where a large result was due")
-            self._large.append(message.payload)  # type: ignore[arg-type]
+        self._find(lambda: bool(self._large))
         return kind[0], self._large.popleft()
 
-    def _find_way_up(self) -> None:
-        """It was sent before the results, so it is there."""
-        while not self._has_way_up:
+    def _find(self, is_found: Callable[[], bool]) -> None:
+        """Read on to what was sent before the results that were just read: it is there."""
+        while not is_found():
             match decode_lane(receive_frame(self.sock, passed=self.passed)):
                 case OpenUpLane():
                     self._has_way_up = True
                 case LargeOutcome(payload):
                     self._large.append(payload)  # type: ignore[arg-type]
-                case WorkerLogged() as logged:
-                    self._log_records_read += 1
-                    self._logged.append(logged)
-                case CallsFinished():
-                    pass  # what it tells of has just been read
+                case WorkerLogged() | StreamItems() as told:
+                    self._read_told(told)
+                case CallsFinished(stopped):
+                    self._has_stopped = self._has_stopped or stopped
                 case other:
-                    raise ProtocolError(f"a {type(other).__name__} came where a way up was due")
+                    raise ProtocolError(f"a {type(other).__name__} came before results that were there")
+
+    def _read_told(self, told: WorkerLogged | StreamItems) -> None:
+        self._told_read += 1
+        if type(told) is StreamItems and any(kind == OutcomeKind.STORED for kind, _ in told.outcomes):
+            if self._has_way_up:
+                self.hear_first()  # it may name tasks that were started before it
+            for position, (kind, payload) in enumerate(told.outcomes):
+                if kind == OutcomeKind.STORED:
+                    told.outcomes[position] = kind, self._adopt(payload)
+        self._read_ahead.append(told)
 
     def _take_all_tokens(self) -> int:
         taken = 0

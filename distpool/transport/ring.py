@@ -11,7 +11,9 @@ import struct
 from collections.abc import Callable
 
 PAGE = mmap.PAGESIZE
-_WRITTEN, _READ, _WRITER_WAITS, _BUSY_NS, _ITEMS_BEGUN, _READER_LOOKS, _LOGGED, _INTERRUPT, _HAS_WAY_UP = range(9)
+_WRITTEN, _READ, _WRITER_WAITS, _BUSY_NS, _ITEMS_BEGUN, _READER_LOOKS, _LOGGED, _INTERRUPT, _HAS_WAY_UP, _ITEMS_TOLD = (
+    range(10)
+)
 _HEARD = 1 << 63
 _RECORD = struct.Struct("<II")
 SMALL_BYTES = 256
@@ -51,7 +53,7 @@ class Ring:
 
     def clear(self) -> None:
         """Before a new worker gets it."""
-        for word in range(_HAS_WAY_UP + 1):
+        for word in range(_ITEMS_TOLD + 1):
             self._words[word] = 0
 
     def close(self) -> None:
@@ -59,6 +61,14 @@ class Ring:
         self.items.release()
         self._view.release()
         self._map.close()
+
+    def written_to(self) -> int:
+        """Bytes that were ever written."""
+        return self._words[_WRITTEN]
+
+    def read_to(self) -> int:
+        """Bytes that were ever read."""
+        return self._words[_READ]
 
     # The worker's side ----------------------------------------------------------------------------------------------
 
@@ -134,6 +144,11 @@ class Ring:
         """A log record was sent by the lane; whoever finds later results here reads it first."""
         self._words[_LOGGED] += 1
 
+    def note_items(self) -> None:
+        """Items of a generator were sent by the lane; whoever finds later results here reads them first. By one thread
+        at a time."""
+        self._words[_ITEMS_TOLD] += 1
+
     def note_way_up(self) -> None:
         """The way up was sent by the lane; whoever finds later results here reads it first."""
         self._words[_HAS_WAY_UP] = 1
@@ -155,9 +170,9 @@ class Ring:
 
     # The caller's side ----------------------------------------------------------------------------------------------
 
-    def log_records(self) -> int:
-        """How many log records the writer has sent by the lane."""
-        return self._words[_LOGGED]
+    def frames_told(self) -> int:
+        """How many frames with log records or items the writer has sent by the lane."""
+        return self._words[_LOGGED] + self._words[_ITEMS_TOLD]
 
     def has_way_up(self) -> bool:
         """The writer has sent its way up by the lane."""

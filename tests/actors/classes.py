@@ -212,7 +212,7 @@ def mistakes_in_task(handle):
         lambda: handle.adds,
         lambda: handle.add(),
         lambda: handle.add.options(x=1),
-        lambda: distpool.kill(handle),
+        lambda: distpool.kill(handle.add),
     ):
         try:
             mistake()

@@ -82,4 +82,4 @@ def test_a_stored_value_that_has_a_handle_keeps_the_actor():
 def test_mistakes_in_a_worker_are_named_there():
     said = distpool.remote(mistakes_in_task).remote(Counters.remote()).result(LIMIT_S)
 
-    assert said == ["AttributeError", "TypeError", "TypeError", "RuntimeError", "told"]
+    assert said == ["AttributeError", "TypeError", "TypeError", "TypeError", "told"]

@@ -216,3 +216,84 @@ def totals_of(size, count):
 @distpool.remote
 def pass_on(count):
     return [plus.remote(number, 100) for number in range(count)]
+
+
+@distpool.remote
+def put_refs(count, size):
+    return distpool.put([np.ones(size), *(plus.remote(number, 100) for number in range(count))])
+
+
+def opened(value):
+    array, *refs = value
+    return distpool.get(refs), array.sum()
+
+
+@distpool.remote
+def open_refs(value):
+    return opened(distpool.get(value[0]) if len(value) == 1 else value)
+
+
+@distpool.remote(num_cpus=0)
+def use_a_group():
+    """What two tasks in a group of one node are told, and the node of its bundles."""
+    group = distpool.placement_group([{"CPU": 1}, {"CPU": 1}], "STRICT_PACK")
+    assert group.wait(20)
+    inside = told_of_itself.options(placement_group=group)
+    told = distpool.get([inside.options(bundle=number).remote() for number in range(2)])
+    nodes = group.nodes
+    distpool.remove_placement_group(group)
+    return told, nodes
+
+
+@distpool.remote
+def told_of_itself():
+    context = distpool.get_runtime_context()
+    return context.get_job_id(), context.get_node_id(), context.get_assigned_resources()
+
+
+@distpool.remote
+def arrays(number, size):
+    """(an array, the node that has made it)"""
+    for item in range(number):
+        yield np.full(size, float(item)), node_of(os.getpid())
+
+
+@distpool.remote
+def gated_items(path, number):
+    """Waits before the last one until there is a file."""
+    for item in range(number):
+        if item == number - 1:
+            total_after(path, np.zeros(0))
+        yield item, node_of(os.getpid())
+
+
+@distpool.remote
+def taken(number, size):
+    """What a task on a node gets of a generator that it starts: (totals, nodes)."""
+    items = [distpool.get(ref) for ref in arrays.remote(number, size)]
+    return [float(array.sum()) for array, _ in items], {node for _, node in items}
+
+
+@distpool.remote
+class Generating:
+    async def items(self, number, size):
+        for item in range(number):
+            yield np.full(size, float(item))
+
+    async def total(self, number, size):
+        return sum([float((await ref)[0].sum()) async for ref in arrays.remote(number, size)])
+
+
+@distpool.remote(num_cpus=0)
+def run_until_interrupted(path):
+    """Writes down that it has begun, and that it was interrupted."""
+    append(path, "begun")
+    try:
+        time.sleep(60.0)
+    except KeyboardInterrupt:
+        append(path, "interrupted")
+
+
+@distpool.remote(num_cpus=0)
+def run_two(path):
+    return distpool.get([run_until_interrupted.remote(path) for _ in range(2)])

@@ -87,7 +87,38 @@ def test_tasks_and_actors_elsewhere_call_an_actor_by_its_handle():
     counter = Counters.remote(10)
     keeper = actor_class(Keeper).remote(counter)
 
-    assert keeper.add.remote(5).result(LIMIT_S) == 15
+    assert keeper.add.remote(3).result(LIMIT_S) == 15
     assert distpool.remote(add_in_task).remote(counter, 3).result(LIMIT_S) == [15, 16, 18]
     (same,) = keeper.pass_on.remote().result(LIMIT_S)
     assert same.add.remote().result(LIMIT_S) == 19
+
+
+def work_with_actors(name):
+    """In a worker: starts one, finds one, ends one."""
+    own, named = Counters.remote(100), distpool.get_actor(name)
+    values = distpool.get([own.add.remote(), named.add.remote()])
+    mortal = Counters.options(name="mortal", get_if_exists=True).remote()
+    mortal.add.remote().result()
+    distpool.kill(mortal)
+    with pytest.raises(ValueError, match="mortal"):
+        distpool.get_actor("mortal")
+    return values, own, [own, named]
+
+
+def one_after_another(count):
+    """Each needs all CPUs of a node, of which there are two."""
+    for _ in range(count):
+        counter = Counters.options(num_cpus=2).remote()
+        counter.pid.remote().result()
+        del counter
+    return True
+
+
+def test_workers_on_nodes_start_actors_find_them_and_end_them():
+    counter = Counters.options(name="known").remote()
+    values, own, both = distpool.remote(work_with_actors).remote("known").result(LIMIT_S)
+
+    assert values == [101, 1]
+    assert own.add.remote().result(LIMIT_S) == 102
+    assert both == [own, counter]
+    assert distpool.remote(one_after_another).options(num_cpus=0).remote(5).result(LIMIT_S)

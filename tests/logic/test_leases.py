@@ -117,3 +117,24 @@ def test_a_lease_without_a_limit_does_not_leave_by_itself():
 
 def test_a_lease_says_what_it_is():
     assert repr(Lease(LeaseId(4), None)) == "<Lease 4 STARTING holds 0>"
+
+
+def test_a_call_is_found_by_its_number_of_all_that_its_worker_has_begun():
+    lease, sinks = Lease(LeaseId(1), None), [object() for _ in range(3)]
+    lease.holding.add([Span(Bundle(FunctionId(0), CallMode.ITEM, [b""] * 2, sink), 0, 2) for sink in sinks])
+    assert [lease.sink_of(number) for number in range(7)] == [sink for sink in sinks for _ in range(2)] + [None]
+    lease.holding.finish([(0, b"")] * 3)
+    assert [lease.sink_of(number) for number in range(7)] == [None] * 3 + [sinks[1], sinks[2], sinks[2], None]
+
+
+def test_what_an_abandoned_call_still_says_is_its_own():
+    lease = Lease(LeaseId(1), None)
+    lease.abandoned = sink = object()
+    assert lease.sink_of(5) is sink
+
+
+def test_calls_beside_each_other_are_found_by_their_own_numbers():
+    lease, sink = Lease(LeaseId(1), None), object()
+    lease.beside = {7: Span(Bundle(FunctionId(0), CallMode.BESIDE, [b""], sink), 0, 1)}
+    assert lease.sink_of(7) is sink
+    assert lease.sink_of(0) is None

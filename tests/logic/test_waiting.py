@@ -29,7 +29,6 @@ from distpool.roles.client import ClientRole
 from tests.logic.machines import tries
 
 GROUP = GroupId(1)
-VALUE = (int(OutcomeKind.VALUE), pickle.dumps(None))
 
 
 @dataclass
@@ -59,8 +58,10 @@ class Worker:
 class World:
     """A group of `size` workers, and calls that start calls. What happens next is chosen from outside."""
 
-    def __init__(self, size: int, limit: int = 100, *, linger_s: float = 1.0) -> None:
+    def __init__(self, size: int, limit: int = 100, *, linger_s: float = 1.0, step_s: float = 0.0) -> None:
+        """`step_s`: so much time passes before each event."""
         self.size = size
+        self.step_s = step_s
         self.client = ClientRole(Settings(waiting_limit=limit, waiting_linger_s=linger_s))
         self.group = self.client.open(GROUP, GroupPlan(size, on_demand=True, replaces_waiting=True))
         self.calls: list[Call] = []
@@ -88,7 +89,7 @@ class World:
         pass
 
     def deliver(self, first: int, outcomes: list) -> None:
-        assert [kind for kind, _ in outcomes] == [OutcomeKind.VALUE]
+        assert outcomes == [(int(OutcomeKind.VALUE), pickle.dumps(first))], "another call's"
         call = self.calls[first]
         call.times_ended += 1
         if call.parent is not None:
@@ -151,9 +152,9 @@ class World:
                 worker.waits = True
 
     def go_on(self, worker: Worker) -> None:
-        worker.held.pop(0)
+        number = worker.held.pop(0)
         worker.running = None
-        self.report(worker, [VALUE])
+        self.report(worker, [(int(OutcomeKind.VALUE), pickle.dumps(number))])
 
     def report(self, worker: Worker, outcomes: list) -> None:
         has_stopped, worker.is_stopping = worker.is_stopping, False
@@ -212,6 +213,7 @@ class World:
         self.decide()
         while deeds := self.can_do():
             deed, arguments = choose(deeds)
+            self.now += self.step_s
             deed(*arguments)
             self.decide()
         assert [(call.times_begun, call.times_ended) for call in self.calls] == [(1, 1)] * len(self.calls)
@@ -226,9 +228,15 @@ def depth_of(tree: list) -> int:
 
 
 @tries(150)
-@given(st.randoms(use_true_random=False), st.lists(TREES, min_size=1, max_size=3), st.integers(1, 3), st.booleans())
-def test_calls_that_wait_for_calls_all_end_and_each_begins_once(random, trees, size, lingers):
-    world = World(size, linger_s=1.0 if lingers else 0.0)
+@given(
+    st.randoms(use_true_random=False),
+    st.lists(TREES, min_size=1, max_size=3),
+    st.integers(1, 3),
+    st.booleans(),
+    st.sampled_from([0.0, 0.003]),
+)
+def test_calls_that_wait_for_calls_all_end_and_each_begins_once(random, trees, size, lingers, step_s):
+    world = World(size, linger_s=1.0 if lingers else 0.0, step_s=step_s)
     for tree in trees:
         world.start(tree)
     world.run_all(random.choice)
@@ -241,6 +249,16 @@ def test_with_one_slot_no_more_wait_than_calls_are_deep(random, tree):
     world.start(tree)
     world.run_all(random.choice)
     assert world.most_workers <= depth_of(tree)
+
+
+@tries(100)
+@given(st.randoms(use_true_random=False), st.integers(1, 3))
+def test_wide_calls_that_end_late_get_their_own_outcomes(random, size):
+    """What is sent ahead is asked back again and again, while some wait and others have nothing to do."""
+    world = World(size, linger_s=10.0, step_s=0.003)
+    for width in range(8):
+        world.start([[] for _ in range(width)])
+    world.run_all(random.choice)
 
 
 def nested(depth: int) -> list:

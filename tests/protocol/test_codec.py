@@ -90,7 +90,7 @@ def with_prefix(header: bytes, tail: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(("decode", "kind"), TRAVELLING, ids=lambda value: getattr(value, "__name__", ""))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_every_message_round_trips_by_its_decoder(decode, kind, data):
     message = data.draw(records_of(kind))
@@ -210,7 +210,7 @@ def test_garbage_is_a_message_or_a_protocol_error(decode, frame):
 
 
 @pytest.mark.parametrize(("decode", "kind"), TRAVELLING, ids=lambda value: getattr(value, "__name__", ""))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_a_damaged_frame_is_a_message_or_a_protocol_error(decode, kind, data):
     frame = bytearray(frame_of(data.draw(records_of(kind))))
@@ -224,7 +224,7 @@ def test_a_damaged_frame_is_a_message_or_a_protocol_error(decode, kind, data):
 
 
 @pytest.mark.parametrize(("decode", "kind"), TRAVELLING, ids=lambda value: getattr(value, "__name__", ""))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_a_truncated_frame_is_a_protocol_error(decode, kind, data):
     frame = frame_of(data.draw(records_of(kind)))

@@ -37,7 +37,7 @@ def test_a_lease_is_given_back_after_its_process_has_ended(monkeypatch, killed):
     with distpool.get_context("fork").Pool(1) as pool:
         worker = psutil.Process(pool.map(hold_memory, [None])[0])
         monkeypatch.setattr(HeadRole, "handle", watched)
-        os.kill(worker.pid if killed == "worker" else pool._workers._crew.pid, signal.SIGKILL)
+        os.kill(worker.pid if killed == "worker" else pool._workers._crew.template.pid, signal.SIGKILL)
         assert until(lambda: len(seen) == 1, LIMIT_S)
         assert seen == [[]]
         pool.terminate()

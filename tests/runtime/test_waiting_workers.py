@@ -14,9 +14,10 @@ from distpool.logic.group_plan import GroupPlan
 from distpool.protocol.messages import OutcomeKind
 from distpool.protocol.upcalls import AwaitPromises, PromiseOutcome, PromisesTold, RequestRefused, SubmitTask
 from distpool.runtime import session
+from distpool.runtime.current_call import DEPTH
 from distpool.runtime.launch_plan import LaunchPlan
 from distpool.runtime.locks import Event
-from distpool.runtime.up_lane import DEPTH, way_up
+from distpool.runtime.up_lane import way_up
 from distpool.runtime.workers import Workers
 from distpool.serialization.remote_errors import decode_failure, encode_failure
 from tests.runtime.programs import LIMIT_S

@@ -20,6 +20,7 @@ from distpool.protocol.messages import (
     RoomInRing,
     RunCalls,
     Slice,
+    StreamItems,
     WorkerReady,
     WorkerUnusable,
 )
@@ -301,6 +302,33 @@ def test_other_messages_come_before_the_results(pair):
     worker.say(CallsFinished(False))
     worker.say(WorkerUnusable(b"why"))
     assert lane.receive() == [WorkerReady(), WorkerUnusable(b"why"), CallsDone([(0, b"x")], 0.0, False)]
+
+
+def test_items_and_what_else_was_sent_before_results_come_before_them_also_in_a_peek(pair):
+    lane, worker = pair
+    items = [StreamItems(7, number, [(0, b"item")]) for number in range(3)]
+    for item in items[:2]:
+        worker.say(item)
+        worker.ring.note_items()
+        worker.write(0, b"result")
+    assert lane.has_unread_frames()
+    done = lane.peek()
+    assert done.outcomes == [(0, b"result")] * 2
+    assert lane.take_read_ahead() == items[:2]
+    assert not lane.has_unread_frames()
+    worker.say(items[2])
+    assert lane.receive() == [items[2]]
+
+
+def test_a_stop_that_is_read_on_the_way_to_an_item_is_told(pair):
+    lane, worker = pair
+    worker.write(0, b"result")
+    worker.say(CallsFinished(True))
+    worker.say(StreamItems(7, 0, []))
+    worker.ring.note_items()
+    assert lane.peek().stopped
+    worker.write(0, b"result")
+    assert not lane.peek().stopped
 
 
 @pytest.mark.parametrize("size", [20_000, 40_000, 3_000_000])

@@ -1,6 +1,6 @@
 """Random runs of a whole cluster: whatever is killed, stopped or cut, each call ends once and nothing is left behind.
 
-`python -m tests.simulation.cluster --seeds 20000` runs many more seeds than the usual 500; with `--first 719 --seeds 1
+`python -m tests.simulation.cluster --seeds 20000` runs many more seeds than the usual 250; with `--first 719 --seeds 1
 --all-lines` it prints the whole transcript of one that fails.
 """
 
@@ -9,7 +9,7 @@ import pytest
 from tests.simulation.cluster.scenario import ClusterScenario
 from tests.simulation.transcript import Violation
 
-RUNS = 500
+RUNS = 250
 BLOCK = 50
 GPU_RUNS = 25
 LOOKED_AT = 82
