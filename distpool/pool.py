@@ -89,6 +89,8 @@ class Pool(PoolCalls, standard.Pool):  # type: ignore[misc]
             ),
             self._own,
         )
+        if resources:
+            self._workers.await_refusal()
         if self._workers.unplaced:
             self._workers.join()
             raise import_module("distpool.errors").ResourcesUnavailable(self._workers.unplaced)

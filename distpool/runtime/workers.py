@@ -172,6 +172,11 @@ class Workers:
         """Why no worker can ever be had; empty while one may be."""
         return self._group.reason if self._group.end_kind is OutcomeKind.UNPLACED else ""
 
+    def await_refusal(self) -> None:
+        """On a cluster: until its head has answered what was asked of it, so that `unplaced` says if there can never be
+        such workers. One that is silent is not waited for."""
+        self._session.hear_head()
+
     def is_open(self) -> bool:
         """Calls can be handed in."""
         return self._group.state is GroupState.OPEN
