@@ -15,7 +15,7 @@ from distpool.actors.names import all_names, begun, find
 from distpool.ids import GroupId, LeaseId
 from distpool.logic.promises import Promise
 from distpool.protocol.upcalls import FindActor, StartActor
-from distpool.tasks.numbered import all_known
+from distpool.tasks.numbered import all_known, check_is_program
 
 Answering = Callable[[LeaseId, int, Callable[[], Any]], None]
 """Tells a worker what this gives or raises."""
@@ -47,12 +47,12 @@ class ActorsServed:
 
     def find(self, lease: LeaseId, asked: FindActor, promise: Promise, group: GroupId | None) -> None:
         """`group`: that the worker is of."""
-        self._give(
-            lease,
-            asked.number,
-            promise,
-            lambda: find(asked.name, asked.namespace) if asked.name else _life_of(group),
-        )
+
+        def found() -> Life:
+            check_is_program(f"actor {asked.name!r}")
+            return find(asked.name, asked.namespace) if asked.name else _life_of(group)
+
+        self._give(lease, asked.number, promise, found)
 
     def list(self, lease: LeaseId, number: int) -> None:
         self._answer(lease, number, all_names)

@@ -166,6 +166,12 @@ class AskStanding(Message, tag=207, frozen=True):
     number: int
 
 
+class AskCluster(Message, tag=208, frozen=True):
+    """Worker to program: what is there, and what of it is free? Answered with a `StatusTold`."""
+
+    number: int
+
+
 class WorkerStanding(msgspec.Struct, array_like=True, frozen=True):
     """What the program knows of one of its workers. `lease`: its number. `node`: where it is, if elsewhere. `shape`:
     what it was given; `group`: in this placement group, pickled. `actor`: the number of the actor that it is; 0: none.
@@ -206,5 +212,6 @@ UP_MESSAGES = (
     | ListActors
     | AskPlaces
     | AskStanding
+    | AskCluster
 )
 DOWN_MESSAGES = PromisesTold | RequestRefused | Answer

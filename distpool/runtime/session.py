@@ -94,10 +94,10 @@ class Session:
             self.far.look_at_cpus(self.loop.post, self._wait_for_handle)
         return None if self.far is None else self.far.cpus
 
-    def hear_head(self) -> None:
-        """What the head of the cluster has said to all that it was told by now: a question goes after that."""
-        if self.far is not None:
-            self.far.look_at_cpus(self.loop.post, self._wait_for_handle)
+    def hear_head(self) -> StatusTold | None:
+        """How things stand in the cluster, after all that its head had to say to what it was told by now. None: there
+        is no cluster, or its head is silent."""
+        return None if self.far is None else self.far.status(self.loop.post, self._wait_for_handle)
 
     def stay(self) -> None:
         """Without a group, too, hear what is said to this process."""

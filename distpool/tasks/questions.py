@@ -11,13 +11,15 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from distpool.base_errors import ProtocolError
+from distpool.base_errors import HeadUnreachable, ProtocolError
 from distpool.ids import LeaseId
 from distpool.logic.promises import Promise
 from distpool.objects.promises import PROMISES
 from distpool.protocol.resources import NOTHING
+from distpool.protocol.standing import StatusTold
 from distpool.protocol.upcalls import (
     Answer,
+    AskCluster,
     AskPlaces,
     AskStanding,
     FindActor,
@@ -42,6 +44,7 @@ class Questions:
         """`call_of`: the call that a message tells of, with what keeps its arguments."""
         self._loop = session.loop
         self._client: Any = session.loop.client
+        self._session = session
         self._far = session.far
         self._call_of = call_of
         # Made for the first worker that asks for one.
@@ -57,6 +60,8 @@ class Questions:
                 self._later(self._places.serve, lease, message)
             case AskStanding(number):
                 self._later(self.answer, lease, number, lambda: self._standing_of(lease))
+            case AskCluster(number):
+                self._later(self.answer, lease, number, self._status)
             case _:
                 if self._actors is None:
                     self._actors = import_module("distpool.actors.served").ActorsServed(self.answer)
@@ -136,6 +141,15 @@ class Questions:
         if actor is None:
             return WorkerStanding(lease, node, shape, place)
         return WorkerStanding(lease, node, shape, place, actor.number, actor.called, actor.namespace, group.restarts)
+
+    def _status(self) -> StatusTold:
+        """What there is and what of it is free, on this machine or in the cluster."""
+        if self._far is None:
+            return self._session.standing()
+        status = self._session.hear_head()
+        if status is None:
+            raise HeadUnreachable("the head of the cluster does not answer the program of this worker")
+        return status
 
 
 def _do_nothing() -> None:

@@ -186,12 +186,13 @@ def test_a_queue_that_a_task_has_made_is_everybodys():
 
 
 def test_an_actor_of_a_pool_within_a_worker_is_refused():
-    def nested():
+    def nested(function, *args):
         with distpool.Pool(1) as pool:
-            return pool.apply(start_and_call, (0, 1))
+            return pool.apply(function, args)
 
-    with pytest.raises(RuntimeError, match="only the workers of the program start tasks and actors"):
-        in_worker(nested)
+    for deed in ((start_and_call, 0, 1), (_add_to_all, 0)):
+        with pytest.raises(RuntimeError, match="are the program's, and only its own workers can ask for them"):
+            in_worker(nested, *deed)
 
 
 def test_handles_that_a_call_drops_and_gets_again_are_good():

@@ -241,6 +241,7 @@ def use_a_group():
     inside = told_of_itself.options(placement_group=group)
     told = distpool.get([inside.options(bundle=number).remote() for number in range(2)])
     nodes = group.nodes
+    assert set(nodes) < {node.name for node in distpool.nodes()}
     distpool.remove_placement_group(group)
     return told, nodes
 

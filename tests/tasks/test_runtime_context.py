@@ -99,3 +99,16 @@ def test_an_actor_gives_others_its_own_handle():
 
     assert known.me.remote().result(LIMIT_S) == known
     assert distpool.get(known.add_by_handle.remote().result(LIMIT_S), timeout=LIMIT_S) == 1
+
+
+@distpool.remote(num_cpus=0.5)
+def resources_here():
+    return distpool.cluster_resources(), distpool.available_resources(), distpool.nodes()
+
+
+def test_a_worker_sees_what_its_program_has():
+    there, free, nodes = resources_here.remote().result(LIMIT_S)
+
+    assert there == distpool.cluster_resources()
+    assert free["CPU"] <= there["CPU"] - 0.5
+    assert [node.name for node in nodes] == ["local"]
