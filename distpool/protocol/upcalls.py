@@ -166,6 +166,14 @@ class AskStanding(Message, tag=207, frozen=True):
     number: int
 
 
+class AskCall(Message, tag=209, frozen=True):
+    """Worker to program: which call do I run? Answered with the number of its first promise, and its name; 0: of none.
+    `written_to`: up to where my ring is written, with the results of those before it."""
+
+    number: int
+    written_to: int
+
+
 class AskCluster(Message, tag=208, frozen=True):
     """Worker to program: what is there, and what of it is free? Answered with a `StatusTold`."""
 
@@ -213,5 +221,6 @@ UP_MESSAGES = (
     | AskPlaces
     | AskStanding
     | AskCluster
+    | AskCall
 )
 DOWN_MESSAGES = PromisesTold | RequestRefused | Answer

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from distpool.protocol.resources import NOTHING
 from distpool.protocol.standing import StatusTold
 from distpool.protocol.upcalls import (
     Answer,
+    AskCall,
     AskCluster,
     AskPlaces,
     AskStanding,
@@ -31,6 +33,7 @@ from distpool.protocol.upcalls import (
 )
 from distpool.runtime.notices import Notice
 from distpool.serialization.remote_errors import encode_failure
+from distpool.tasks.calls import Task
 from distpool.tasks.numbered import found, publish
 
 if TYPE_CHECKING:
@@ -60,6 +63,10 @@ class Questions:
                 self._later(self._places.serve, lease, message)
             case AskStanding(number):
                 self._later(self.answer, lease, number, lambda: self._standing_of(lease))
+            case AskCall(number, written_to):
+                # With the results before it known, the oldest call that the worker holds is the one that it runs.
+                told = partial(self._loop.post, self.answer, lease, number, lambda: self._call_run_by(lease))
+                self._client.results.follow(lease, written_to, told)
             case AskCluster(number):
                 self._later(self.answer, lease, number, self._status)
             case _:
@@ -141,6 +148,17 @@ class Questions:
         if actor is None:
             return WorkerStanding(lease, node, shape, place)
         return WorkerStanding(lease, node, shape, place, actor.number, actor.called, actor.namespace, group.restarts)
+
+    def _call_run_by(self, lease: LeaseId) -> tuple[int, str]:
+        """(number of its first promise, name); (0, "") where it is no task's, or one of several."""
+        group: Any = self._client.group_of(lease)
+        if group is None or (group.plan.actor is not None and group.plan.actor.concurrency is not None):
+            return 0, ""
+        holding = group.leases[lease].holding
+        sink = holding.oldest().bundle.sink if holding.calls else None
+        if not isinstance(sink, Task):
+            return 0, ""
+        return sink.promises[0].number, sink.promises[0].name
 
     def _status(self) -> StatusTold:
         """What there is and what of it is free, on this machine or in the cluster."""

@@ -101,6 +101,10 @@ def test_actors_that_a_task_uses_one_after_another_take_the_room_of_one():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DISTPOOL_RESOURCES", '{"seat": 1}')
         assert len(set(in_worker(start_some, 4))) == 4
+        # Also behind calls of the same worker whose results nobody has read.
+        alone = run.options(num_cpus=distpool.cluster_resources()["CPU"])
+        several = distpool.get([alone.remote(start_some, 2) for _ in range(4)], timeout=LIMIT_S)
+        assert len({pid for pids in several for pid in pids}) == 8
 
 
 def test_names_are_those_of_the_whole_program():

@@ -250,3 +250,8 @@ def use_a_group():
 def told_of_itself():
     context = distpool.get_runtime_context()
     return context.get_job_id(), context.get_node_id(), context.get_assigned_resources()
+
+
+@distpool.remote(num_cpus=0.5)
+def task_id():
+    return distpool.get_runtime_context().get_task_id()
