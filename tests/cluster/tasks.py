@@ -241,6 +241,7 @@ def use_a_group():
     inside = told_of_itself.options(placement_group=group)
     told = distpool.get([inside.options(bundle=number).remote() for number in range(2)])
     nodes = group.nodes
+    assert set(nodes) < {node.name for node in distpool.nodes()}
     distpool.remove_placement_group(group)
     return told, nodes
 
@@ -310,3 +311,8 @@ def total_when_told(path, gate, array):
     append(path, node_of(os.getpid()))
     total_after(gate, array)
     return float(array.sum()), node_of(os.getpid())
+
+
+@distpool.remote(num_cpus=0.5)
+def task_id():
+    return distpool.get_runtime_context().get_task_id()
