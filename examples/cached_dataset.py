@@ -96,6 +96,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5, help="two or more (default: %(default)s)")
     parser.add_argument("--keepers", type=int, default=2, help="actors (default: %(default)s)")
     options = parser.parse_args()
+    if options.epochs < 2:
+        parser.error(f"--epochs is {options.epochs}; it must be 2 or more, as later epochs are compared with the first")
 
     files = [distpool.put(encode(seed)) for seed in range(options.parts)]  # as on a disk that all machines share
     keepers = [Keeper.remote(files[first :: options.keepers]) for first in range(options.keepers)]

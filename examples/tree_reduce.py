@@ -89,6 +89,8 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=150, help="of the table (default: %(default)s)")
     parser.add_argument("--width", type=int, default=4, help="matrices combined at a time (default: %(default)s)")
     options = parser.parse_args()
+    if options.width < 2:
+        parser.error(f"--width is {options.width}; it must be 2 or more, or a tree would have no root")
 
     parts = [(seed, options.rows, options.columns) for seed in range(options.parts)]
     ways: dict[str, Callable[..., Fit]] = {

@@ -24,7 +24,7 @@ from distpool.objects.whole import whole_of
 from distpool.protocol.upcalls import FindActor, StartActor
 from distpool.runtime.addresses import head_address
 from distpool.runtime.aside import Aside
-from distpool.tasks.numbered import all_known
+from distpool.tasks.numbered import all_known, check_is_program
 
 if TYPE_CHECKING:
     from distpool.tasks.questions import Questions
@@ -56,13 +56,12 @@ class ActorsServed:
 
     def find(self, lease: LeaseId, asked: FindActor, promise: Promise, group: GroupId | None) -> None:
         """`group`: that the worker is of."""
-        self._give(
-            lease,
-            asked.number,
-            promise,
-            lambda: find(asked.name, asked.namespace) if asked.name else _life_of(group),
-            asks_head=bool(asked.name),
-        )
+
+        def found() -> Life | ForeignLife:
+            check_is_program(f"actor {asked.name!r}")
+            return find(asked.name, asked.namespace) if asked.name else _life_of(group)
+
+        self._give(lease, asked.number, promise, found, asks_head=bool(asked.name))
 
     def list(self, lease: LeaseId, number: int) -> None:
         self._answer(lease, number, all_names, asks_head=True)

@@ -180,8 +180,10 @@ class CallQueue:
 
     def first(self) -> Span | None:
         """What is sent next; None: nothing waits."""
-        spans = self._first_spans()
-        return spans[0] if spans else None
+        for _, spans in self._by_rank:
+            if spans:
+                return spans[0]
+        return None
 
     def _first_spans(self) -> deque[Span]:
         """Those of the highest rank of which some wait."""

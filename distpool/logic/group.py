@@ -273,12 +273,13 @@ class Group:
             self.break_down(self.requests.head_gone, outbox)
         if self.state in (GroupState.BROKEN, GroupState.TERMINATED, GroupState.GONE):
             return _NOTHING, None
-        if self._resting:
+        leases = self.leases.values()
+        if self._resting.calls:
             self.queue.push_back(self._resting.take_rested(now))
             self._wake_by(self._resting.due())
-        if self.queue.has_limits or self.stops.has_cancelled():
+        if self.queue.has_limits or self.stops.cancelled:
             # Before calls are assigned: none may be on its way to a worker that is asked to give back what it has.
-            ended, wake_at = self.stops.decide(self.leases.values(), now, outbox, has_limits=self.queue.has_limits)
+            ended, wake_at = self.stops.decide(leases, now, outbox, has_limits=self.queue.has_limits)
             for spans, kind, text in ended:
                 self._end(spans, kind, text, outbox)
             self._wake_by(wake_at)
@@ -287,23 +288,22 @@ class Group:
                 held = self.outstanding - self.queue.waiting
                 cancelled = self.queue.cancel(self.plan.size + 1 - held)
                 self._end(cancelled, OutcomeKind.CANCELLED, "", outbox)
-            sent_ahead = [self.leases[lease] for lease in self._sent_ahead if lease in self.leases]
-            self._ask_back(self._recall, sent_ahead if self._cancels else self.leases.values(), now, outbox)
+            ahead = [lease for lease in leases if lease.id in self._sent_ahead] if self._cancels else leases
+            self._ask_back(self._recall, ahead, now, outbox)
         to_send = self._assign(now, outbox) if self.queue.waiting else _NOTHING
         if self.nearness is not None:
             foretell(to_send, self.leases, self.queue, self.nearness, outbox)
-        if self.outstanding and not self.queue.waiting and has_idle_worker(self.leases.values()):
+        if self.outstanding and not self.queue.waiting and has_idle_worker(leases):
             # None that is sent calls in this decision: it would be asked before it gets them, and others be counted.
             sent = {lease.id for lease, _ in to_send}
-            others = [lease for lease in self.leases.values() if lease.id not in sent]
+            others = [lease for lease in leases if lease.id not in sent]
             self._ask_back(self._sharing, others, now, outbox)
-        self._wake_by(self.idling.let_leave(self.leases.values(), now, outbox))
+        if self.idling.limit_s is not None:
+            self._wake_by(self.idling.let_leave(leases, now, outbox))
         if self._some_leave:
-            let_leave(self.leases.values(), outbox)
-        surplus, look_again = self.waiting.surplus(self.leases.values(), now)
-        self._wake_by(look_again)
-        for lease in surplus:
-            _let_leave(lease, outbox)
+            let_leave(leases, outbox)
+        if self.waiting.is_over:
+            self._wake_by(self.waiting.let_leave(leases, now, outbox))
         self._request_leases(outbox)
         if self.state is GroupState.CLOSING:
             self._close_down(outbox)
@@ -329,7 +329,8 @@ class Group:
         open_leases = [lease for lease in self.leases.values() if lease.room(limit) > 0]
         # The worker heard from last comes first: it may still be spinning for its next call.
         open_leases.sort(key=lambda lease: (lease.holding.calls, -lease.heard_at))
-        open_leases = self.waiting.within_size(open_leases, self.leases.values())
+        if self.plan.replaces_waiting:
+            open_leases = self.waiting.within_size(open_leases, self.leases.values())
         to_send = []
         for position in range(len(open_leases)):
             put_nearest_first(open_leases, position, self.queue.first(), self.nearness)
@@ -337,7 +338,8 @@ class Group:
             if self.nearness is not None:
                 put_its_own_first(lease, self.leases, self.queue, self.nearness)
             share = -(-self.queue.waiting_together() // (len(open_leases) - position))
-            limit = self.credits.of(self.queue.depth()).limit()
+            if position or self.nearness is not None:  # what is next may be of another depth
+                limit = self.credits.of(self.queue.depth()).limit()
             bytes_room = self._settings.bytes_ahead_limit - lease.holding.bytes
             # What is stored is pinned for a call that was sent: of large ones none is sent ahead.
             if bytes_room <= 0 and (lease.holding.calls > 1 or lease.holding.claims):

@@ -36,7 +36,8 @@ class Idling:
 
     def __init__(self, plan: GroupPlan) -> None:
         self._plan = plan
-        self._limit_s = plan.idle_limit_s
+        self.limit_s = plan.idle_limit_s
+        """How long a worker may have nothing to do; None: as long as it likes."""
         self.has_news = False
         """The limit has changed since the group decided last."""
         self._turn_at: float | None = None
@@ -48,8 +49,8 @@ class Idling:
         elif self._turn_at is None:
             self._turn_at = now + self._plan.turn_s
         limit_s = self._plan.idle_yield_s if wait else self._plan.idle_limit_s
-        if limit_s != self._limit_s:
-            self._limit_s = limit_s
+        if limit_s != self.limit_s:
+            self.limit_s = limit_s
             self.has_news = True
 
     def makes_room(self) -> bool:
@@ -58,17 +59,17 @@ class Idling:
 
     def let_leave(self, leases: Collection[Lease], now: float, outbox: Outbox) -> float | None:
         """Tell those to end that have had nothing to do for too long; when the next may be due (None: none is idle)."""
-        if self._limit_s is None:
+        if self.limit_s is None:
             return None
         due = self._turn(leases, now)
         for lease in leases:
             if lease.holding.calls or lease.state is not LeaseState.READY or lease.is_asked:
                 continue
-            if now >= lease.heard_at + self._limit_s:
+            if now >= lease.heard_at + self.limit_s:
                 lease.step("told to end")
                 outbox.put(lease.id, ExitWorker())
             else:
-                due = earlier(due, lease.heard_at + self._limit_s)
+                due = earlier(due, lease.heard_at + self.limit_s)
         return due
 
     def _turn(self, leases: Collection[Lease], now: float) -> float | None:

@@ -11,29 +11,26 @@ class Resting:
     def __init__(self, first_s: float, longest_s: float) -> None:
         self._first_s = first_s
         self._longest_s = longest_s
-        # None: since the last time that somebody asked.
-        self._calls: list[tuple[float | None, Span]] = []
+        self.calls: list[tuple[float | None, Span]] = []
+        """Each with the end of its rest; None: that began since the last time that somebody asked."""
 
     def add(self, span: Span) -> None:
         """A call that is to run again; its rest begins when `take_rested` is called next."""
-        self._calls.append((None, span))
+        self.calls.append((None, span))
 
     def take_rested(self, now: float) -> list[Span]:
-        self._calls = [(self._end_of_rest(span, now) if at is None else at, span) for at, span in self._calls]
-        rested = [span for at, span in self._calls if at is not None and at <= now]
-        self._calls = [(at, span) for at, span in self._calls if at is None or at > now]
+        self.calls = [(self._end_of_rest(span, now) if at is None else at, span) for at, span in self.calls]
+        rested = [span for at, span in self.calls if at is not None and at <= now]
+        self.calls = [(at, span) for at, span in self.calls if at is None or at > now]
         return rested
 
     def due(self) -> float | None:
         """When the next has rested, after `take_rested`."""
-        return min((at for at, _ in self._calls if at is not None), default=None)
+        return min((at for at, _ in self.calls if at is not None), default=None)
 
     def drop_all(self) -> list[Span]:
-        calls, self._calls = self._calls, []
+        calls, self.calls = self.calls, []
         return [span for _, span in calls]
-
-    def __bool__(self) -> bool:
-        return bool(self._calls)
 
     def _end_of_rest(self, span: Span, now: float) -> float:
         doublings = min(span.bundle.attempts - 1, 30)  # 2**30 of whatever it is are too long anyway

@@ -43,19 +43,16 @@ class Stops:
         self._functions = functions
         self.has_news = False
         """A call was cancelled since the group decided last."""
-        # By the ids of their sinks.
-        self._cancelled: dict[int, Cancelled] = {}
+        self.cancelled: dict[int, Cancelled] = {}
+        """By the ids of their sinks."""
 
     def cancel(self, sink: Sink, *, force: bool) -> None:
         """The only call of this sink is not wanted, and knows it: it is not begun any more."""
         self.has_news = True
-        self._cancelled[id(sink)] = Cancelled(sink, force)
+        self.cancelled[id(sink)] = Cancelled(sink, force)
 
     def is_cancelled(self, sink: Sink) -> bool:
-        return id(sink) in self._cancelled
-
-    def has_cancelled(self) -> bool:
-        return bool(self._cancelled)
+        return id(sink) in self.cancelled
 
     def decide(
         self, leases: Collection[Lease], now: float, outbox: Outbox, *, has_limits: bool
@@ -63,7 +60,7 @@ class Stops:
         """The calls that end, and when to look again. `has_limits`: some call was given a time limit."""
         ended: list[Ended] = []
         wake_at = self._end_overdue(leases, now, ended, outbox) if has_limits else None
-        if self._cancelled:
+        if self.cancelled:
             wake_at = earlier(wake_at, self._stop_cancelled(leases, now, ended, outbox))
         return ended, wake_at
 
@@ -112,7 +109,7 @@ class Stops:
                 lease.is_asked = True
                 outbox.put(lease.id, TakeBack(lease.id))
         # What no worker has waits, and is not begun, or has ended.
-        self._cancelled = still
+        self.cancelled = still
         return wake_at
 
     def _stop(self, call: Cancelled, lease: Lease, now: float, outbox: Outbox) -> tuple[float | None, bool]:
@@ -136,7 +133,7 @@ class Stops:
         if lease.is_abandoned or lease.is_overdue:
             return None
         for span in lease.holding.spans():
-            found = self._cancelled.get(id(span.bundle.sink))
+            found = self.cancelled.get(id(span.bundle.sink))
             if found is not None:
                 return found
         return None

@@ -14,7 +14,7 @@ from distpool.ids import HEAD
 from distpool.logic.leases import Lease, LeaseState
 from distpool.logic.outbox import Outbox
 from distpool.logic.times import earlier
-from distpool.protocol.messages import TakeBack
+from distpool.protocol.messages import ExitWorker, TakeBack
 from distpool.protocol.placing import LeaseWaits
 
 
@@ -31,8 +31,8 @@ class Waiting:
         self._linger_s = linger_s
         self._replaces = replaces
         self._leases: set[Lease] = set()
-        # There may be more leases than the group's size.
-        self._is_over = False
+        self.is_over = False
+        """There may be more leases than the group's size."""
 
     def begin(self, lease: Lease, outbox: Outbox) -> str:
         """Its worker waits from now on, once more if it does already. Or why it may not: nothing would go on."""
@@ -56,7 +56,7 @@ class Waiting:
         lease.waits -= 1
         if not lease.waits:
             self._leases.discard(lease)
-            self._is_over = self._replaces
+            self.is_over = self._replaces
             self.has_news = True
             outbox.put(HEAD, LeaseWaits(lease.id, False))
 
@@ -69,7 +69,7 @@ class Waiting:
 
     def within_size(self, open_leases: list[Lease], leases: Iterable[Lease]) -> list[Lease]:
         """Of those that may be sent calls, those that are sent some: no more than the group's size are busy."""
-        if not (self._is_over or (self._leases and self._replaces)):
+        if not (self.is_over or (self._leases and self._replaces)):
             return open_leases
         left = self._size - sum(1 for lease in leases if lease.holding.calls and not lease.waits)
         kept = []
@@ -81,16 +81,15 @@ class Waiting:
             kept.append(lease)
         return kept
 
-    def surplus(self, leases: Collection[Lease], now: float) -> tuple[list[Lease], float | None]:
-        """Those that are too many and have had nothing to do for long enough, and when to look again."""
-        if not self._is_over:
-            return [], None
+    def let_leave(self, leases: Collection[Lease], now: float, outbox: Outbox) -> float | None:
+        """Tell those to end that are too many and have had nothing to do for long enough; when to look again."""
+        if not self.is_over:
+            return None
         staying = [lease for lease in leases if lease.state is not LeaseState.LEAVING]
         excess = len(staying) - self.size()
         if excess <= 0:
-            self._is_over = False
-            return [], None
-        leaving: list[Lease] = []
+            self.is_over = False
+            return None
         look_again = None
         for lease in staying:
             if lease.holding.calls or lease.state is not LeaseState.READY or lease.is_asked:
@@ -98,6 +97,8 @@ class Waiting:
             due = lease.heard_at + self._linger_s
             if due > now:
                 look_again = earlier(look_again, due)
-            elif len(leaving) < excess:
-                leaving.append(lease)
-        return leaving, look_again
+            elif excess > 0:
+                excess -= 1
+                lease.step("told to end")
+                outbox.put(lease.id, ExitWorker())
+        return look_again

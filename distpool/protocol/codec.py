@@ -3,6 +3,7 @@ length of the encoded message, the message, and then the payloads as they are, s
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -27,16 +28,31 @@ OUT_OF_BAND_BYTES = 32 * 1024
 _PREFIX_BYTES = 5
 
 _encode = msgspec.msgpack.Encoder().encode
+# Of what every program has: made once, and not in each worker.
 _lane_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(LANE_MESSAGES)
-_store_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(STORE_MESSAGES)
 _template_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(TEMPLATE_MESSAGES)
-_to_worker_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(TO_WORKER)
-_from_worker_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(FROM_WORKER)
-_header_decoder: msgspec.msgpack.Decoder[LinkHeader] = msgspec.msgpack.Decoder(LinkHeader)
-_up_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(UP_MESSAGES)
-_down_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(DOWN_MESSAGES)
-_transfer_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(TRANSFER_MESSAGES)
-_link_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(LINK_MESSAGES)
+
+
+class _Messages:
+    """Those that come by one kind of way, of which few processes have many."""
+
+    def __init__(self, kind: Any) -> None:
+        self._kind = kind
+
+    @cached_property
+    def decoder(self) -> msgspec.msgpack.Decoder[Any]:
+        """Made with the first frame, as that takes up to some milliseconds."""
+        return msgspec.msgpack.Decoder(self._kind)
+
+
+_store = _Messages(STORE_MESSAGES)
+_to_worker = _Messages(TO_WORKER)
+_from_worker = _Messages(FROM_WORKER)
+_header = _Messages(LinkHeader)
+_up = _Messages(UP_MESSAGES)
+_down = _Messages(DOWN_MESSAGES)
+_transfer = _Messages(TRANSFER_MESSAGES)
+_link = _Messages(LINK_MESSAGES)
 
 
 def encode(message: Message) -> list[Buffer]:
@@ -60,27 +76,27 @@ def decode_lane(frame: Buffer) -> Any:
 
 def decode_to_worker(frame: Buffer) -> Any:
     """What a caller elsewhere says to a worker. Raises ProtocolError."""
-    return _decode_whole(_to_worker_decoder, frame)
+    return _decode_whole(_to_worker.decoder, frame)
 
 
 def decode_from_worker(frame: Buffer) -> Any:
     """What a caller elsewhere is told of a worker. Raises ProtocolError."""
-    return _decode(_from_worker_decoder, frame)
+    return _decode(_from_worker.decoder, frame)
 
 
 def decode_store(frame: Buffer) -> Any:
     """The message of a frame between a worker and its node's store. Raises ProtocolError."""
-    return _decode(_store_decoder, frame)
+    return _decode(_store.decoder, frame)
 
 
 def decode_up(frame: Buffer) -> Any:
     """What a worker says to its program by its way up. Raises ProtocolError."""
-    return _decode(_up_decoder, frame)
+    return _decode(_up.decoder, frame)
 
 
 def decode_down(frame: Buffer) -> Any:
     """What a program says to a worker there. Raises ProtocolError."""
-    return _decode(_down_decoder, frame)
+    return _decode(_down.decoder, frame)
 
 
 def decode_template(frame: Buffer) -> Any:
@@ -90,12 +106,12 @@ def decode_template(frame: Buffer) -> Any:
 
 def decode_link(frame: Buffer) -> Any:
     """The message of a frame between client, head and node. Raises ProtocolError."""
-    return _decode(_link_decoder, frame)
+    return _decode(_link.decoder, frame)
 
 
 def decode_transfer(frame: Buffer) -> Any:
     """The message of a frame between two processes that transfer objects. Raises ProtocolError."""
-    return _decode(_transfer_decoder, frame)
+    return _decode(_transfer.decoder, frame)
 
 
 def encode_header(header: LinkHeader) -> bytes:
@@ -105,7 +121,7 @@ def encode_header(header: LinkHeader) -> bytes:
 
 def decode_header(frame: Buffer) -> LinkHeader:
     """Raises ProtocolError."""
-    return _decode(_header_decoder, frame)  # type: ignore[no-any-return]
+    return _decode(_header.decoder, frame)  # type: ignore[no-any-return]
 
 
 def _decode_whole(decoder: msgspec.msgpack.Decoder[Any], frame: Buffer) -> Any:

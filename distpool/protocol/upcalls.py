@@ -203,6 +203,20 @@ class AskStanding(Message, tag=207, frozen=True):
     number: int
 
 
+class AskCall(Message, tag=209, frozen=True):
+    """Worker to program: which call do I run? Answered with the number of its first promise, and its name; 0: of none.
+    `written_to`: up to where my ring is written, with the results of those before it."""
+
+    number: int
+    written_to: int
+
+
+class AskCluster(Message, tag=208, frozen=True):
+    """Worker to program: what is there, and what of it is free? Answered with a `StatusTold`."""
+
+    number: int
+
+
 class WorkerStanding(msgspec.Struct, array_like=True, frozen=True):
     """What the program knows of one of its workers. `lease`: its number. `node`: where it is, if elsewhere. `shape`:
     what it was given; `group`: in this placement group, pickled. `actor`: the number of the actor that it is; 0: none.
@@ -245,5 +259,7 @@ UP_MESSAGES = (
     | ListActors
     | AskPlaces
     | AskStanding
+    | AskCluster
+    | AskCall
 )
 DOWN_MESSAGES = PromisesTold | RequestRefused | Answer | ItemTold | TakenTold

@@ -21,7 +21,7 @@ from distpool.logic.group_plan import GroupPlan
 from distpool.objects.stores import connect
 from distpool.protocol.cluster import OpenGroup, Welcome
 from distpool.protocol.resources import UNIT
-from distpool.protocol.standing import AskStatus
+from distpool.protocol.standing import AskStatus, StatusTold
 from distpool.runtime import initialization
 from distpool.runtime.arguments import pickle_initializer
 from distpool.runtime.elsewhere import Elsewhere
@@ -69,14 +69,18 @@ class FarSide:
 
     def look_at_cpus(self, post: Callable[..., None], wait: Wait) -> None:
         """Ask the head how many there are now. One that is silent, or does not answer, has told of them before."""
+        status = self.status(post, wait)
+        if status is not None:
+            self.cpus = sum(node.cpus for node in status.nodes if node.state != "draining")
+
+    def status(self, post: Callable[..., None], wait: Wait) -> StatusTold | None:
+        """Ask the head how things stand. None: it is silent, or does not answer."""
         if time.monotonic() - self.head.heard_at > self._settings.silence_limit_s:
-            return
+            return None
         self.nodes.status = None
         post(lambda: self.head.handle(CLIENT, AskStatus(), time.monotonic()))
         wait(lambda: self.nodes.status is not None, self._settings.connect_limit_s)
-        status = self.nodes.status
-        if status is not None:
-            self.cpus = sum(node.cpus for node in status.nodes if node.state != "draining")
+        return self.nodes.status
 
     def open(self, group: GroupId, plan: LaunchPlan, wait: Wait, order: Order) -> FarCrew:
         """Have templates for a group started wherever it gets leases. Raises what pickling the initializer raises, and

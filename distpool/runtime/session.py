@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -33,6 +32,7 @@ from distpool.runtime import initialization
 from distpool.runtime.addresses import head_address
 from distpool.runtime.crews import Crew
 from distpool.runtime.elsewhere import ALL_HERE
+from distpool.runtime.ending import ENDING
 from distpool.runtime.handles import WorkerHandle
 from distpool.runtime.helm import Helm, wait_for_end
 from distpool.runtime.launch_plan import LaunchPlan
@@ -94,6 +94,11 @@ class Session:
         if self.far is not None and look:
             self.far.look_at_cpus(self.loop.post, self._wait_for_handle)
         return None if self.far is None else self.far.cpus
+
+    def hear_head(self) -> StatusTold | None:
+        """How things stand in the cluster, after all that its head had to say to what it was told by now. None: there
+        is no cluster, or its head is silent."""
+        return None if self.far is None else self.far.status(self.loop.post, self._wait_for_handle)
 
     def stay(self) -> None:
         """Without a group, too, hear what is said to this process, if it needs to be. Whoever runs turns sees to that
@@ -364,24 +369,6 @@ def _after_fork_in_child() -> None:
     ENDING.clear()
 
 
-ENDING: list[bool] = []
-"""Not empty once the interpreter has begun to end: no call can be submitted any more."""
-
-
-def _drain_at_exit() -> None:
-    """The interpreter is about to end: executors finish what was submitted, as the standard ones do, unless it was
-    ended by Ctrl-C."""
-    ENDING.append(True)
-    if issubclass(getattr(sys, "last_type", None) or Exception, KeyboardInterrupt):
-        return
-    for workers in list(OPEN_WORKERS.values()):
-        if workers.drains_at_exit:
-            workers.close()
-    for workers in list(OPEN_WORKERS.values()):
-        if workers.drains_at_exit:
-            workers.join()
-
-
 def _terminate_at_exit() -> None:
     """Pools that were not closed end here."""
     remaining = list(OPEN_WORKERS.values())
@@ -396,4 +383,3 @@ def _terminate_at_exit() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
-threading._register_atexit(_drain_at_exit)  # type: ignore[attr-defined]

@@ -169,9 +169,11 @@ class Workers:
         """Why no call can run any more; empty while they can."""
         return self._group.reason if self._group.is_broken() else ""
 
-    @property
-    def unplaced(self) -> str:
-        """Why no worker can ever be had; empty while one may be."""
+    def refusal(self, *, ask: bool) -> str:
+        """Why no worker can ever be had; empty while one may be. `ask`: on a cluster, when its head has answered what
+        was asked of it; one that is silent is not waited for."""
+        if ask:
+            self._session.hear_head()
         return self._group.reason if self._group.end_kind is OutcomeKind.UNPLACED else ""
 
     def is_open(self) -> bool:

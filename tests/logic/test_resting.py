@@ -17,7 +17,7 @@ def test_a_rest_begins_when_it_is_asked_for_and_doubles_up_to_the_longest():
     assert resting.due() is None
     assert resting.take_rested(100.0) == []
     ends = []
-    while resting:
+    while resting.calls:
         ends.append(resting.due())
         assert resting.take_rested(ends[-1] - 0.01) == []
         resting.take_rested(ends[-1])
@@ -32,5 +32,5 @@ def test_calls_of_a_pool_that_ends_do_not_rest():
     resting.take_rested(0.0)
     resting.add(second)
     assert resting.drop_all() == [first, second]
-    assert not resting
+    assert not resting.calls
     assert resting.take_rested(100.0) == []
