@@ -87,7 +87,7 @@ def test_tasks_and_actors_elsewhere_call_an_actor_by_its_handle():
     counter = Counters.remote(10)
     keeper = actor_class(Keeper).remote(counter)
 
-    assert keeper.add.remote(3).result(LIMIT_S) == 15
+    assert keeper.add.remote(5).result(LIMIT_S) == 15
     assert distpool.remote(add_in_task).remote(counter, 3).result(LIMIT_S) == [15, 16, 18]
     (same,) = keeper.pass_on.remote().result(LIMIT_S)
     assert same.add.remote().result(LIMIT_S) == 19
