@@ -35,6 +35,7 @@ def init(
     working_dir: str | os.PathLike[str] | Literal[False] | None = None,
     env: Mapping[str, str] | None = None,
     pip: Sequence[str] | str | os.PathLike[str] | None = None,
+    namespace: str | None = None,
 ) -> None:
     """Say where the pools of this program have their workers, and what these find there. Call it before the first one.
 
@@ -46,6 +47,9 @@ def init(
     by default that of the program's script; False: none, workers import by the program's paths. Without a cluster the
     workers are in the folder itself. `env`: environment variables of the workers. `pip`: requirements as pip knows
     them, or the path of a file of them; each node makes an environment that has them, once.
+
+    `namespace`: where the names of this program's actors are, and are looked for, if nothing else is said. Programs of
+    a cluster that share one find each other's; by default each has one of its own.
 
     Raises TypeError and ValueError that say what is valid; RuntimeError when it was called before, or pools are open;
     DistpoolError (HeadUnreachable) when there is no such head, or it does not want this program.
@@ -59,6 +63,7 @@ def init(
     working_dir = initialization.checked_working_dir(working_dir)
     environment = initialization.checked_environment(env)
     requirements = initialization.checked_requirements(pip)
+    namespace = initialization.checked_namespace(namespace)
     if address is None:
         address = undirected_address()
     else:
@@ -69,7 +74,7 @@ def init(
             "environment: install them there, or name a head"
         )
     _end_session()
-    initialization.remember(initialization.Initialization(address, working_dir, environment, requirements))
+    initialization.remember(initialization.Initialization(address, working_dir, environment, requirements, namespace))
     if address is not None:
         try:
             import_module("distpool.runtime.session").join_cluster()

@@ -21,6 +21,9 @@ _signal: Any = import_module("_signal")
 _SIGINT = int(signal.SIGINT)
 _PATIENCE_S = 0.5
 
+DEAF = frozenset({"<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>"})
+"""The files of code that has callbacks of weak references, in which Python ignores whatever a handler raises."""
+
 
 class Deferral:
     """In the main thread: from `begin` to `end` Ctrl-C is noted, and takes effect at the end. `on_noted` is told.

@@ -91,9 +91,10 @@ class Pool(PoolCalls, standard.Pool):  # type: ignore[misc]
             ),
             self._own,
         )
-        if self._workers.unplaced:
+        refusal = self._workers.refusal(ask=bool(resources))
+        if refusal:
             self._workers.join()
-            raise import_module("distpool.errors").ResourcesUnavailable(self._workers.unplaced)
+            raise import_module("distpool.errors").ResourcesUnavailable(refusal)
         self._state = RUN
 
     def _own(self, workers: Workers) -> None:

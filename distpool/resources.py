@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from typing import NamedTuple
 
+from distpool.objects.refs import FROM_ABOVE
 from distpool.protocol.resources import UNIT
-from distpool.protocol.standing import NodeFacts
+from distpool.protocol.standing import NodeFacts, StatusTold
+from distpool.protocol.upcalls import AskCluster
+from distpool.runtime.addresses import head_address
 from distpool.runtime.session import cluster_standing
 
 _UP = "up"
@@ -26,11 +30,14 @@ class NodeInfo(NamedTuple):
 
 def nodes() -> list[NodeInfo]:
     """The nodes that there are, oldest first; without a cluster the only one is this machine, "local". One that is
-    "away" was there before the head was started anew, and has not come back yet.
+    "away" was there before the head was started anew, and has not come back yet. A worker gets what its program has.
 
     Raises DistpoolError (HeadUnreachable) when the head of the cluster cannot be asked.
     """
-    standing, _ = cluster_standing()
+    if FROM_ABOVE and head_address() is None:
+        standing: StatusTold = import_module("distpool.runtime.up_lane").way_up().ask_value(AskCluster)
+    else:
+        standing, _ = cluster_standing()
     return [
         NodeInfo(node.node, node.state, _all_of(node), _free_of(node), dict(node.labels)) for node in standing.nodes
     ]

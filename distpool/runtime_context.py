@@ -1,6 +1,6 @@
 """`get_runtime_context`: where a call runs, for which program and actor, and with what.
 
-In a worker its program is asked, once: what a worker is does not change while it lives.
+In a worker its program is asked: once for what a worker is, which does not change while it lives.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 
 from distpool.objects.refs import FROM_ABOVE
 from distpool.protocol.resources import UNIT, Shape
-from distpool.protocol.upcalls import AskStanding, WorkerStanding
-from distpool.runtime.up_lane import store_above, way_up
+from distpool.protocol.upcalls import AskCall, AskStanding, WorkerStanding
+from distpool.runtime.up_lane import results_written_to, store_above, way_up
 from distpool.runtime.worker_devices import get_gpu_ids
 from distpool.store.create import own_memory
 
@@ -35,6 +35,15 @@ class RuntimeContext:
     def get_worker_id(self) -> str | None:
         """Of this worker: no other of its cluster, or of its program, has it or had it. None in a program."""
         return f"{_standing().lease:x}" if FROM_ABOVE else None
+
+    def get_task_id(self) -> str | None:
+        """Of the task, or the call of a method, that runs here: its ref's `id` in hexadecimal digits, of several refs
+        the first one's. None in calls of pools, in actors whose calls run beside each other, and in a program."""
+        return f"{number:x}" if (number := _call()[0]) else None
+
+    def get_task_name(self) -> str | None:
+        """Of that task: its function's, or what it was called by the option `name`."""
+        return _call()[1] or None
 
     def get_actor_id(self) -> str | None:
         """Of the actor that this worker is: no other of its program has it or had it. None where it is none."""
@@ -82,6 +91,8 @@ class RuntimeContext:
             "job_id": self.get_job_id(),
             "node_id": self.get_node_id(),
             "worker_id": self.get_worker_id(),
+            "task_id": self.get_task_id(),
+            "task_name": self.get_task_name(),
             "actor_id": self.get_actor_id(),
             "actor_name": self.get_actor_name(),
             "namespace": self.namespace,
@@ -118,6 +129,15 @@ def _standing() -> WorkerStanding:
     if not _known:
         _known.append(way_up().ask_value(AskStanding))
     return _known[0]
+
+
+def _call() -> tuple[int, str]:
+    """That runs here, as its program knows it: (0, "") for none."""
+    if not FROM_ABOVE:
+        return 0, ""
+    lane = way_up()
+    number, name = lane.ask_value(lambda number: AskCall(number, results_written_to(in_call=True)))
+    return number, name
 
 
 def _amounts(shape: Shape) -> dict[str, float]:

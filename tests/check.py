@@ -61,15 +61,18 @@ OF_TASKS = [
     "tests/facades/test_placement_groups.py",
     "tests/facades/test_placing.py",
     "tests/runtime/gpus",
-    *(f"tests/runtime/test_{name}.py" for name in ("memory_guard", "returned_leases", "shared_templates")),
-    *(f"tests/runtime/test_{name}.py" for name in ("up_lane", "waiting_workers")),
+    *(f"tests/runtime/test_{name}.py" for name in ("aside", "guests", "memory_guard", "returned_leases")),
+    *(f"tests/runtime/test_{name}.py" for name in ("shared_templates", "up_lane", "waiting_workers")),
     "tests/tasks",
 ]
 
 # The same on clusters; on one version.
 OF_TASKS_ON_NODES = [
     f"tests/cluster/test_{name}.py"
-    for name in ("actors", "gpus", "memory_guard", "nested_tasks", "placement_groups", "resources", "tasks", "up_lane")
+    for name in (
+        *("actors", "generators", "gpus", "memory_guard", "named_actors", "nested_tasks", "placement_groups"),
+        *("resources", "tasks", "up_lane"),
+    )
 ]
 
 # Tests of what pools need on clusters.

@@ -38,9 +38,9 @@ def myself() -> LifeAbove:
     return find("", "")
 
 
-def names() -> list[tuple[str, str]]:
-    """(namespace, name) of those that have one."""
-    listed: list[tuple[str, str]] = way_up().ask_value(ListActors)
+def names() -> tuple[str, list[tuple[str, str]]]:
+    """The program's own namespace, and (namespace, name) of the actors that have one."""
+    listed: tuple[str, list[tuple[str, str]]] = way_up().ask_value(ListActors)
     return listed
 
 

@@ -9,6 +9,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
+from distpool.actors.foreign import pickled_construction
 from distpool.actors.handle import ActorHandle
 from distpool.actors.life import Life
 from distpool.actors.methods import ClassPlan, plan_of, traits_of
@@ -25,7 +26,7 @@ def actor_class(cls: type, given: Mapping[str, Any] = MappingProxyType({}), /, *
     many calls run beside each other, on threads; 1000 on an event loop if the class has async methods.
     `concurrency_groups`: {"io": 2}, groups of methods with limits of their own. `name`, `namespace`: by which
     `get_actor` finds it. `get_if_exists`: have the actor of this name, if there is one. `lifetime`: "detached" lives
-    until it is killed or the program ends, and not only while it has a handle.
+    until it is killed, and not only while it has a handle; on a cluster also when this program has ended.
 
     Raises TypeError and ValueError that list what is valid.
     """
@@ -50,22 +51,24 @@ class ActorClass:
         so, and it is an actor of the program.
 
         Raises TypeError when the constructor does not take such arguments, what pickling them raises, and ValueError
-        when another actor has its name.
+        when another actor has its name. On a cluster, of one that is detached or has a name: HeadUnreachable.
         """
         self._check_arguments(args, kwargs)
         if FROM_ABOVE:
             start: Any = import_module("distpool.actors.above").start
             return ActorHandle(start(self._class, self._plan, self._options, args, kwargs))
-        return ActorHandle(begun(self._options, lambda: self._begin(args, kwargs)))
+        life = Life(self._plan, self._options)
+        return ActorHandle(
+            begun(
+                life,
+                lambda: life.begin(self._class, args, kwargs),
+                lambda main: pickled_construction(main, self._class, life.traits, args, kwargs),
+            )
+        )
 
     def options(self, **options: Any) -> ActorClass:
         """This class with other options; see `actor_class`."""
         return ActorClass(self._class, self._plan, merged_actor_options(self._options, options))
-
-    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Life:
-        life = Life(self._plan, self._options)
-        life.begin(self._class, args, kwargs)
-        return life
 
     def _check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         try:

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
+from distpool.actors.foreign import ForeignLife
 from distpool.actors.life import Life
 from distpool.actors.methods import ActorMethod, ClassPlan
 from distpool.objects.promises import TaskRef
@@ -15,14 +16,14 @@ from distpool.runtime.instance import Traits
 class ActorHandle:
     """A handle of one actor: `handle.method.remote(...)` calls a method there."""
 
-    _life: Life
+    _life: Life | ForeignLife
 
-    def __init__(self, life: Life) -> None:
+    def __init__(self, life: Life | ForeignLife) -> None:
         self.__dict__["_life"] = life
 
     def __getattr__(self, name: str) -> ActorMethod:
         """Its methods; each is looked up once."""
-        life: Life = self.__dict__["_life"]
+        life: Life | ForeignLife = self.__dict__["_life"]
         plan = life.class_plan
         if name not in plan.methods:
             close = get_close_matches(name, plan.methods, 1)

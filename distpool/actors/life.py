@@ -17,6 +17,7 @@ from distpool.logic.group_plan import GroupPlan
 from distpool.logic.promises import Promise
 from distpool.objects.promises import TaskRef, promise_for
 from distpool.protocol.messages import CallMode, OutcomeKind
+from distpool.runtime import initialization
 from distpool.runtime.instance import construct
 from distpool.runtime.launch_plan import LaunchPlan
 from distpool.runtime.session import open_workers
@@ -58,7 +59,7 @@ class Life:
         self._construct(function_id, pickled, needed)
 
     def begin_pickled(self, call: Any, needed: list[Promise]) -> None:
-        """The same for a worker, which has pickled the call of `construct`."""
+        """The same for a worker, or another program, which has pickled the call of `construct`."""
         self._open()
         self._construct(INLINE_FUNCTION, call, needed)
 
@@ -73,7 +74,7 @@ class Life:
             self.traits.limits,
             self.number,
             options.name or "",
-            options.namespace or "",
+            options.namespace or initialization.namespace(),
         )
         open_workers(
             GroupPlan(1, on_demand=True, shape=options.shape, actor=plan),

@@ -21,6 +21,7 @@ from distpool.tasks.options import not_streaming
 from distpool.tasks.program import promises_of
 
 if TYPE_CHECKING:
+    from distpool.actors.foreign import ForeignLife
     from distpool.actors.life import Life
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -104,7 +105,7 @@ class ActorMethod:
 
     __slots__ = ("_call_options", "_function", "_life", "_mode", "_name", "_options", "_returns")
 
-    def __init__(self, life: Life, name: str, options: MethodOptions) -> None:
+    def __init__(self, life: Life | ForeignLife, name: str, options: MethodOptions) -> None:
         self._life = life
         self._name = f"{life.class_plan.name}.{name}"
         self._options = options

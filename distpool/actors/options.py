@@ -23,8 +23,8 @@ LIFETIMES = ("detached", "non_detached")
 
 class ActorOptions(msgspec.Struct, frozen=True):
     """What `remote` and `options` take for a class. `max_concurrency`: None is 1, or 1000 for a class with async
-    methods. `lifetime`: "detached" lives until it is killed or the program ends, whoever has a handle. `needed`: of the
-    worker, as `shape_of` takes it, which makes `shape` of it; no CPU, if it says nothing."""
+    methods. `lifetime`: "detached" lives until it is killed, whoever has a handle, and on a cluster longer than its
+    program. `needed`: of the worker, as `shape_of` takes it, which makes `shape` of it; no CPU, if it says nothing."""
 
     max_restarts: int = 0
     max_task_retries: int = 0

@@ -44,9 +44,10 @@ def _status(options: argparse.Namespace) -> None:
         "gpus": gpus,
         "free_gpus": free_gpus,
         "waiting": waiting,
+        "actors": msgspec.to_builtins(status.actors),
         "up_s": status.up_s,
     }
-    parts = [_nodes_table(status), _resources_table(status), _callers_table(status)]
+    parts = [_nodes_table(status), _resources_table(status), _callers_table(status), _actors_table(status)]
     if options.leases:
         facts["leases"] = msgspec.to_builtins(status.held)
         parts.append(_leases_table(status))
@@ -105,6 +106,21 @@ def _callers_table(status: StatusTold) -> str:
         for caller in status.callers
     ]
     return table([("driver", "leases", "waiting", "joined"), *rows]) if rows else ""
+
+
+def _actors_table(status: StatusTold) -> str:
+    """Of those with names."""
+    rows = [
+        (
+            shown(actor.name),
+            shown(actor.namespace),
+            shown(actor.class_name),
+            "yes" if actor.is_detached else "no",
+            actor.program if actor.state == "up" else f"{actor.program} (not back yet)",
+        )
+        for actor in status.actors
+    ]
+    return table([("actor", "namespace", "class", "detached", "of"), *rows]) if rows else ""
 
 
 def _leases_table(status: StatusTold) -> str:

@@ -29,9 +29,10 @@ from distpool.process_future import Future as ProcessFuture
 from distpool.process_future import RemoteTraceback
 from distpool.progress import Progress
 from distpool.protocol.messages import CallMode, OutcomeKind
+from distpool.runtime.ending import ENDING
 from distpool.runtime.handles import WorkerHandle
 from distpool.runtime.launch_plan import LaunchPlan
-from distpool.runtime.session import ENDING, open_workers
+from distpool.runtime.session import open_workers
 from distpool.runtime.start_methods import check_may_have_children, start_method_prefix
 from distpool.runtime.workers import Workers
 from distpool.serialization.functions import name_of

@@ -7,30 +7,23 @@ removed keeps each bundle until the last lease in it is over.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 import msgspec
 
 from distpool.ids import LeaseId, NodeId
+from distpool.logic.bundle_plans import Bundle, Found, plan, take_there, targets
 from distpool.logic.placement import Placement
+from distpool.logic.reservations import PATIENCE, Patience, Reservations, compete, sum_of
 from distpool.logic.resources import Room, shape_text
-from distpool.protocol.placing import BundleStrategy
 from distpool.protocol.records import BundleKept, PlacesForgotten, PlacesKept, Record
 from distpool.protocol.resources import Claim, Offer, Shape
 
 
-class Bundle(msgspec.Struct):
-    """`node`: where it is; empty while it is nowhere. `devices`: their positions there."""
-
-    shape: Shape
-    lease: LeaseId
-    node: NodeId = NodeId("")
-    devices: tuple[int, ...] = ()
-
-
 class Places(msgspec.Struct, eq=False):
     """A placement group. `life`: of its caller's process. `is_told`: of its state now. `is_ending`: it was removed, and
-    ends with the last lease in it."""
+    ends with the last lease in it. `passed`: how many leases were given while it waited that took what it needs."""
 
     id: int
     life: int
@@ -38,17 +31,37 @@ class Places(msgspec.Struct, eq=False):
     bundles: list[Bundle]
     is_told: bool = False
     is_ending: bool = False
+    passed: int = 0
+    passed_since: float = 0.0
+    is_impatient: bool = False
 
     def is_ready(self) -> bool:
         return all(bundle.node for bundle in self.bundles)
+
+    def missing(self) -> list[Bundle]:
+        """Those that are nowhere."""
+        return [bundle for bundle in self.bundles if not bundle.node]
+
+    def there(self) -> list[NodeId]:
+        """Where the others are."""
+        return [bundle.node for bundle in self.bundles if bundle.node]
 
 
 class PlacementGroups:
     """Of one head."""
 
-    def __init__(self, placement: Placement, kept: Sequence[PlacesKept]) -> None:
-        """`kept`: by the head before; their bundles come back with their nodes."""
+    def __init__(
+        self,
+        placement: Placement,
+        kept: Sequence[PlacesKept],
+        reservations: Reservations | None = None,
+        patience: Patience = PATIENCE,
+    ) -> None:
+        """`kept`: by the head before; their bundles come back with their nodes. `reservations`: which others have
+        too."""
         self._placement = placement
+        self._reservations = Reservations() if reservations is None else reservations
+        self._patience = patience
         self._groups: dict[int, Places] = {}
         # Bundles whose nodes have not come back to this head yet.
         self._away: dict[tuple[int, int], BundleKept] = {}
@@ -105,28 +118,89 @@ class PlacementGroups:
         self._groups[group] = Places(group, life, strategy, bundles)
         self._tried_at = -1
 
-    def place_waiting(self) -> list[Record]:
-        """Those that fit now, the oldest first: what is to be kept."""
-        if self._tried_at == self._placement.changes.number:
+    def place_waiting(self, taken: Callable[[Shape, NodeId], None] | None = None) -> list[Record]:
+        """Those that fit now, the oldest first: what is to be kept. `taken` is told of each bundle, and its node."""
+        if self._tried_at == self._changes():
             return []
         records: list[Record] = []
         for group in self._groups.values():
-            missing = [at for at, bundle in enumerate(group.bundles) if not bundle.node]
-            if group.is_ending or not missing or any((group.id, at) in self._away for at in missing):
+            if not self._waits(group):
                 continue
-            wanted = [group.bundles[at] for at in missing]
-            there = [bundle.node for bundle in group.bundles if bundle.node]
-            found = plan(list(self._placement.open_rooms()), wanted, group.strategy, there)
+            wanted = group.missing()
+            found = self._found(group, wanted)
             if found is None:
+                if group.is_impatient:
+                    self._hold(group)
                 continue
-            for at, bundle, (room, devices) in zip(missing, wanted, found, strict=True):
+            self._reservations.let_go(group)
+            group.passed, group.is_impatient = 0, False
+            numbers = {bundle.lease: at for at, bundle in enumerate(group.bundles)}
+            for bundle, (room, devices) in zip(wanted, found, strict=True):
                 bundle.node, bundle.devices = NodeId(room.name), devices
-                self._placement.bundles.add((group.id, at), room, bundle.shape, devices)
+                self._placement.bundles.add((group.id, numbers[bundle.lease]), room, bundle.shape, devices)
                 self._placement.changes.note(bundle.node)
+                if taken is not None:
+                    taken(bundle.shape, bundle.node)
             group.is_told = False
             records.append(_kept(group))
-        self._tried_at = self._placement.changes.number
+        self._tried_at = self._changes()
         return records
+
+    def _changes(self) -> int:
+        """How often nodes or reservations have changed so that something may fit which did not."""
+        return self._placement.changes.number + self._reservations.released
+
+    def _waits(self, group: Places) -> bool:
+        """It has bundles that are nowhere, and do not come back with their nodes."""
+        if group.is_ending or group.is_ready():
+            return False
+        return not any((group.id, at) in self._away for at, bundle in enumerate(group.bundles) if not bundle.node)
+
+    def _found(self, group: Places, wanted: Sequence[Bundle]) -> list[Found] | None:
+        """Room that was taken for all of these; None: nothing was."""
+        rooms = list(self._placement.open_rooms())
+        held = self._reservations.held_for(group)
+        if held:
+            # Where it is held, as it was thought out: another order of the same bundles may leave one without a place.
+            target = targets(rooms, wanted, group.strategy, group.there(), held)
+            found = None if target is None else take_there(wanted, target)
+            if found is not None:
+                return found
+        return plan(rooms, wanted, group.strategy, group.there(), partial(self._reservations.may_take, group))
+
+    # Patience -------------------------------------------------------------------------------------------------------
+
+    def passed_by(self, shape: Shape, node: NodeId, now: float) -> None:
+        """A lease of this shape was given, beside all groups: some may have waited for what it took."""
+        if shape.place is not None:
+            return
+        room = self._placement.rooms[node]
+        for group in self._groups.values():
+            wanted = group.missing()
+            if not any(compete(bundle.shape, shape) and room.could_ever(bundle.shape) for bundle in wanted):
+                continue
+            if not self._waits(group):
+                continue
+            if not group.passed:
+                group.passed_since = now
+            group.passed += 1
+            waited_s = now - group.passed_since
+            if not group.is_impatient and (group.passed >= self._patience.passes or waited_s >= self._patience.wait_s):
+                group.is_impatient = True
+                self._hold(group)
+
+    def _hold(self, group: Places) -> None:
+        """The nodes for it where the least is missing, if others leave it enough."""
+        rooms = list(self._placement.open_rooms())
+        self._reservations.keep_only([NodeId(room.name) for room in rooms])
+        nodes = [node for room in rooms if self._reservations.is_open_to(group, node := NodeId(room.name))]
+        target = targets(rooms, group.missing(), group.strategy, group.there(), nodes)
+        if target is None:
+            return  # those that are held for others come free before
+        needed: dict[NodeId, list[Shape]] = {}
+        for bundle, room in zip(group.missing(), target, strict=True):
+            needed.setdefault(NodeId(room.name), []).append(bundle.shape)
+        self._reservations.hold(group, {node: sum_of(shapes) for node, shapes in needed.items()})
 
     def to_be_told(self) -> list[Places]:
         """Those whose callers do not know how they are now. What may come back with its node is not lost."""
@@ -174,6 +248,7 @@ class PlacementGroups:
         if group is None:
             return []
         group.is_ending = True
+        self._reservations.let_go(group)
         return self._end_if_over(group)
 
     def lease_ended(self, place: tuple[int, int] | None) -> list[Record]:
@@ -197,51 +272,6 @@ class PlacementGroups:
 def _kept(group: Places) -> PlacesKept:
     bundles = [BundleKept(bundle.shape, bundle.lease, bundle.node, bundle.devices) for bundle in group.bundles]
     return PlacesKept(group.id, group.life, group.strategy, bundles)
-
-
-_Found = tuple[Room, tuple[int, ...]]
-
-
-def plan(
-    rooms: Sequence[Room], bundles: Sequence[Bundle], strategy: int, there: Sequence[NodeId]
-) -> list[_Found] | None:
-    """Take room for all of the bundles, each under its lease; None: not all fit, and nothing is taken. `there`: nodes
-    that have others of their group."""
-    if strategy == BundleStrategy.STRICT_PACK:
-        for room in sorted(rooms, key=lambda one: one.name):
-            if set(there) <= {room.name} and (found := _take([room], bundles, strategy, there)) is not None:
-                return found
-        return None
-    return _take(rooms, bundles, strategy, there)
-
-
-def _take(
-    rooms: Sequence[Room], bundles: Sequence[Bundle], strategy: int, there: Sequence[NodeId]
-) -> list[_Found] | None:
-    used = set(map(str, there))
-    found: dict[LeaseId, _Found] = {}
-    # The largest first: what is left over is enough for small ones.
-    for bundle in sorted(bundles, key=lambda one: (-one.shape.gpus, -one.shape.cpus, -one.shape.memory_bytes)):
-        taken = _take_one(rooms, bundle, strategy, used)
-        if taken is None:
-            for lease, (room, _) in found.items():
-                room.give_back(lease)
-            return None
-        found[bundle.lease] = taken
-        used.add(taken[0].name)
-    return [found[bundle.lease] for bundle in bundles]
-
-
-def _take_one(rooms: Sequence[Room], bundle: Bundle, strategy: int, used: set[str]) -> _Found | None:
-    spreads = strategy in (BundleStrategy.SPREAD, BundleStrategy.STRICT_SPREAD)
-    fitting = [room for room in rooms if room.seems_to_fit(bundle.shape)]
-    if strategy == BundleStrategy.STRICT_SPREAD:
-        fitting = [room for room in fitting if room.name not in used]
-    for room in sorted(fitting, key=lambda one: ((one.name in used) == spreads, one.rank(bundle.shape), one.name)):
-        devices = room.take(bundle.lease, bundle.shape)
-        if devices is not None:
-            return room, devices
-    return None
 
 
 REMOVED = "the placement group was removed, or its program is gone"

@@ -22,6 +22,10 @@ class OwnPlaces:
         self.is_closed = False
         self._told = told
 
+    def waits(self) -> bool:
+        """For room that others may have."""
+        return not (self.nodes or self.is_refused or self.is_closed)
+
     def open(self, outbox: Outbox) -> None:
         """Also to a head that has forgotten it."""
         if not self.is_refused:

@@ -11,25 +11,16 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator
+from functools import partial
 from heapq import heapify, heappop, heappush
-from typing import NamedTuple
 
 import msgspec
 
 from distpool.ids import Address, GroupId, LeaseId, NodeId
 from distpool.logic.placement import Placed, Placement
+from distpool.logic.reservations import PATIENCE, Patience, Reservations, compete, missing
 from distpool.logic.resources import Room
-from distpool.protocol.resources import UNIT, Shape
-
-
-class Patience(NamedTuple):
-    """After how many others that went before it, or how long after the first of them, a request gets a node held."""
-
-    passes: int = 16
-    wait_s: float = 5.0
-
-
-_PATIENCE = Patience()
+from distpool.protocol.resources import Shape
 
 
 class Request(msgspec.Struct, eq=False):
@@ -56,15 +47,18 @@ _Kind = tuple[int, str]
 class RequestQueue:
     """The queue. `Placement` says what fits; what callers have is told by `granted` and `over`."""
 
-    def __init__(self, placement: Placement, patience: Patience = _PATIENCE) -> None:
+    def __init__(
+        self, placement: Placement, patience: Patience = PATIENCE, reservations: Reservations | None = None
+    ) -> None:
+        """`reservations`: which others have too."""
         self._placement = placement
         self._patience = patience
+        self._reservations = Reservations() if reservations is None else reservations
         self._lines: dict[_Line, deque[Request]] = {}
         self._held: Counter[_Kind] = Counter()
         self._kinds: dict[LeaseId, _Kind] = {}
         self._number = 0
-        self._reserved: dict[NodeId, Request] = {}
-        # Everybody was tried in vain when the nodes had changed so often, and nothing else has happened since.
+        # Everybody was tried in vain when nodes and reservations had changed so often, and nothing else has happened.
         self._tried_at = -1
         self._has_news = False
         self._spare: LeaseId | None = None
@@ -116,11 +110,15 @@ class RequestQueue:
 
     def grants(self, lease_ids: Iterator[int], now: float) -> Iterator[tuple[Request, LeaseId, Placed]]:
         """Whatever fits, one lease after another."""
-        while self._lines and (self._has_news or self._tried_at != self._placement.changes.number):
+        while self._lines and (self._has_news or self._tried_at != self._changes()):
             self._has_news = False
             self._reserve(now)
             yield from self._pass(lease_ids, now)
-            self._tried_at = self._placement.changes.number
+            self._tried_at = self._changes()
+
+    def _changes(self) -> int:
+        """How often nodes or reservations have changed so that something may fit which did not."""
+        return self._placement.changes.number + self._reservations.released
 
     def _pass(self, lease_ids: Iterator[int], now: float) -> Iterator[tuple[Request, LeaseId, Placed]]:
         """All are tried, in order."""
@@ -147,9 +145,9 @@ class RequestQueue:
             yield request, lease, placed
 
     def _place(self, request: Request, lease: LeaseId) -> Placed | None:
-        if not self._reserved:
+        if not self._reservations:
             return self._placement.place(lease, request.shape)
-        return self._placement.place(lease, request.shape, lambda room, shape: self._may_take(request, room, shape))
+        return self._placement.place(lease, request.shape, partial(self._reservations.may_take, request))
 
     def _count(self, key: _Line, request: Request, lease: LeaseId) -> None:
         self.granted(lease, request.life, request.shape)
@@ -163,67 +161,58 @@ class RequestQueue:
         request = self._lines[key][0]
         return self._held[request.life, _what(request.shape)], request.number, key
 
+    def passed_by(self, shape: Shape, node: NodeId, now: float) -> None:
+        """A bundle of a placement group has got this: groups are tried before all requests."""
+        room = self._placement.rooms[node]
+        for request in [line[0] for line in self._lines.values()]:
+            if compete(request.shape, shape) and room.could_ever(request.shape):
+                self._note_pass(request, now)
+
     def _note_passed(self, in_vain: list[Request], shape: Shape, room: Room, now: float) -> None:
         """Those were before one that has got something now, on a node that might have been their own."""
         for passed in in_vain:
-            if passed.shape != shape and _compete(passed.shape, shape) and room.could_ever(passed.shape):
-                if not passed.passed:
-                    passed.passed_since = now
-                passed.passed += 1
-                if passed.passed == self._patience.passes:
-                    self._reserve(now)
+            if passed.shape != shape and compete(passed.shape, shape) and room.could_ever(passed.shape):
+                self._note_pass(passed, now)
+
+    def _note_pass(self, passed: Request, now: float) -> None:
+        if not passed.passed:
+            passed.passed_since = now
+        passed.passed += 1
+        if passed.passed == self._patience.passes:
+            self._reserve(now)
 
     # Holding --------------------------------------------------------------------------------------------------------
 
     def held_for(self, request: Request) -> NodeId | None:
         """The node where it is next."""
-        return next((node for node, holder in self._reserved.items() if holder is request), None)
+        return next(iter(self._reservations.held_for(request)), None)
 
     def _reserve(self, now: float) -> None:
         """A node for each of those who were passed too often: where the least is missing."""
         rooms = {NodeId(room.name): room for room in self._placement.open_rooms()}
-        for node in [node for node in self._reserved if node not in rooms]:
-            del self._reserved[node]
+        reservations = self._reservations
+        reservations.keep_only(rooms)
         impatient = [line[0] for line in self._lines.values() if self._is_impatient(line[0], now)]
         for request in sorted(impatient, key=lambda one: one.number):
             own = self.held_for(request)
             # The one that it has, unless another is nearer by now.
             ranked = [
-                (_missing(room, request.shape), node != own, node)
+                (missing(room, request.shape), node != own, node)
                 for node, room in rooms.items()
-                if (node == own or node not in self._reserved) and room.could_ever(request.shape)
+                if reservations.is_open_to(request, node) and room.could_ever(request.shape)
             ]
             if ranked and (nearest := min(ranked)[2]) != own:
                 self._let_go(request)
-                self._reserved[nearest] = request
+                reservations.hold(request, {nearest: request.shape})
 
     def _let_go(self, request: Request) -> None:
         """What was held for it is for others now."""
-        node = self.held_for(request)
-        if node is not None:
-            del self._reserved[node]
-            self._has_news = True
+        self._reservations.let_go(request)
 
     def _is_impatient(self, request: Request, now: float) -> bool:
         if not request.passed or request.shape.place is not None:
             return False
         return request.passed >= self._patience.passes or now - request.passed_since >= self._patience.wait_s
-
-    def _may_take(self, request: Request, room: Room, shape: Shape) -> bool:
-        """All of it that the node is held for must be left, as far as it is free."""
-        holder = self._reserved.get(NodeId(room.name))
-        if holder is None or holder is request:
-            return True
-        needed = holder.shape
-        if needed.gpus and shape.gpus:
-            return False  # which of its devices come free first is not known
-        if shape.cpus and needed.cpus and room.free_cpus - shape.cpus < needed.cpus:
-            return False
-        if shape.memory_bytes and room.free_memory_bytes - shape.memory_bytes < needed.memory_bytes:
-            return False
-        taken = dict(shape.custom)
-        left = room.free_custom
-        return all(not taken.get(name) or left[name] - taken[name] >= amount for name, amount in needed.custom)
 
 
 def _what(shape: Shape) -> str:
@@ -231,18 +220,3 @@ def _what(shape: Shape) -> str:
     if shape.gpus:
         return "GPU"
     return shape.custom[0][0] if shape.custom else "CPU"
-
-
-def _compete(one: Shape, other: Shape) -> bool:
-    """They need some of the same."""
-    if (one.cpus and other.cpus) or (one.gpus and other.gpus) or (one.memory_bytes and other.memory_bytes):
-        return True
-    return not {name for name, _ in one.custom}.isdisjoint(name for name, _ in other.custom)
-
-
-def _missing(room: Room, shape: Shape) -> float:
-    gpus = max(0, shape.gpus - room.free_gpus) / UNIT
-    cpus = max(0, shape.cpus - room.free_cpus) / room.total_cpus
-    memory = max(0, shape.memory_bytes - room.free_memory_bytes) / max(1, room.offer.memory_bytes)
-    custom = sum(max(0, amount - room.free_custom.get(name, 0)) / UNIT for name, amount in shape.custom)
-    return gpus + cpus + memory + custom

@@ -49,6 +49,10 @@ class Claim:
         here = [((self._home.id, hold.id), self._home.bytes_of([hold.id])) for hold in self.holds]
         return [*here, *(((ref.store_id, ref.id), ref.size) for ref in self._refs if ref.store_id != self._home.id)]
 
+    def needs_nothing(self) -> bool:
+        """All that the call needs is in its pickle."""
+        return not (self.holds or self._refs or self._kept)
+
     def sent(self) -> None:
         """A worker gets the call, and may look at them at any time."""
         self._pins = [self._home.hold(hold.id, HolderKind.CALL) for hold in self.holds]

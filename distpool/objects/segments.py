@@ -179,11 +179,18 @@ class Store(Protocol):
 Segments = dict[ObjectId, memoryview]
 
 
-def load(recipe: Recipe, store: Store, segments: Segments, *, readonly: bool = False) -> Any:
+Opened = Callable[[list[bytes | memoryview], list[memoryview]], Any]
+
+
+def load(
+    recipe: Recipe, store: Store, segments: Segments, *, readonly: bool = False, opened: Opened | None = None
+) -> Any:
     """The value. Its buffers are the segments' memory; `bytes` and what else has memory of its own are copied.
 
-    `segments`: those that are there already; the others are looked for in the store.
+    `segments`: those that are there already; the others are looked for in the store. `opened`: what makes the value of
+    the pickle's stream and its buffers.
     """
+    opened = opened or _opened
     pieces = [*recipe.buffers, *(part for part in recipe.stream if not isinstance(part, bytes))]
     ends: dict[tuple[ObjectId, int], int] = {}
     for object_id, offset, start, size in pieces:
@@ -194,6 +201,10 @@ def load(recipe: Recipe, store: Store, segments: Segments, *, readonly: bool = F
     buffers = [_part_of(segments, piece) for piece in recipe.buffers]
     stream = [part if isinstance(part, bytes) else _part_of(segments, part) for part in recipe.stream]
     segments.clear()
+    return opened(stream, buffers)
+
+
+def _opened(stream: list[bytes | memoryview], buffers: list[memoryview]) -> Any:
     if len(stream) == 1:
         return pickle.loads(stream[0], buffers=buffers)
     return pickle.Unpickler(_StreamReader(stream), buffers=buffers).load()

@@ -225,32 +225,35 @@ def load_value(store_id: StoreId, stream: Any, buffers: Any, home_pid: int) -> A
         [part if type(part) is bytes else Piece(*part) for part in stream], [Piece(*part) for part in buffers], []
     )
     store = _find(store_id)
-    readonly = _reading.readonly
+    readonly, opened = _reading.readonly, _reading.opened
     if store is not None:
-        return load(recipe, store, {}, readonly=readonly)
+        return load(recipe, store, {}, readonly=readonly, opened=opened)
     pieces = (part for part in (*recipe.buffers, *recipe.stream) if not isinstance(part, bytes))
     objects = list(dict.fromkeys(piece.object for piece in pieces))
     store, places, kept = _bring(store_id, objects, home_pid)
-    value = load(moved(recipe, dict(zip(objects, places, strict=True))), store, {}, readonly=readonly)
+    recipe = moved(recipe, dict(zip(objects, places, strict=True)))
+    value = load(recipe, store, {}, readonly=readonly, opened=opened)
     del kept
     return value
 
 
 class _Reading(threading.local):
     readonly = False
+    opened: Any = None
 
 
 _reading = _Reading()
 
 
 @contextmanager
-def reading(*, readonly: bool) -> Iterator[None]:
-    """Within, this thread opens the pickles of values like this: see `get`."""
-    before, _reading.readonly = _reading.readonly, readonly
+def reading(*, readonly: bool, opened: Any = None) -> Iterator[None]:
+    """Within, this thread opens the pickles of values like this: see `get`, and `segments.load`."""
+    before = _reading.readonly, _reading.opened
+    _reading.readonly, _reading.opened = readonly, opened
     try:
         yield
     finally:
-        _reading.readonly = before
+        _reading.readonly, _reading.opened = before
 
 
 def _load_brought(ref: ObjectRef, *, readonly: bool = False) -> Any:

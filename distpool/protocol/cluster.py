@@ -36,6 +36,18 @@ from distpool.protocol.messages import (
     WorkerReady,
     WorkerUnusable,
 )
+from distpool.protocol.names import (
+    ActorStarted,
+    ActorTold,
+    CallActor,
+    CancelActorCall,
+    ClaimName,
+    EndActor,
+    FindName,
+    FreeName,
+    NameTold,
+    StartActor,
+)
 from distpool.protocol.objects import BringSoon, ForeignKept, ForgetObjects, ReleaseObjects, StoreUse, WantTransfers
 from distpool.protocol.placing import ClosePlaces, LeaseWaits, OpenPlaces, PlacesTold, RequestsRefused
 from distpool.protocol.standing import AskStatus, StatusTold
@@ -118,8 +130,13 @@ class PeerLost(Message, tag=38, frozen=True):
 # Leases on nodes ------------------------------------------------------------------------------------------------------
 
 
+class Listens(Message, tag=93, frozen=True):
+    """Driver to head: other drivers may call actors of mine; the answer is `LetIn`, now and whenever it changes."""
+
+
 class LetIn(Message, tag=66, frozen=True):
-    """Head to node: those who may connect to you from now on, as (public key, "node" or "driver", name)."""
+    """Head to node, and to a driver that listens: those who may connect to you from now on, as (public key, "node" or
+    "driver", name)."""
 
     members: list[tuple[str, str, str]]
 
@@ -306,6 +323,7 @@ LINK_MESSAGES = (
     | Enrol
     | Enrolled
     | HeadKeyChanges
+    | Listens
     | LetIn
     | LeaseGranted
     | NodeGone
@@ -336,6 +354,16 @@ LINK_MESSAGES = (
     | NeedCode
     | CodePiece
     | GroupFailed
+    | ClaimName
+    | FindName
+    | NameTold
+    | FreeName
+    | CallActor
+    | ActorTold
+    | CancelActorCall
+    | EndActor
+    | StartActor
+    | ActorStarted
 )
 TO_WORKER = RunCalls | ExitWorker | TakeBack | DownSaid
 FROM_WORKER = WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted | UpSaid | StreamItems

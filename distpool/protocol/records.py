@@ -6,6 +6,7 @@ import msgspec
 
 from distpool.ids import LeaseId, NodeId
 from distpool.protocol.devices import Device
+from distpool.protocol.names import NamedActor
 from distpool.protocol.resources import Shape
 
 
@@ -68,7 +69,20 @@ class PlacesForgotten(msgspec.Struct, array_like=True, frozen=True):
     group: int
 
 
-Record = NodeKept | NodeForgotten | LeaseKept | LeaseForgotten | PlacesKept | PlacesForgotten
+class NameKept(msgspec.Struct, array_like=True, frozen=True):
+    """This actor has its name."""
+
+    actor: NamedActor
+
+
+class NameForgotten(msgspec.Struct, array_like=True, frozen=True):
+    """The name is free."""
+
+    namespace: str
+    name: str
+
+
+Record = NodeKept | NodeForgotten | LeaseKept | LeaseForgotten | PlacesKept | PlacesForgotten | NameKept | NameForgotten
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -78,3 +92,4 @@ class Kept(msgspec.Struct, frozen=True):
     nodes: list[NodeKept] = []
     leases: list[LeaseKept] = []
     places: list[PlacesKept] = []
+    names: list[NamedActor] = []

@@ -15,6 +15,7 @@ from distpool.protocol.cluster import (
     LeaseUnused,
     LeaveCluster,
     LetIn,
+    Listens,
     NodeDrains,
     NodeGone,
     OpenGroup,
@@ -41,6 +42,18 @@ from distpool.protocol.messages import (
     ReturnLease,
     StopGroup,
 )
+from distpool.protocol.names import (
+    ActorStarted,
+    ActorTold,
+    CallActor,
+    CancelActorCall,
+    ClaimName,
+    EndActor,
+    FindName,
+    FreeName,
+    NameTold,
+    StartActor,
+)
 from distpool.protocol.objects import BringSoon, ForeignKept, ForgetObjects, ReleaseObjects, StoreUse, WantTransfers
 from distpool.protocol.placing import ClosePlaces, LeaseWaits, OpenPlaces, PlacesTold, RequestsRefused
 from distpool.protocol.standing import AskStatus, StatusTold
@@ -61,6 +74,10 @@ DRIVER_MAY_SAY = (
     | OpenPlaces
     | ClosePlaces
     | DrainNode
+    | Listens
+    | ClaimName
+    | FindName
+    | FreeName
 )
 TOKEN_MAY_SAY = Enrol
 
@@ -94,6 +111,8 @@ DRIVER_MAY_HEAR = (
     | NodeTold
     | DrainTold
     | Enrolled
+    | LetIn
+    | NameTold
 )
 
 # Between a driver and a node ------------------------------------------------------------------------------------------
@@ -125,3 +144,8 @@ CALLER_MAY_HEAR = (
     | WantTransfers
     | ForeignKept
 )
+
+# Between drivers: of one that has actors with names, its guests -------------------------------------------------------
+
+GUEST_MAY_SAY = Greeting | LeaveCluster | CallActor | CancelActorCall | EndActor | StartActor
+GUEST_MAY_HEAR = Welcome | Refused | ActorTold | ActorStarted

@@ -55,10 +55,22 @@ class HeldFacts(msgspec.Struct, frozen=True):
     leases: int
 
 
+class ActorFacts(msgspec.Struct, frozen=True):
+    """An actor with a name. `program`: whose it is; `state`: of that program, "up", or "away" as long as it has not
+    come back to a new head. `is_detached`: it does not end with the program that has started it."""
+
+    name: str
+    namespace: str
+    class_name: str
+    program: str
+    is_detached: bool
+    state: str
+
+
 class StatusTold(Message, tag=65, frozen=True):
     """Head to driver: the nodes, oldest first, how many drivers there are, and for how many seconds this head lives.
     `callers`: the drivers but the one that asks. `held`: who has how many leases where. `pending`: what is waited for,
-    oldest first."""
+    oldest first. `actors`: those with names."""
 
     nodes: list[NodeFacts]
     drivers: int
@@ -66,3 +78,4 @@ class StatusTold(Message, tag=65, frozen=True):
     callers: list[CallerFacts] = msgspec.field(default_factory=list)
     held: list[HeldFacts] = msgspec.field(default_factory=list)
     pending: list[PendingFacts] = msgspec.field(default_factory=list)
+    actors: list[ActorFacts] = msgspec.field(default_factory=list)

@@ -171,7 +171,8 @@ class KillActor(Message, tag=203, frozen=True):
 
 
 class ListActors(Message, tag=204, frozen=True):
-    """Worker to program: which actors have names? Answered with (namespace, name) of each."""
+    """Worker to program: which actors have names? Answered with the program's own namespace, and
+    (namespace, name) of each."""
 
     number: int
 
@@ -198,6 +199,20 @@ class AskPlaces(Message, tag=205, frozen=True):
 
 class AskStanding(Message, tag=207, frozen=True):
     """Worker to program: what am I? Answered with a `WorkerStanding`."""
+
+    number: int
+
+
+class AskCall(Message, tag=209, frozen=True):
+    """Worker to program: which call do I run? Answered with the number of its first promise, and its name; 0: of none.
+    `written_to`: up to where my ring is written, with the results of those before it."""
+
+    number: int
+    written_to: int
+
+
+class AskCluster(Message, tag=208, frozen=True):
+    """Worker to program: what is there, and what of it is free? Answered with a `StatusTold`."""
 
     number: int
 
@@ -244,5 +259,7 @@ UP_MESSAGES = (
     | ListActors
     | AskPlaces
     | AskStanding
+    | AskCluster
+    | AskCall
 )
 DOWN_MESSAGES = PromisesTold | RequestRefused | Answer | ItemTold | TakenTold

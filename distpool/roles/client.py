@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 
 _FEW_CALLS = 3
 _SMALL_CALL_BYTES = 4096
+_PLACES = GroupId(-1)
+"""Among the groups that wait for workers: placement groups, which wait for room."""
 _CALL = int(CallMode.CALL)
 _OF_ONE = frozenset({int(CallMode.CALL), int(CallMode.BESIDE)})
 
@@ -202,6 +204,8 @@ class ClientRole:
         wake_at = None
         if self._some_yield:
             pending = [group_id for group_id, group in self.groups.items() if group.requests.pending]
+            if any(places.waits() for places in self.places.values()):
+                pending.append(_PLACES)
             if pending or self._waits.since:  # else nobody waits, and all know
                 waiting, wake_at = self._waits.look(pending, now)
                 for group_id, group in self.groups.items():

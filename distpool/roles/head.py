@@ -28,6 +28,7 @@ from distpool.protocol.cluster import (
     HeadKeyChanges,
     LeaveCluster,
     LetIn,
+    Listens,
     NodeDrains,
     PeerLost,
     Refused,
@@ -36,11 +37,13 @@ from distpool.protocol.cluster import (
 )
 from distpool.protocol.inquiries import AskLog, AskStacks, NodeTold
 from distpool.protocol.messages import RegisterNode, RequestLeases, ReturnLease
+from distpool.protocol.names import ClaimName, FindName, FreeName
 from distpool.protocol.objects import StoreUse
 from distpool.protocol.placing import ClosePlaces, LeaseWaits, OpenPlaces
 from distpool.protocol.records import Kept, NodeForgotten, Record
 from distpool.protocol.standing import AskStatus, StatusTold
 from distpool.roles.leasing import Leasing, Nodes
+from distpool.roles.naming import Naming
 from distpool.roles.role import unexpected
 
 _LONGEST_NAME = 128
@@ -75,10 +78,14 @@ class HeadRole:
         self._let_in: LetIn | None = None
         self._coming: HeadKeyChanges | None = None
         self._questions = Questions(self.outbox)
+        away_until = now + settings.head_gone_limit_s
+        self.naming = None if membership is None else Naming(self.outbox, self.records, membership, kept, away_until)
 
     def handle(self, sender: Address, message: Any, now: float) -> None:
         match message:
-            case RequestLeases() | RegisterNode() | OpenPlaces() if self._is_stranger(sender):
+            case RequestLeases() | RegisterNode() | OpenPlaces() | ClaimName() | FindName() if self._is_stranger(
+                sender
+            ):
                 self.outbox.put(sender, Refused("whoever takes part has to greet first"))
             case RequestLeases():
                 self.leasing.request(sender, message, now)
@@ -114,6 +121,8 @@ class HeadRole:
                 self._forget(sender, is_lost=isinstance(message, PeerLost))
             case AskStatus():
                 self.outbox.put(sender, self.status(sender, now))
+            case Listens() | ClaimName() | FindName() | FreeName() if self.naming is not None:
+                self.naming.hear(sender, message)
             case AskLog() | AskStacks():
                 self._questions.ask(sender, message, self._nodes.links)
             case NodeTold():
@@ -122,12 +131,13 @@ class HeadRole:
                 raise unexpected("head", sender, message)
 
     def decide(self, now: float) -> float | None:
+        absent_at = None if self.naming is None else self.naming.decide(now)
         if self.leasing.is_idle():
-            return None
+            return absent_at
         self.leasing.grant_what_fits(now)
         due = self.leasing.tell_who_waits(now)
         recovers_until = self.leasing.recovers_until(now)
-        return min(due if recovers_until is None else [*due, recovers_until], default=None)
+        return min([*due, *(at for at in (recovers_until, absent_at) if at is not None)], default=None)
 
     @property
     def placement(self) -> Placement:
@@ -138,6 +148,8 @@ class HeadRole:
         self._let_in = members
         for node in self._nodes.by_link:
             self.outbox.put(node, members)
+        if self.naming is not None:
+            self.naming.let_in(members)
 
     def members(self) -> list[Address]:
         """Those who have joined, by their links."""
@@ -171,6 +183,8 @@ class HeadRole:
                 self.leasing.waiting.drop(link)
                 self._questions.forget(link)
                 self._remove_node(link, is_lost=True)
+                if self.naming is not None:
+                    self.naming.link_gone(link)
         cpus = self.placement.cpus() + self._recovery.cpus()
         self.outbox.put(sender, Welcome(self._life, cpus, self._lease_epoch))
         if self._coming is not None:
@@ -236,6 +250,9 @@ class HeadRole:
         member = None if self._membership is None else self._membership.remove(sender)
         if member is not None:
             self.leasing.revoke_all_of(member.life)
+        if member is not None and self.naming is not None:
+            self.naming.link_gone(sender)
+            self.naming.program_gone(member.life)
         self._remove_node(sender, is_lost=is_lost)
 
     def _remove_node(self, address: Address, *, is_lost: bool) -> None:
@@ -273,6 +290,7 @@ class HeadRole:
             waiting[request.caller] += request.wanted
         callers = callers_told({to: who for to, who in drivers.items() if to != asker}, held, waiting, now)
         pending = self.leasing.pending(members, now)
+        actors = [] if self.naming is None else self.naming.told()
         return StatusTold(
-            nodes, len(drivers), now - self._began_at, callers, held_told(members.values(), held), pending
+            nodes, len(drivers), now - self._began_at, callers, held_told(members.values(), held), pending, actors
         )

@@ -16,6 +16,7 @@ from distpool.logic.outbox import Outbox
 from distpool.logic.placement import Placed, Placement
 from distpool.logic.recovery import Recovery, first_lease
 from distpool.logic.request_queue import Request, RequestQueue
+from distpool.logic.reservations import Reservations
 from distpool.logic.resources import is_sound, shape_text
 from distpool.logic.shortage import never_places_text, never_text, why_it_waits, why_places_wait
 from distpool.logic.shown import shown
@@ -47,9 +48,10 @@ class Leasing:
         now: float,
     ) -> None:
         self.placement = Placement()
-        self.waiting = RequestQueue(self.placement)
+        reservations = Reservations()
+        self.waiting = RequestQueue(self.placement, reservations=reservations)
         self.recovery = Recovery(kept, now + settings.head_gone_limit_s)
-        self.groups = PlacementGroups(self.placement, kept.places)
+        self.groups = PlacementGroups(self.placement, kept.places, reservations)
         self._is_recovering = bool(kept.nodes or kept.places)
         self.callers: dict[LeaseId, int] = {}
         """By their lives, which outlast their links."""
@@ -88,10 +90,12 @@ class Leasing:
     def grant_what_fits(self, now: float) -> None:
         """Placement groups first: they need much at once."""
         if self.groups:
-            self._records += self.groups.place_waiting()
+            self._records += self.groups.place_waiting(lambda shape, node: self.waiting.passed_by(shape, node, now))
             self._tell_of_groups()
         for request, lease, placed in self.waiting.grants(self._lease_ids, now):
             self._grant(request, lease, placed)
+            if self.groups:
+                self.groups.passed_by(request.shape, placed.node, now)
 
     def _grant(self, request: Request, lease: LeaseId, placed: Placed) -> None:
         node, devices = placed

@@ -41,11 +41,13 @@ class FarNodes(StandIn, Protocol):
 
 
 class Elsewhere(NamedTuple):
-    """The roles that another process hosts: a driver's head and node, a node's head and client."""
+    """The roles that another process hosts: a driver's head and node, a node's head and client. `programs`: the other
+    programs of a driver's cluster."""
 
     head: StandIn | None = None
     node: FarNodes | None = None
     client: StandIn | None = None
+    programs: StandIn | None = None
 
 
 ALL_HERE = Elsewhere()

@@ -21,7 +21,8 @@ from distpool.logic.group_plan import GroupPlan
 from distpool.objects.stores import connect
 from distpool.protocol.cluster import OpenGroup, Welcome
 from distpool.protocol.resources import UNIT
-from distpool.protocol.standing import AskStatus
+from distpool.protocol.standing import AskStatus, StatusTold
+from distpool.runtime import initialization
 from distpool.runtime.arguments import pickle_initializer
 from distpool.runtime.elsewhere import Elsewhere
 from distpool.runtime.far_crew import FarCrew, Order
@@ -33,6 +34,7 @@ from distpool.runtime.launch_plan import LaunchPlan, worker_setup
 from distpool.runtime.main_view import MainView
 from distpool.runtime.node_links import NodeLinks
 from distpool.runtime.program_code import ProgramCode
+from distpool.runtime.programs import Programs
 from distpool.settings import current
 from distpool.transport.keys import KeyFolder, Part
 
@@ -48,12 +50,14 @@ class FarSide:
         self._code: ProgramCode | None = None
         folder = KeyFolder.of_user()
         identity = folder.identity(Part.DRIVER)
-        name = f"process {os.getpid()} of {socket.gethostname()}"
+        name = f"{initialization.chosen().kind} {os.getpid()} of {socket.gethostname()}"
         self.head: RemoteHead = join(address, name, identity, settings)
         self.nodes = NodeLinks(identity, self.head, settings, Labels(is_on=current().labels))
         self.cpus = next(message.cpus for _, message in self.head.outbox.messages if isinstance(message, Welcome))
         """That the nodes have in all, as the head has told last."""
-        self.elsewhere = Elsewhere(head=self.head, node=self.nodes)
+        self.programs = Programs(identity, self.head, settings)
+        self.nodes.programs = self.programs.hear
+        self.elsewhere = Elsewhere(head=self.head, node=self.nodes, programs=self.programs)
 
     def plans(self, plan: GroupPlan, launch: LaunchPlan) -> tuple[GroupPlan, LaunchPlan]:
         """For workers on nodes."""
@@ -65,14 +69,18 @@ class FarSide:
 
     def look_at_cpus(self, post: Callable[..., None], wait: Wait) -> None:
         """Ask the head how many there are now. One that is silent, or does not answer, has told of them before."""
+        status = self.status(post, wait)
+        if status is not None:
+            self.cpus = sum(node.cpus for node in status.nodes if node.state != "draining")
+
+    def status(self, post: Callable[..., None], wait: Wait) -> StatusTold | None:
+        """Ask the head how things stand. None: it is silent, or does not answer."""
         if time.monotonic() - self.head.heard_at > self._settings.silence_limit_s:
-            return
+            return None
         self.nodes.status = None
         post(lambda: self.head.handle(CLIENT, AskStatus(), time.monotonic()))
         wait(lambda: self.nodes.status is not None, self._settings.connect_limit_s)
-        status = self.nodes.status
-        if status is not None:
-            self.cpus = sum(node.cpus for node in status.nodes if node.state != "draining")
+        return self.nodes.status
 
     def open(self, group: GroupId, plan: LaunchPlan, wait: Wait, order: Order) -> FarCrew:
         """Have templates for a group started wherever it gets leases. Raises what pickling the initializer raises, and
@@ -127,6 +135,7 @@ class FarSide:
     def close(self) -> None:
         """Leave the cluster."""
         connect(None)
+        self.programs.close()
         self.nodes.close()
         self.head.leave()
         self.forget_code()

@@ -7,6 +7,7 @@ then sleeps in the loop for as long as nothing happens.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -219,6 +220,10 @@ class Helm:
         if self._loop.mailbox or self._loop.client.has_outstanding():
             self._resume.set()
 
+    def is_held_here(self) -> bool:
+        """This thread runs turns, and calls from within one."""
+        return self._holder == threading.get_ident()
+
     def exclusively(self, function: Callable[[], Result]) -> Result:
         """Call it with the helm held and no turns run, for changes that the loop must not see half done."""
         if self._holder == threading.get_ident():
@@ -321,3 +326,12 @@ class Helm:
         if threading.current_thread() is not threading.main_thread():
             return True
         return not any(map(callable, map(_signal.getsignal, _RAISING_SIGNALS)))
+
+
+def wait_for_end(native_id: int | None) -> None:
+    """Python 3.12 returns from `join` a moment before the thread is gone, and warns of a fork with threads then."""
+    if native_id is None or sys.version_info[:2] != (3, 12):
+        return
+    until = time.monotonic() + 0.05
+    while os.path.exists(f"/proc/self/task/{native_id}") and time.monotonic() < until:
+        time.sleep(0.0001)

@@ -29,6 +29,7 @@ from distpool.protocol.cluster import (
 )
 from distpool.protocol.inquiries import AskLog, AskStacks
 from distpool.protocol.messages import PROTOCOL_VERSION, Message, RegisterNode
+from distpool.protocol.names import ClaimName, NamedActor, NameTold
 from distpool.protocol.placing import PlacesTold, RequestsRefused
 from distpool.protocol.rights import DRIVER_MAY_HEAR, DRIVER_MAY_SAY, NODE_MAY_HEAR, NODE_MAY_SAY, TOKEN_MAY_SAY
 from distpool.roles.head import HeadRole
@@ -217,6 +218,8 @@ class HeadHost:
                 self.role.handle(address, PeerLost(), now)
             elif isinstance(message, RegisterNode) and (reason := self._misfit(address, message)):
                 self._links.send(address, Refused(reason))
+            elif isinstance(message, ClaimName) and (reason := self._misfit(address, message.actor)):
+                self._links.send(address, NameTold(message.number, refusal=reason))
             elif isinstance(message, AskLog | AskStacks) and message.node == HEAD and self._inquiries is not None:
                 self._inquiries.handle(address, message)
             else:
@@ -259,13 +262,15 @@ class HeadHost:
             self.role.change_key(coming)
         return min(keys.changes_at, now + self._settings.look_at_keys_s)
 
-    def _misfit(self, address: str, message: RegisterNode) -> str:
-        """Why others cannot be sent to this node; empty when they can. On a Unix socket it is the caller's own."""
+    def _misfit(self, address: str, listener: RegisterNode | NamedActor) -> str:
+        """Why others cannot be sent to this node, or owner of an actor; empty when they can. On a Unix socket a node is
+        the caller's own."""
         key = self._links.key_of(address)
-        if message.public != key:
-            return "a node is known by the key that it has joined with"
-        if key and not is_endpoint(message.endpoint):
-            return "a node listens at an address like tcp://host:port"
+        what = "a node" if isinstance(listener, RegisterNode) else "a program that others call"
+        if listener.public != key:
+            return f"{what} is known by the key that it has joined with"
+        if key and not is_endpoint(listener.endpoint):
+            return f"{what} listens at an address like tcp://host:port"
         return ""
 
     def _enrol(self, address: str, message: Enrol) -> None:

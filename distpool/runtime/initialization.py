@@ -14,12 +14,14 @@ _RESERVED = "DISTPOOL_ADDRESS"
 
 class Initialization(NamedTuple):
     """`address`: of the head; None: no cluster. `environment`: variables of the workers. `requirements`: lines of pip's
-    requirements."""
+    requirements. `namespace`: of the names of actors; None: one of its own. `kind`: of process, for people."""
 
     address: str | None = None
     working_dir: WorkingDir = None
     environment: dict[str, str] = {}  # noqa: RUF012 (nobody changes it)
     requirements: tuple[str, ...] = ()
+    namespace: str | None = None
+    kind: str = "process"
 
 
 NOTHING = Initialization()
@@ -43,6 +45,24 @@ def remember(initialization: Initialization) -> None:
 
 def forget() -> None:
     _current.clear()
+
+
+_anonymous: list[str] = []
+
+
+def namespace() -> str:
+    """Where names of actors are without more being said; "": one of this process's own."""
+    return chosen().namespace or ""
+
+
+def namespace_of_own() -> str:
+    """The name of this process's own, which no other has."""
+    if not _anonymous:
+        _anonymous.append(f"anonymous-{os.urandom(8).hex()}")
+    return _anonymous[0]
+
+
+os.register_at_fork(after_in_child=_anonymous.clear)
 
 
 def enter() -> None:
@@ -72,6 +92,17 @@ def checked_working_dir(value: Any) -> WorkingDir:
     if not os.path.isdir(path):
         raise ValueError(f"working_dir is {os.fspath(value)!r}, which is no folder ({path} was looked for)")
     return path
+
+
+def checked_namespace(value: Any) -> str | None:
+    """Raises TypeError and ValueError that name what is valid."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(f"namespace is {value!r}, a {type(value).__name__}; it must be a str, or None")
+    if not value:
+        raise ValueError("namespace is empty; it must be a str of at least one character, or None")
+    return value
 
 
 def checked_environment(value: Any) -> dict[str, str]:

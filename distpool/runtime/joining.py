@@ -82,6 +82,16 @@ def resolve(address: str, limit_s: float) -> str:
     return found[0]
 
 
+def own_host(address: str) -> str:
+    """By what address the machine of the head, and so its other machines too, reach this one."""
+    parts = urlsplit(address)
+    family, kind, protocol, _, where = socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.connect(where)  # sends nothing
+        host = str(probe.getsockname()[0])
+    return f"[{host}]" if ":" in host else host
+
+
 def probe(address: str, limit_s: float) -> str:
     """What a plain connection says that is not made; empty when it is."""
     parts = urlsplit(address)

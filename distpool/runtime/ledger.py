@@ -1,4 +1,5 @@
-"""What a head keeps on disk, so that the next one goes on where it was: nodes, leases by their nodes, and groups.
+"""What a head keeps on disk, so that the next one goes on where it was: nodes, leases by their nodes, groups,
+and the names of actors.
 
 HeadRole ── records ──► Ledger ── one transaction for a turn ──► head.db (SQLite, mode 0600)
 
@@ -19,10 +20,13 @@ from pathlib import Path
 import msgspec
 
 from distpool.base_errors import DistpoolError
+from distpool.protocol.names import NamedActor
 from distpool.protocol.records import (
     Kept,
     LeaseForgotten,
     LeaseKept,
+    NameForgotten,
+    NameKept,
     NodeForgotten,
     NodeKept,
     PlacesForgotten,
@@ -36,6 +40,7 @@ CREATE TABLE IF NOT EXISTS nodes (node TEXT PRIMARY KEY, life INTEGER, cpus INTE
   more BLOB);
 CREATE TABLE IF NOT EXISTS leases (lease INTEGER PRIMARY KEY, node TEXT, caller INTEGER, is_lost INTEGER);
 CREATE TABLE IF NOT EXISTS places (number INTEGER PRIMARY KEY, about BLOB);
+CREATE TABLE IF NOT EXISTS names (namespace TEXT, name TEXT, about BLOB, PRIMARY KEY (namespace, name));
 CREATE TABLE IF NOT EXISTS epochs (epoch INTEGER PRIMARY KEY);
 """
 _NODES = "SELECT node, life, cpus, memory, drain_s, more FROM nodes ORDER BY rowid"
@@ -111,7 +116,11 @@ class Ledger:
             msgspec.msgpack.decode(about, type=PlacesKept)
             for (about,) in database.execute("SELECT about FROM places ORDER BY rowid")
         ]
-        self._kept = Kept(0, nodes, leases, places)
+        names = [
+            msgspec.msgpack.decode(about, type=NamedActor)
+            for (about,) in database.execute("SELECT about FROM names ORDER BY rowid")
+        ]
+        self._kept = Kept(0, nodes, leases, places, names)
         row = database.execute("SELECT max(epoch) FROM epochs").fetchone()
         self._epoch = msgspec.convert(row[0], int | None)
 
@@ -177,5 +186,10 @@ def _statement(record: Record) -> tuple[str, tuple[object, ...]]:
             return "INSERT OR REPLACE INTO places VALUES (?, ?)", (group, msgspec.msgpack.encode(record))
         case PlacesForgotten(group):
             return "DELETE FROM places WHERE number = ?", (group,)
+        case NameKept(actor):
+            about = msgspec.msgpack.encode(actor)
+            return "INSERT OR REPLACE INTO names VALUES (?, ?, ?)", (actor.namespace, actor.name, about)
+        case NameForgotten(namespace, name):
+            return "DELETE FROM names WHERE namespace = ? AND name = ?", (namespace, name)
         case LeaseForgotten(lease):
             return "DELETE FROM leases WHERE lease = ?", (lease,)

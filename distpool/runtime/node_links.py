@@ -19,6 +19,7 @@ from distpool.protocol.cluster import (
     NodeGone,
     OpenGroup,
     Refused,
+    Rejoined,
     Welcome,
     WorkerSaid,
 )
@@ -42,6 +43,7 @@ from distpool.runtime.hosting import RemoteHead
 from distpool.runtime.labels import Labels
 from distpool.runtime.links import ClientLink
 from distpool.runtime.packages import Package
+from distpool.runtime.programs import OF_HEAD
 from distpool.transport.keys import Identity
 from distpool.transport.sockets import Connection
 
@@ -81,6 +83,8 @@ class NodeLinks:
         self._labels = labels
         self._is_closed = False
         self._watch: Callable[[int], None] = _watch_nothing
+        self.programs: Callable[[Any, float], None] = lambda message, now: None
+        """Hears what the head says of other programs."""
 
     def open(self, plan: OpenGroup, crew: FarCrew) -> None:
         """A group whose workers will be on nodes."""
@@ -122,6 +126,10 @@ class NodeLinks:
         if isinstance(message, StatusTold):
             self.status = message
             return
+        if isinstance(message, OF_HEAD):
+            self.programs(message, now)
+            if not isinstance(message, Rejoined):
+                return
         self._role.handle(HEAD, message, now)
         if self._role.refusal:
             _log.warning("the head refuses this program, which gets no new workers: %s", self._role.refusal)

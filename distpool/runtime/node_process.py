@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import socket
 import time
 from collections.abc import Callable
 from multiprocessing import resource_tracker
-from urllib.parse import urlsplit
 
 from distpool.base_errors import HeadUnreachable
 from distpool.config import Settings
@@ -21,6 +19,7 @@ from distpool.runtime.caller_links import CallerLinks
 from distpool.runtime.elsewhere import Elsewhere
 from distpool.runtime.gpus.equipment import Equipment
 from distpool.runtime.hosting import RemoteHead
+from distpool.runtime.joining import own_host
 from distpool.runtime.loop import Loop
 from distpool.runtime.serving import Serving
 from distpool.transport.keys import Identity
@@ -56,7 +55,7 @@ class NodeHost:
         self._silence = Silence(settings.head_gone_limit_s, settings.beat_every_s)
         address = head.connection.endpoint
         try:
-            self._callers = CallerLinks(f"tcp://{_own_host(address)}:{port}", identity, name, settings)
+            self._callers = CallerLinks(f"tcp://{own_host(address)}:{port}", identity, name, settings)
         except BaseException:
             head.close()
             raise
@@ -130,16 +129,6 @@ class NodeHost:
     def _why(self) -> str:
         refusal = self._head.connection.refusal
         return f" ({refusal})" if refusal else ""
-
-
-def _own_host(address: str) -> str:
-    """By what address the machine of the head, and so its other machines too, reach this one."""
-    parts = urlsplit(address)
-    family, kind, protocol, _, where = socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_DGRAM)[0]
-    with socket.socket(family, kind, protocol) as probe:
-        probe.connect(where)  # sends nothing
-        host = str(probe.getsockname()[0])
-    return f"[{host}]" if ":" in host else host
 
 
 def _wait_for_nothing(is_done: object, timeout_s: float | None) -> None:

@@ -149,13 +149,16 @@ class Above:
 
     def flush(self) -> None:
         """After the result was told: what is not kept any more."""
+        self._tell_dropped(in_call=False)
+
+    def _tell_dropped(self, *, in_call: bool) -> None:
         self._is_urgent = False
         with self._telling:
             dropped = []
             while self._dropped:
                 dropped.append(self._dropped.popleft())
             if dropped:
-                way_up().tell(KeepPromises([], dropped, results_written_to()))
+                way_up().tell(KeepPromises([], dropped, results_written_to(in_call=in_call)))
 
     def relieve(self) -> None:
         """In the middle of a long call: what it has dropped its result cannot name."""
@@ -164,7 +167,7 @@ class Above:
 
     def _settle_and_flush(self) -> None:
         self.settle()
-        self.flush()
+        self._tell_dropped(in_call=True)
 
     # Outcomes -------------------------------------------------------------------------------------------------------
 

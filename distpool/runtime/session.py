@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -33,8 +32,9 @@ from distpool.runtime import initialization
 from distpool.runtime.addresses import head_address
 from distpool.runtime.crews import Crew
 from distpool.runtime.elsewhere import ALL_HERE
+from distpool.runtime.ending import ENDING
 from distpool.runtime.handles import WorkerHandle
-from distpool.runtime.helm import Helm
+from distpool.runtime.helm import Helm, wait_for_end
 from distpool.runtime.launch_plan import LaunchPlan
 from distpool.runtime.loop import Loop
 from distpool.runtime.offers import first_devices, offer
@@ -64,6 +64,7 @@ class Session:
         self.loop = Loop(settings, offer(os.cpu_count() or 1), self._wait_for_handle, elsewhere)
         if self.far is not None:
             self.far.serve(self.loop.post, self.loop.wake, lambda is_done: self._wait_for_handle(is_done, None))
+            self.far.programs.begin(self.post, self._wait_for_handle, lambda: self.loop.is_closed)
         # To stay without a pool: `init` was called.
         self._stays = self.far is not None and initialization.current() is not None
         self._has_failed = False
@@ -86,7 +87,7 @@ class Session:
             return True
         if self.far is None or self.loop.is_closed or self._has_failed:
             return False
-        return self._stays or self.far.nodes.objects.are_used()
+        return self._stays or self.far.nodes.objects.are_used() or self.far.programs.are_used()
 
     def cluster_cpus(self, *, look: bool) -> int | None:
         """How many the nodes have in all; `look`: now, as they may have changed since this session began."""
@@ -94,9 +95,16 @@ class Session:
             self.far.look_at_cpus(self.loop.post, self._wait_for_handle)
         return None if self.far is None else self.far.cpus
 
+    def hear_head(self) -> StatusTold | None:
+        """How things stand in the cluster, after all that its head had to say to what it was told by now. None: there
+        is no cluster, or its head is silent."""
+        return None if self.far is None else self.far.status(self.loop.post, self._wait_for_handle)
+
     def stay(self) -> None:
-        """Without a group, too, hear what is said to this process."""
-        self.helm.exclusively(self._run_if_needed)
+        """Without a group, too, hear what is said to this process, if it needs to be. Whoever runs turns sees to that
+        itself."""
+        if not self.helm.is_held_here():
+            self.helm.exclusively(self._run_if_needed)
 
     def _run_if_needed(self) -> None:
         if self.is_needed():
@@ -143,6 +151,11 @@ class Session:
 
     def close_places(self, number: int) -> None:
         self.loop.post(self.loop.client.close_places, number)
+        self.helm.poke()
+
+    def post(self, function: Callable[..., None], *args: Any) -> None:
+        """Have something done by whoever holds the loop, at once."""
+        self.loop.post(function, *args)
         self.helm.poke()
 
     def look_for_devices(self) -> None:
@@ -288,6 +301,15 @@ def join_cluster() -> None:
     session.stay()
 
 
+def session_of_cluster() -> Session | None:
+    """This process's, which begins now if there is none; None when it uses no cluster. Whoever asks calls its `stay`
+    after that, as it may not be needed. Raises DistpoolError."""
+    if head_address() is None:
+        return None
+    with _changes:
+        return _session()
+
+
 def _session() -> Session:
     """That of this process, which begins with the first question for it. Raises DistpoolError."""
     if not _current:
@@ -347,24 +369,6 @@ def _after_fork_in_child() -> None:
     ENDING.clear()
 
 
-ENDING: list[bool] = []
-"""Not empty once the interpreter has begun to end: no call can be submitted any more."""
-
-
-def _drain_at_exit() -> None:
-    """The interpreter is about to end: executors finish what was submitted, as the standard ones do, unless it was
-    ended by Ctrl-C."""
-    ENDING.append(True)
-    if issubclass(getattr(sys, "last_type", None) or Exception, KeyboardInterrupt):
-        return
-    for workers in list(OPEN_WORKERS.values()):
-        if workers.drains_at_exit:
-            workers.close()
-    for workers in list(OPEN_WORKERS.values()):
-        if workers.drains_at_exit:
-            workers.join()
-
-
 def _terminate_at_exit() -> None:
     """Pools that were not closed end here."""
     remaining = list(OPEN_WORKERS.values())
@@ -378,14 +382,4 @@ def _terminate_at_exit() -> None:
         session.join()
 
 
-def wait_for_end(native_id: int | None) -> None:
-    """Python 3.12 returns from `join` a moment before the thread is gone, and warns of a fork with threads then."""
-    if native_id is None or sys.version_info[:2] != (3, 12):
-        return
-    until = time.monotonic() + 0.05
-    while os.path.exists(f"/proc/self/task/{native_id}") and time.monotonic() < until:
-        time.sleep(0.0001)
-
-
 os.register_at_fork(after_in_child=_after_fork_in_child)
-threading._register_atexit(_drain_at_exit)  # type: ignore[attr-defined]

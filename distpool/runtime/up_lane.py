@@ -328,17 +328,21 @@ def _checked(answer: Any) -> Any:
 _pass_end: list[Callable[[int], None]] = []
 _program: list[StoreId] = []
 _written_to: list[Callable[[], int]] = []
+_announce: list[Callable[[], None]] = []
 _begins_at = [0]
 """Up to where the ring was written when the way up was made: results before that cannot name what was said by it."""
 _made: list[UpLane] = []
 _making = threading.Lock()
 
 
-def offer(pass_end: Callable[[int], None], program: StoreId, written_to: Callable[[], int]) -> None:
+def offer(
+    pass_end: Callable[[int], None], program: StoreId, written_to: Callable[[], int], announce: Callable[[], None]
+) -> None:
     """In a worker: `pass_end` sends the program a descriptor; `program`: the program's store; `written_to`: up to where
-    the worker's ring is written."""
+    the worker's ring is written; `announce`: have it read."""
     _pass_end[:] = [pass_end]
     _written_to[:] = [written_to]
+    _announce[:] = [announce]
     _program[:] = [program]
     _made.clear()
 
@@ -368,11 +372,15 @@ def way_up() -> UpLane:
     return _made[0]
 
 
-def results_written_to() -> int:
+def results_written_to(*, in_call: bool) -> int:
     """Up to where there are results in the ring that came after something that was said by the way up; 0: there are
-    none."""
+    none. `in_call`: it is not about to say so anyway, and has the program read them."""
     written_to = _written_to[0]()
-    return written_to if written_to > _begins_at[0] else 0
+    if written_to <= _begins_at[0]:
+        return 0
+    if in_call:
+        _announce[0]()
+    return written_to
 
 
 def _after_fork_in_child() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from distpool.base_errors import ExitActor
 from distpool.config import SETTINGS
 from distpool.ids import INLINE_FUNCTION, FunctionId
-from distpool.interrupts import disregard
+from distpool.interrupts import DEAF, disregard
 from distpool.logic.spinning import SpinPolicy
 from distpool.objects.refs import noting_refs
 from distpool.objects.stores import Attached
@@ -245,6 +245,7 @@ class Worker:
                     value = function(*args, **kwargs)
                 self._in_call = False
             except BaseException as error:
+                self._in_call = False  # before any call: an interrupt would come out of the handler
                 kind, payload = self.failed(error)
             else:
                 if type(value) in plain and not self._is_copy:
@@ -283,12 +284,12 @@ class Worker:
             value = self._apply(piece, item)
             self._in_call = False
         except BaseException as error:
+            self._in_call = False  # as above
             return self.failed(error)
         return self.succeeded(value)
 
     def failed(self, error: BaseException) -> tuple[int, bytes]:
         """SystemExit and KeyboardInterrupt too: they belong to the call, and the worker lives on."""
-        self._in_call = False
         self._leave_if_forked()
         if type(error) is ExitActor:
             return OutcomeKind.EXITED, b""
@@ -316,6 +317,8 @@ class Worker:
         """Ctrl-C reaches every process of a terminal: here it interrupts the call that runs, and nothing else. So does
         the caller, which means one call only: it may have ended meanwhile."""
         is_meant = self._ring.is_interrupted()
+        if is_meant and frame.f_code.co_filename in DEAF:
+            return  # it is sent again
         if is_meant is not False and self._in_call:
             if is_meant:
                 self._ring.hear_interrupt()

@@ -17,7 +17,7 @@ from distpool.objects.refs import FROM_ABOVE
 from distpool.objects.stores import attach
 from distpool.protocol.codec import encode
 from distpool.protocol.devices import NO_DEVICES, WorkerDevices
-from distpool.protocol.messages import OpenUpLane, WorkerLogged
+from distpool.protocol.messages import CallsFinished, OpenUpLane, WorkerLogged
 from distpool.runtime import up_lane, yielding
 from distpool.runtime.addresses import be_a_worker
 from distpool.runtime.import_hook import when_imported
@@ -82,7 +82,7 @@ class WorkerProcess(process.BaseProcess):
         answer_for_stacks("worker")
         limit_native_threads(take_devices(self._devices, self._setup.native_threads))
         when_imported("logging", self._forward_log_records)
-        up_lane.offer(self._send_way_up, self._setup.program, self._ring.written_to)
+        up_lane.offer(self._send_way_up, self._setup.program, self._ring.written_to, self._announce_results)
         FROM_ABOVE[:] = [self._find_promise]
         if self._setup.main:
             try:
@@ -116,6 +116,18 @@ class WorkerProcess(process.BaseProcess):
             except (BrokenPipeError, ConnectionResetError):
                 os._exit(1)
             self._ring.note_way_up()
+            return
+
+    def _announce_results(self) -> None:
+        """In the middle of a call, by any thread: what the calls before it have made is to be read."""
+        while self._ring.has_records():
+            try:
+                send_frame(self._sock, encode(CallsFinished(False)))
+            except BlockingIOError:
+                time.sleep(0.001)  # the caller has as many frames unread as the kernel allows
+                continue
+            except (BrokenPipeError, ConnectionResetError):
+                os._exit(1)
             return
 
     def _forward_log_records(self) -> None:

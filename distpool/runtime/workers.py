@@ -67,6 +67,8 @@ class Workers:
         """Send what was handed in, if nobody else is about to."""
         OPEN_WORKERS[id(self)] = self
         group.on_gone = self._note_gone
+        self.on_over: Callable[[], None] = _do_nothing
+        """By whoever holds the loop: no process of the group is left."""
 
     # Calls ----------------------------------------------------------------------------------------------------------
 
@@ -167,9 +169,11 @@ class Workers:
         """Why no call can run any more; empty while they can."""
         return self._group.reason if self._group.is_broken() else ""
 
-    @property
-    def unplaced(self) -> str:
-        """Why no worker can ever be had; empty while one may be."""
+    def refusal(self, *, ask: bool) -> str:
+        """Why no worker can ever be had; empty while one may be. `ask`: on a cluster, when its head has answered what
+        was asked of it; one that is silent is not waited for."""
+        if ask:
+            self._session.hear_head()
         return self._group.reason if self._group.end_kind is OutcomeKind.UNPLACED else ""
 
     def is_open(self) -> bool:
@@ -230,6 +234,7 @@ class Workers:
 
     def _note_gone(self) -> None:
         self._gone.set()
+        self.on_over()
         # No cycle is left, so that what the initializer's arguments hold is free when its pool is.
         self._group.on_gone = _do_nothing
         OPEN_WORKERS.pop(id(self), None)

@@ -24,8 +24,8 @@ class Children:
         with LOCK:
             if parent in self._cancelled:
                 return self._cancelled[parent]
-            if parent.outcome is None:
-                self._of.setdefault(parent, WeakSet()).add(child)
+            # Also if it has ended: another thread may be about to say that it was cancelled.
+            self._of.setdefault(parent, WeakSet()).add(child)
             return None
 
     def cancel(self, promise: Promise, *, force: bool, recursive: bool) -> None:

@@ -11,7 +11,7 @@ from distpool.base_errors import TooManyWaiting
 from distpool.ids import LeaseId
 from distpool.placement_groups import Seen, open_group, places_of
 from distpool.protocol.upcalls import AskPlaces, PlacesWish
-from distpool.tasks.numbered import all_known
+from distpool.tasks.numbered import check_is_program
 
 _Key = tuple[LeaseId, int]
 
@@ -54,7 +54,7 @@ class PlacesServed:
 
     def _done(self, asked: AskPlaces) -> Seen:
         if asked.wish == PlacesWish.OPEN:
-            all_known((), "a placement group")
+            check_is_program("a placement group")
             return open_group(asked.group, *pickle.loads(asked.spec))._places.seen()
         places = places_of(asked.group)
         if asked.wish == PlacesWish.CLOSE:

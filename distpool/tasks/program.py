@@ -27,8 +27,9 @@ from distpool.objects.promises import TaskRef, promise_for
 from distpool.objects.refs import FROM_ABOVE
 from distpool.placing import WorkerNeeds, workers_that_fit
 from distpool.protocol.resources import Shape
+from distpool.runtime.ending import ENDING
 from distpool.runtime.launch_plan import LaunchPlan
-from distpool.runtime.session import ENDING, open_workers
+from distpool.runtime.session import open_workers
 from distpool.runtime.start_methods import check_may_have_children, start_method_prefix
 from distpool.runtime.workers import Workers
 from distpool.runtime.yielding import returning

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from distpool.base_errors import ProtocolError
+from distpool.base_errors import HeadUnreachable, ProtocolError
 from distpool.ids import LeaseId
 from distpool.logic.promises import Promise
 from distpool.objects.promises import PROMISES
 from distpool.protocol.resources import NOTHING
+from distpool.protocol.standing import StatusTold
 from distpool.protocol.upcalls import (
     Answer,
+    AskCall,
+    AskCluster,
     AskPlaces,
     AskStanding,
     FindActor,
@@ -29,6 +33,7 @@ from distpool.protocol.upcalls import (
 )
 from distpool.runtime.notices import Notice
 from distpool.serialization.remote_errors import encode_failure
+from distpool.tasks.calls import Task
 from distpool.tasks.numbered import found, publish
 
 if TYPE_CHECKING:
@@ -42,6 +47,7 @@ class Questions:
         """`call_of`: the call that a message tells of, with what keeps its arguments."""
         self._loop = session.loop
         self._client: Any = session.loop.client
+        self._session = session
         self._far = session.far
         self._call_of = call_of
         # Made for the first worker that asks for one.
@@ -57,9 +63,15 @@ class Questions:
                 self._later(self._places.serve, lease, message)
             case AskStanding(number):
                 self._later(self.answer, lease, number, lambda: self._standing_of(lease))
+            case AskCall(number, written_to):
+                # With the results before it known, the oldest call that the worker holds is the one that it runs.
+                told = partial(self._loop.post, self.answer, lease, number, lambda: self._call_run_by(lease))
+                self._client.results.follow(lease, written_to, told)
+            case AskCluster(number):
+                self._later(self.answer, lease, number, self._status)
             case _:
                 if self._actors is None:
-                    self._actors = import_module("distpool.actors.served").ActorsServed(self.answer)
+                    self._actors = import_module("distpool.actors.served").ActorsServed(self)
                 self._serve_actor(lease, message)
 
     def forget(self, lease: LeaseId, number: int) -> None:
@@ -95,6 +107,10 @@ class Questions:
     def post(self, function: Callable[..., None], *args: Any) -> None:
         """Have it called by whoever holds the loop; from any thread."""
         self._loop.post(function, *args)
+
+    def answer_soon(self, lease: LeaseId, number: int, get: Callable[[], Any]) -> None:
+        """The same from any thread."""
+        self._loop.post(self._later, self.answer, lease, number, get)
 
     def _later(self, function: Callable[..., None], *args: Any) -> None:
         self._loop.completions.append(Notice(function, *args))
@@ -136,6 +152,26 @@ class Questions:
         if actor is None:
             return WorkerStanding(lease, node, shape, place)
         return WorkerStanding(lease, node, shape, place, actor.number, actor.called, actor.namespace, group.restarts)
+
+    def _call_run_by(self, lease: LeaseId) -> tuple[int, str]:
+        """(number of its first promise, name); (0, "") where it is no task's, or one of several."""
+        group: Any = self._client.group_of(lease)
+        if group is None or (group.plan.actor is not None and group.plan.actor.concurrency is not None):
+            return 0, ""
+        holding = group.leases[lease].holding
+        sink = holding.oldest().bundle.sink if holding.calls else None
+        if not isinstance(sink, Task):
+            return 0, ""
+        return sink.promises[0].number, sink.promises[0].name
+
+    def _status(self) -> StatusTold:
+        """What there is and what of it is free, on this machine or in the cluster."""
+        if self._far is None:
+            return self._session.standing(with_devices=True)
+        status = self._session.hear_head()
+        if status is None:
+            raise HeadUnreachable("the head of the cluster does not answer the program of this worker")
+        return status
 
 
 def _do_nothing() -> None:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import distpool
-from distpool.actors import exit_actor, method
+from distpool.actors import exit_actor, list_named_actors, method
 
 
 class Counter:
@@ -73,6 +73,9 @@ class Keeper:
 
     def add(self, amount):
         return distpool.get(self.other.add.remote(amount))
+
+    def total(self, array):
+        return float(distpool.get(self.other.predict.remote(array)).sum())
 
     def start(self, amount):
         return self.other.add.remote(amount)
@@ -223,3 +226,17 @@ def mistakes_in_task(handle):
     except KeyError:
         said.append("told")
     return said
+
+
+def add_by_name(name, namespace):
+    """A task that calls the actor of this name; also (names in the namespace of its program)."""
+    return distpool.get(distpool.get_actor(name, namespace).add.remote()), list_named_actors()
+
+
+def kill_by_name(name, namespace):
+    distpool.kill(distpool.get_actor(name, namespace))
+
+
+def start_detached(name, *args):
+    counter = distpool.remote(Counter).options(name=name, lifetime="detached").remote(*args)
+    return distpool.get(counter.add.remote())

@@ -137,6 +137,19 @@ def test_named_actors_are_found_for_as_long_as_they_have_a_handle():
         get_actor("first", "tests")
 
 
+def test_init_says_which_namespace_is_meant():
+    distpool.shutdown()
+    distpool.init(namespace="tests")
+    counter = Counters.options(name="first").remote(1)
+    assert get_actor("first") == get_actor("first", "tests") == counter
+    assert list_named_actors() == ["first"]
+    assert list_named_actors(all_namespaces=True) == [{"name": "first", "namespace": "tests"}]
+    with pytest.raises(ValueError, match="no actor that lives has the name 'second' in namespace 'tests'"):
+        get_actor("second")
+    with pytest.raises(TypeError, match="namespace is 3, a int; it must be a str, or None"):
+        get_actor("first", 3)
+
+
 def test_a_name_is_free_again_when_its_actor_is_dead():
     counter = Counters.options(name="mortal", lifetime="detached").remote()
     with pytest.raises(ValueError, match="did you mean 'mortal'"):

@@ -101,6 +101,10 @@ def test_actors_that_a_task_uses_one_after_another_take_the_room_of_one():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DISTPOOL_RESOURCES", '{"seat": 1}')
         assert len(set(in_worker(start_some, 4))) == 4
+        # Also behind calls of the same worker whose results nobody has read.
+        alone = run.options(num_cpus=distpool.cluster_resources()["CPU"])
+        several = distpool.get([alone.remote(start_some, 2) for _ in range(4)], timeout=LIMIT_S)
+        assert len({pid for pids in several for pid in pids}) == 8
 
 
 def test_names_are_those_of_the_whole_program():
@@ -186,12 +190,13 @@ def test_a_queue_that_a_task_has_made_is_everybodys():
 
 
 def test_an_actor_of_a_pool_within_a_worker_is_refused():
-    def nested():
+    def nested(function, *args):
         with distpool.Pool(1) as pool:
-            return pool.apply(start_and_call, (0, 1))
+            return pool.apply(function, args)
 
-    with pytest.raises(RuntimeError, match="only the workers of the program start tasks and actors"):
-        in_worker(nested)
+    for deed in ((start_and_call, 0, 1), (_add_to_all, 0)):
+        with pytest.raises(RuntimeError, match="are the program's, and only its own workers can ask for them"):
+            in_worker(nested, *deed)
 
 
 def test_handles_that_a_call_drops_and_gets_again_are_good():

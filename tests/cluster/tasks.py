@@ -241,6 +241,7 @@ def use_a_group():
     inside = told_of_itself.options(placement_group=group)
     told = distpool.get([inside.options(bundle=number).remote() for number in range(2)])
     nodes = group.nodes
+    assert set(nodes) < {node.name for node in distpool.nodes()}
     distpool.remove_placement_group(group)
     return told, nodes
 
@@ -297,3 +298,21 @@ def run_until_interrupted(path):
 @distpool.remote(num_cpus=0)
 def run_two(path):
     return distpool.get([run_until_interrupted.remote(path) for _ in range(2)])
+
+
+@distpool.remote(num_returns=2)
+def ones_and_where(size):
+    return np.ones(size), node_of(os.getpid())
+
+
+@distpool.remote
+def total_when_told(path, gate, array):
+    """Writes down where it runs, and waits until there is a file `gate`."""
+    append(path, node_of(os.getpid()))
+    total_after(gate, array)
+    return float(array.sum()), node_of(os.getpid())
+
+
+@distpool.remote(num_cpus=0.5)
+def task_id():
+    return distpool.get_runtime_context().get_task_id()

@@ -58,6 +58,27 @@ def test_what_lay_on_a_node_that_is_lost_is_lost_and_named_and_the_rest_stays_wi
     distpool.shutdown()  # while there is a head that can hear it
 
 
+def test_values_of_tasks_stay_when_their_node_is_lost_and_are_there_for_what_runs_again(nodes, tmp_path):
+    path, gate, size = str(tmp_path / "begun"), tmp_path / "gate", 20_000
+    lost, other = nodes["first"].pid, nodes["second"].pid
+    made, give_up_at = {}, time.monotonic() + LIMIT_S
+    while set(made) < {lost, other}:
+        assert time.monotonic() < give_up_at
+        refs = [tasks.ones_and_where.remote(size) for _ in range(8)]
+        made.update((distpool.get(where), array) for array, where in refs)
+    # Two on each node, with a value of the node that is lost.
+    repeated = tasks.total_when_told.options(retries=1)
+    running = [repeated.remote(path, str(gate), made[lost]) for _ in range(4)]
+    until(lambda: Path(path).exists() and Path(path).read_text().split().count(str(lost)) == 2)
+    nodes["first"].kill()
+    nodes["first"].wait()
+    gate.touch()
+    assert distpool.get(running) == [(float(size), other)] * 4
+    assert distpool.get(made[lost]).sum() == size
+    assert distpool.get(tasks.remote_total.remote(made[lost])) == (float(size), other)
+    distpool.shutdown()  # while there is a head that can hear it
+
+
 def test_a_node_that_is_killed_costs_the_calls_that_it_had_begun_and_its_workers_go(nodes, tmp_path):
     path = str(tmp_path / "begun")
     with Pool(4) as pool:

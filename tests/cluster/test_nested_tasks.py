@@ -47,6 +47,8 @@ def test_workers_on_nodes_know_where_they_are_and_use_placement_groups():
     assert node in nodes
     assert {job for job, _, _ in told} == {distpool.get_runtime_context().get_job_id()}
     assert [amounts for _, _, amounts in told] == [{"CPU": 1.0}] * 2
+    refs = [tasks.task_id.remote() for _ in range(50)]
+    assert distpool.get(refs) == [f"{ref.id:x}" for ref in refs]
 
 
 def test_what_a_task_on_a_node_has_started_is_cancelled_with_it(tmp_path):

@@ -6,7 +6,7 @@ import re
 import pytest
 
 import distpool
-from distpool import NodeAffinity, Pool
+from distpool import Executor, NodeAffinity, Pool
 from distpool.errors import ResourcesUnavailable
 from tests.cluster import tasks
 from tests.cluster.conftest import use
@@ -95,9 +95,9 @@ def test_labels_names_and_other_resources_lead_to_a_node(nodes):
             assert pool.apply(tasks.where)[0] == agents["large"], options
 
 
-def test_what_no_node_has_is_an_error_of_the_calls_with_a_table(nodes):
-    with Pool(1, num_gpus=3) as pool, pytest.raises(ResourcesUnavailable) as caught:
-        pool.apply(tasks.square, (2,))
+def test_a_pool_of_what_no_node_has_is_refused_at_once_with_a_table(nodes):
+    with pytest.raises(ResourcesUnavailable) as caught:
+        Pool(1, num_gpus=3)
     rows = [line.split() for line in str(caught.value).splitlines()[1:]]
     assert rows == [
         ["CPUs", "GPUs"],
@@ -105,6 +105,10 @@ def test_what_no_node_has_is_an_error_of_the_calls_with_a_table(nodes):
         ["node", "large", "2", "2"],
         ["node", "plain", "2", "0"],
     ]
+    with Executor(1, labels={"zone": "mars"}) as executor:  # which has no workers before its first call
+        assert isinstance(executor.submit(tasks.square, 2).exception(20), ResourcesUnavailable)
+    with Pool(1, num_gpus=2) as pool:
+        assert pool.apply(tasks.square, (2,)) == 4
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def not_initialized():
 @pytest.mark.parametrize(
     ("options", "kind", "text"),
     [
-        ({"adress": "x"}, TypeError, "'adress'; valid are address, env, pip, working_dir"),
+        ({"adress": "x"}, TypeError, "'adress'; valid are address, env, namespace, pip, working_dir"),
         ({"address": "a b"}, DistpoolError, "address is 'a b'; it must be like tcp://host:7117"),
         ({"address": 7117}, TypeError, "address is 7117, a int; it must be a str, 'local' or None"),
         ({"working_dir": "no/such"}, ValueError, r"working_dir is 'no/such', which is no folder \(/.*/no/such was"),
@@ -30,6 +30,8 @@ def not_initialized():
         ({"env": {"A=B": ""}}, ValueError, "env has 'A=B': ''; a name is not empty and has no '='"),
         ({"env": {"A": "\0"}}, ValueError, "neither has a null character"),
         ({"env": {"DISTPOOL_ADDRESS": "x"}}, ValueError, "which workers have of their node: give `address`"),
+        ({"namespace": 3}, TypeError, "namespace is 3, a int; it must be a str, or None"),
+        ({"namespace": ""}, ValueError, "namespace is empty"),
         ({"pip": 3}, TypeError, r"it must be a list of requirements as pip knows them, such as \['numpy>=2'\]"),
         ({"pip": [3]}, TypeError, "it must be a list of requirements"),
         ({"pip": [" "]}, ValueError, "each must be one requirement"),

@@ -9,7 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from distpool.ids import GroupId, NodeId
 from distpool.logic.placement import Placement
-from distpool.logic.request_queue import Patience, Request, RequestQueue
+from distpool.logic.request_queue import Request, RequestQueue
+from distpool.logic.reservations import Patience
 from distpool.protocol.devices import Device
 from distpool.protocol.resources import UNIT, Offer, Shape
 from tests.logic.machines import tries

@@ -5,17 +5,21 @@ import os
 import sqlite3
 import stat
 
+import msgspec
 import pytest
 
 from distpool.errors import DistpoolError
 from distpool.ids import LeaseId, NodeId
 from distpool.protocol.devices import Device
+from distpool.protocol.names import NamedActor
 from distpool.protocol.placing import BundleStrategy
 from distpool.protocol.records import (
     BundleKept,
     Kept,
     LeaseForgotten,
     LeaseKept,
+    NameForgotten,
+    NameKept,
     NodeForgotten,
     NodeKept,
     PlacesForgotten,
@@ -68,6 +72,13 @@ def test_devices_and_placement_groups_are_kept(path):
     keep(path, node, group, PlacesKept(7, 11, BundleStrategy.PACK, []))
     keep(path, PlacesForgotten(7))
     assert begun(path) == Kept(902, [node], [], [group])
+
+
+def test_the_names_of_actors_are_kept(path):
+    model = NamedActor("jobs", "model", "tcp://first:1", "key", 3, "Model", b"traits", True, 2**60, "keeper 7")
+    keep(path, NameKept(model), NameKept(msgspec.structs.replace(model, name="other")))
+    keep(path, NameKept(msgspec.structs.replace(model, endpoint="tcp://first:2")), NameForgotten("jobs", "other"))
+    assert begun(path).names == [msgspec.structs.replace(model, endpoint="tcp://first:2")]
 
 
 @pytest.mark.parametrize("more", ["NULL", "7", "x'ff'", "x'c0'", "x'93010203'"])

@@ -8,6 +8,8 @@ import distpool
 from distpool.errors import ResourcesUnavailable
 from tests.actors.classes import Counter
 
+from .functions import nap
+
 LIMIT_S = 20
 Counters = distpool.remote(Counter)
 
@@ -112,6 +114,15 @@ def test_a_task_that_waits_for_a_group_gives_it_its_own_cpu():
         return found
 
     assert run.options(num_cpus=1).remote(take_all, distpool.cluster_resources()["CPU"]).result(LIMIT_S)
+
+
+def test_a_group_gets_its_room_while_tasks_wait_for_their_turn():
+    """Workers of tasks stay while there is work for them, and a while after; not when a group waits for their place."""
+    refs = [nap.remote(0.02) for _ in range(400)]
+    group = group_of([{"CPU": distpool.cluster_resources()["CPU"]}])
+
+    assert group.wait(LIMIT_S)
+    assert not refs[-1].done()
 
 
 def test_what_can_never_be_and_what_makes_no_sense_is_told_in_the_worker():
