@@ -32,7 +32,14 @@ NOT_OF_TASKS = (
     "distpool.runtime.gpus",
 )
 """What a program pays for when it first has an actor, a placement group or a GPU, or little memory left."""
-NOT_OF_POOLS = (*NOT_OF_TASKS, "ctypes", "distpool.objects.promises", "distpool.store.memory", "distpool.tasks")
+NOT_OF_POOLS = (
+    *NOT_OF_TASKS,
+    "ctypes",
+    "distpool.logic.promises",
+    "distpool.objects.promises",
+    "distpool.store.memory",
+    "distpool.tasks",
+)
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

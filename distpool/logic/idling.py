@@ -21,13 +21,14 @@ class Waits:
 
     def __init__(self, moment_s: float) -> None:
         self._moment_s = moment_s
-        self._since: dict[GroupId, float] = {}
+        self.since: dict[GroupId, float] = {}
+        """Those that waited when it was looked last, and since when."""
 
     def look(self, waiting: Iterable[GroupId], now: float) -> tuple[set[GroupId], float | None]:
         """Of those that wait now, and when to look again."""
-        self._since = {group: self._since.get(group, now) for group in waiting}
-        long = {group for group, since in self._since.items() if now >= since + self._moment_s}
-        due = [since + self._moment_s for group, since in self._since.items() if group not in long]
+        self.since = {group: self.since.get(group, now) for group in waiting}
+        long = {group for group, since in self.since.items() if now >= since + self._moment_s}
+        due = [since + self._moment_s for group, since in self.since.items() if group not in long]
         return long, min(due, default=None)
 
 

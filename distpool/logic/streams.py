@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from distpool.logic.promises import Promise
+if TYPE_CHECKING:
+    from distpool.logic.promises import Promise
 
 ONE = -1
 STREAM = -2

@@ -206,9 +206,10 @@ class ClientRole:
             pending = [group_id for group_id, group in self.groups.items() if group.requests.pending]
             if any(places.waits() for places in self.places.values()):
                 pending.append(_PLACES)
-            waiting, wake_at = self._waits.look(pending, now)
-            for group_id, group in self.groups.items():
-                group.idling.others_wait(now, wait=bool(waiting - {group_id}))
+            if pending or self._waits.since:  # else nobody waits, and all know
+                waiting, wake_at = self._waits.look(pending, now)
+                for group_id, group in self.groups.items():
+                    group.idling.others_wait(now, wait=bool(waiting - {group_id}))
         for group in self.groups.values():
             to_send, group_wake_at = group.decide(now, self.outbox)
             for lease, spans in to_send:
