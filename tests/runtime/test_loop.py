@@ -6,15 +6,11 @@ import time
 import pytest
 
 from distpool.config import SETTINGS
-from distpool.ids import INLINE_FUNCTION, GroupId, LeaseId
+from distpool.ids import INLINE_FUNCTION
 from distpool.logic.calls import Bundle
-from distpool.logic.group_plan import GroupPlan, GroupState
-from distpool.protocol.messages import CallMode, Death, FunctionBlob, OutcomeKind, StartWorker, WorkerExited
+from distpool.protocol.messages import CallMode, OutcomeKind
 from distpool.protocol.resources import Offer
-from distpool.runtime.launch_plan import LaunchPlan
 from distpool.runtime.loop import Loop
-from distpool.serialization.pickling import standard_dumps
-from tests.runtime.programs import until
 
 LONG_S = 5.0
 
@@ -77,20 +73,3 @@ def test_what_is_posted_to_a_closed_loop_is_done_at_once(loop):
     loop.post(done.append, 1)
     loop.wake()
     assert done == [1]
-
-
-def test_a_lease_more_than_the_workers_that_a_group_was_opened_with_ends_at_once(loop):
-    """As a caller elsewhere can ask for, whose group is as large as it says."""
-    group_id = GroupId(1)
-    loop.launcher.open(group_id, LaunchPlan("fork", 1, "Worker", True, None, ()))
-    loop.watch_template(group_id)
-    group = loop.client.open(group_id, GroupPlan(1))
-    told = Told()
-    loop.client.functions[1] = FunctionBlob(1, standard_dumps(abs), False)
-    loop.client.submit(group, [Bundle(1, CallMode.ITEM, [-5], told)])
-    assert until(lambda: loop.turn(0.05) or loop.run_completions() or told.outcomes)
-    assert loop.launcher.handle(StartWorker(LeaseId(99), group_id)) == [
-        WorkerExited(LeaseId(99), group_id, Death(0, -9))
-    ]
-    loop.client.close(group)
-    assert until(lambda: loop.turn(0.05) or group.state is GroupState.GONE)
