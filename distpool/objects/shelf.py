@@ -6,6 +6,7 @@ One owner, `Home`, which holds its lock whenever it calls anything here. What to
 from __future__ import annotations
 
 import shutil
+import sys
 import time
 from collections.abc import Callable
 
@@ -148,9 +149,10 @@ class Shelf:
             self._give_back(self._stock.surplus(self._warm_limit()))
 
     def _warm_limit(self) -> int | None:
-        """How much memory of no object may be kept; None leaves it to the stock. The system is asked now and then."""
+        """How much memory of no object may be kept; None leaves it to the stock. The system is asked now and then, but
+        not while the interpreter ends, when there is no `open` any more."""
         now = time.monotonic()
-        if now < self._ask_at:
+        if now < self._ask_at or sys.is_finalizing():
             return None
         self._ask_at = now + SETTINGS.ask_memory_s
         return 0 if memory_is_short() else None
