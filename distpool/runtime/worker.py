@@ -317,7 +317,7 @@ class Worker:
         """Ctrl-C reaches every process of a terminal: here it interrupts the call that runs, and nothing else. So does
         the caller, which means one call only: it may have ended meanwhile."""
         is_meant = self._ring.is_interrupted()
-        if is_meant and frame.f_code.co_filename in DEAF:
+        if is_meant and frame is not None and frame.f_code.co_filename in DEAF:
             return  # it is sent again
         if is_meant is not False and self._in_call:
             if is_meant:
