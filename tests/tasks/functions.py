@@ -88,8 +88,8 @@ def wait_for(path):
 
 @distpool.remote
 def run_until_interrupted(path):
-    note_line(path, "begun")
     try:
+        note_line(path, "begun")
         time.sleep(LIMIT_S)
     except KeyboardInterrupt:
         note_line(path, "interrupted")
