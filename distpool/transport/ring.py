@@ -154,11 +154,10 @@ class Ring:
         self._words[_HAS_WAY_UP] = 1
 
     def is_interrupted(self) -> bool | None:
-        """Whether the call that runs now is the one to be interrupted; None: none is, or that was heard."""
+        """Whether the call that runs now is the one to be interrupted, and has not heard of it; None: no call here ever
+        was. Signals that come later, or twice, are of a call that has."""
         mark = self._words[_INTERRUPT]
-        if not mark or mark == _HEARD | self._words[_WRITTEN] + 1:
-            return None
-        return mark == self._words[_WRITTEN] + 1
+        return mark == self._words[_WRITTEN] + 1 if mark else None
 
     def hear_interrupt(self) -> None:
         """The call that runs was interrupted."""

@@ -288,8 +288,8 @@ class Generating:
 @distpool.remote(num_cpus=0)
 def run_until_interrupted(path):
     """Writes down that it has begun, and that it was interrupted."""
-    append(path, "begun")
     try:
+        append(path, "begun")
         time.sleep(60.0)
     except KeyboardInterrupt:
         append(path, "interrupted")

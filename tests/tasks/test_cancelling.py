@@ -59,8 +59,8 @@ def test_one_that_takes_its_interrupt_and_goes_on_is_not_interrupted_again(lines
     def clean_up(path):
         import time
 
-        functions.note_line(path, "begun")
         try:
+            functions.note_line(path, "begun")
             time.sleep(LIMIT_S)
         except KeyboardInterrupt:
             time.sleep(0.5)  # longer than the time after which one that was not heard is sent again

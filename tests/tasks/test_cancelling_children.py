@@ -88,8 +88,8 @@ def test_those_that_wait_do_not_begin(lines, gate):
 def test_what_it_starts_when_it_is_cancelled_is_cancelled_too(lines):
     @distpool.remote
     def start_late(path):
-        note_line(path, "begun")
         try:
+            note_line(path, "begun")
             time.sleep(LIMIT_S)
         except KeyboardInterrupt:
             ref = distpool.remote(note_line).options(num_returns=2).remote(path, "run")[1]
@@ -105,9 +105,9 @@ def test_what_it_starts_when_it_is_cancelled_is_cancelled_too(lines):
 def test_by_force_the_workers_of_what_it_has_started_end(lines):
     @distpool.remote
     def ignore_interrupts(path):
-        note_line(path, "begun")
         while True:
             try:
+                note_line(path, "begun")
                 time.sleep(LIMIT_S)
             except KeyboardInterrupt:
                 note_line(path, "ignored")

@@ -192,6 +192,23 @@ def read_while(ring: Ring, process: subprocess.Popen, enough: int) -> list[tuple
     return records
 
 
+def test_an_interrupt_means_one_call_and_is_heard_once(memory):
+    writer, reader = Ring(memory, 0, CAPACITY), Ring(memory, 0, CAPACITY)
+    assert writer.is_interrupted() is None
+    assert reader.mark_interrupt()
+    assert writer.is_interrupted()
+    writer.hear_interrupt()
+    assert not reader.mark_interrupt(), "nothing is sent again"
+    assert writer.is_interrupted() is False, "the signal was sent twice before it was heard"
+    writer.write(0, b"its result", 0)
+    assert writer.is_interrupted() is False, "the signal came late: another call runs"
+    reader.read_all()
+    assert reader.mark_interrupt()
+    assert writer.is_interrupted()
+    for ring in (writer, reader):
+        ring.close()
+
+
 def test_another_process_writes_while_this_one_reads(memory):
     count = 4_000
     ring = Ring(memory, 0, CAPACITY)
