@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -19,14 +20,16 @@ def run_example(name: str, *arguments: str, by: tuple[str, ...] = (), **more: st
     """The standard output of an example, which must end well; `by` are arguments of python before the file's, and
     `more` variables of its environment."""
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path, **more}
-    done = subprocess.run(
-        [sys.executable, *by, str(ROOT / "examples" / f"{name}.py"), *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    # Other tests, which run at the same time, look whether they have left anything behind.
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, *by, str(ROOT / "examples" / f"{name}.py"), *arguments],
+            env={**os.environ, "PYTHONPATH": path, "TMPDIR": folder, **more},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert os.listdir(folder) == []
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -152,8 +155,10 @@ def check_batches(printed: str) -> None:
     assert same > 95
 
 
-def test_requests_are_gathered_into_batches() -> None:
-    printed = run_example("batch_inference", "--requests=120", "--batch=16", "--patience=50")
+def test_requests_are_gathered_into_batches(tmp_path: Path) -> None:
+    (tmp_path / "devices.toml").write_text("devices = []\n")
+    none = str(tmp_path / "devices.toml")
+    printed = run_example("batch_inference", "--requests=120", "--batch=16", "--patience=50", DISTPOOL_DEVICES=none)
     assert printed.startswith("no GPU here: 2 models on CPUs\n")
     check_batches(printed)
 
