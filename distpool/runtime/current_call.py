@@ -14,6 +14,11 @@ NUMBER_BESIDE: ContextVar[int | None] = ContextVar("NUMBER_BESIDE", default=None
 """Which call this thread or coroutine is of, where calls run beside each other."""
 
 
+def be_new() -> None:
+    """This worker has run none yet, whatever ran in the process that it was forked from."""
+    DEPTH[0] = NUMBER[0] = 0
+
+
 def number_of_call() -> int:
     """Of the call that starts another."""
     beside = NUMBER_BESIDE.get()

@@ -18,7 +18,7 @@ from distpool.objects.stores import attach
 from distpool.protocol.codec import encode
 from distpool.protocol.devices import NO_DEVICES, WorkerDevices
 from distpool.protocol.messages import CallsFinished, OpenUpLane, WorkerLogged
-from distpool.runtime import up_lane, yielding
+from distpool.runtime import current_call, up_lane, yielding
 from distpool.runtime.addresses import be_a_worker
 from distpool.runtime.import_hook import when_imported
 from distpool.runtime.native_threads import limit_native_threads
@@ -94,6 +94,7 @@ class WorkerProcess(process.BaseProcess):
     def run(self) -> None:
         """Be ready, then serve until told to end."""
         signal.set_wakeup_fd(-1)
+        current_call.be_new()
         worker = Worker(self._sock, self._descriptors[1], self._ring, self._setup, self._attached)
         yielding.offer(worker, self._ring.note_items)
         worker.prepare(self._main_failure)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import distpool
+from distpool.runtime.current_call import NUMBER
 
 from . import functions
 from .functions import LIMIT_S, add, note_line, wait_until
@@ -57,6 +58,17 @@ def test_what_it_has_started_and_what_that_has_started_are_interrupted_and_no_ot
         distpool.get(first)
     gate.touch()
     assert distpool.get(other) == [str(gate)]
+
+
+def test_what_ran_in_the_process_that_workers_are_forked_from_does_not_count(lines):
+    before, NUMBER[0] = NUMBER[0], 20
+    try:
+        parent = start.remote(lines.path, (run_until_interrupted, lines.path))
+        wait_until(lambda: "begun" in lines())
+    finally:
+        NUMBER[0] = before
+    distpool.cancel(parent)
+    wait_until(lambda: "interrupted" in lines())
 
 
 def test_what_it_has_started_is_left_if_that_is_said(lines, gate):
