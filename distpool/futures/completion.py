@@ -37,7 +37,8 @@ def as_completed(fs: Iterable[Future[Any]], timeout: float | None = None) -> Ite
                 raise TimeoutError(f"{len(pending)} (of {total}) futures unfinished")
             while arrived:
                 pending.remove(arrived[0])
-                arrived[0]._waiters.remove(waiter)
+                # With its lock: whoever tells of its end goes through all who wait for it.
+                waiter.leave((arrived[0],))
                 yield arrived.popleft()
     finally:
         waiter.leave(pending)

@@ -3,6 +3,7 @@
 import concurrent.futures
 import gc
 import threading
+import time
 import weakref
 
 import pytest
@@ -100,6 +101,35 @@ def test_a_future_that_was_given_away_is_free(as_completed, executor):
         assert eventually(
             lambda alive=reference: gc.collect() >= 0 and alive() is None
         )  # whoever resolved it has it for a moment
+
+
+class Lingering(list):
+    """Those who wait for a future, of whom each that was told has the time to take it before the next is told."""
+
+    def __iter__(self):
+        position = 0
+        while position < len(self):
+            yield self[position]
+            time.sleep(0.1)
+            position += 1
+
+
+def test_one_who_is_told_first_takes_nobody_elses_turn():
+    future = concurrent.futures.Future()
+    future._waiters = Lingering()
+    collected = [[], []]
+    threads = [
+        threading.Thread(target=lambda to=to: to.extend(distpool.futures.as_completed([future], 3.0)), daemon=True)
+        for to in collected
+    ]
+    for thread in threads:
+        thread.start()
+    while len(future._waiters) < 2:
+        time.sleep(0.001)
+    future.set_result(1)
+    for thread in threads:
+        thread.join(LIMIT_S)
+    assert collected == [[future], [future]]
 
 
 def test_two_threads_collect_the_same_futures(as_completed, executor):
