@@ -26,12 +26,10 @@ LINT_IMPORTS = [sys.executable, "-c", "from importlinter.cli import lint_imports
 TIME_LIMIT_S = 540
 
 # Tests of decisions, which do no I/O: the same on all versions of Python.
-ONCE = [
-    "tests/logic",
-    "tests/protocol",
-    "tests/roles",
-    "tests/simulation",
-]
+ONCE = ["tests/logic", "tests/protocol", "tests/roles"]
+
+# The same, of whole runs.
+SIMULATED = ["tests/simulation"]
 
 # Tests of clusters: of what happens between their processes, which mostly wait, and of the parts that only these have.
 # On one version, and beside the others.
@@ -97,10 +95,14 @@ ALSO_APART = ["tests/faults/test_store_endings.py", "tests/test_drop_in.py"]
 ON_NODES = ["-q", "-m", "cluster and not between", "tests/facades"]
 
 # Which tests of those that are run for each start method: each method is on one version at least, and CPython's own
-# suites use all of them on 3.11 and 3.13. Tests of faults are on these two, those of tasks on 3.11 and 3.12.
+# suites use all of them on 3.11 and 3.13. Tests of faults and of the runtime are on these two, and those of tasks on
+# 3.11 and 3.12.
 METHODS = {"3.12": "forkserver or not (fork or spawn)", "3.13": "not (forkserver or spawn)"}
 VERSION = ".".join(map(str, sys.version_info[:2]))
-ELSEWHERE = {"3.12": ["tests/faults", *OF_POOLS_ON_NODES], "3.13": OF_TASKS}.get(VERSION, [])
+ELSEWHERE = {
+    "3.12": ["tests/faults", "tests/runtime", "tests/transport", "tests/test_examples.py", *OF_POOLS_ON_NODES],
+    "3.13": OF_TASKS,
+}.get(VERSION, [])
 
 
 def main(arguments: list[str]) -> int:
@@ -114,7 +116,7 @@ def main(arguments: list[str]) -> int:
         apart = [*([*ALSO_APART, *OF_POOLS_ON_NODES] if tests_only else ONCE), *APART]
         apart = [path for path in apart if not path.startswith(tuple(ELSEWHERE))]
         others = {"what runs apart": apart} if tests_only else {"what runs apart": apart, "clusters": OF_CLUSTERS}
-        later = [*OF_TASKS_ON_NODES, *OF_POOLS_ON_NODES, *([] if tests_only else OF_TASKS)]
+        later = [*SIMULATED, *OF_TASKS_ON_NODES, *OF_POOLS_ON_NODES, *([] if tests_only else OF_TASKS)]
         with all_beside(others, failed):
             failed += failing({} if tests_only else static_checks())
             ignored = [f"--ignore={path}" for path in {*ONCE, *OF_CLUSTERS, *ELSEWHERE, *apart, *later}]
@@ -122,7 +124,8 @@ def main(arguments: list[str]) -> int:
             failed += failing({"pytest": [*PYTHON, "pytest", *ignored, "-k", methods]})
         if not tests_only:
             on_nodes = [*OF_TASKS_ON_NODES, *OF_POOLS_ON_NODES]
-            with all_beside({"tasks and actors": OF_TASKS, "tasks and pools on nodes": on_nodes}, failed):
+            here = [*OF_TASKS, *SIMULATED]
+            with all_beside({"tasks and simulations": here, "tasks and pools on nodes": on_nodes}, failed):
                 failed += failing({"pytest of pools on two nodes": [*PYTHON, "pytest", *ON_NODES]})
     if failed:
         print(f"\nFAILED: {', '.join(failed)}", flush=True)
