@@ -20,12 +20,12 @@ import msgspec
 
 from distpool.actors.methods import ActorMethod
 from distpool.actors.options import ActorOptions, MethodOptions
+from distpool.actors.reference import Referable
 from distpool.actors.traits import decoded
 from distpool.actors.turns import Turns
 from distpool.base_errors import ForeignProcess, InvalidRef
-from distpool.logic.promises import Promise
 from distpool.logic.streams import STREAM
-from distpool.objects.promises import TaskRef, promise_for
+from distpool.objects.promises import TaskRef
 from distpool.objects.refs import ObjectRef, noting_refs
 from distpool.objects.stores import get_value
 from distpool.objects.whole import whole
@@ -226,7 +226,7 @@ class ForeignWorkers:
         self._calls.session.post(self._calls.cancel, task)
 
 
-class ForeignLife:
+class ForeignLife(Referable):
     """An actor of another program, for as long as there is a handle of it here: its owner does not know of that."""
 
     def __init__(self, calls: ForeignCalls, actor: NamedActor) -> None:
@@ -239,7 +239,6 @@ class ForeignLife:
         self.turns = Turns()
         self.workers: Any = ForeignWorkers(calls, self)
         self._calls = calls
-        self._promise: weakref.ref[Promise] | None = None
 
     def method(self, name: str, options: MethodOptions) -> ActorMethod:
         """Raises TypeError for a generator."""
@@ -249,15 +248,6 @@ class ForeignLife:
                 "do not travel one by one: have a method that returns a list of them"
             )
         return ActorMethod(self, name, options)
-
-    def reference(self) -> TaskRef:
-        """See `Life.reference`."""
-        promise = None if self._promise is None else self._promise()
-        if promise is None:
-            promise = promise_for(f"actor {self.class_plan.name}")
-            promise.call = self
-            self._promise = weakref.ref(promise)
-        return TaskRef(promise)
 
     def kill(self, *, no_restart: bool) -> None:
         """See `kill`."""

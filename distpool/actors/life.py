@@ -8,6 +8,7 @@ from typing import Any
 
 from distpool.actors.methods import ActorMethod, ClassPlan, traits_of
 from distpool.actors.options import ActorOptions, MethodOptions
+from distpool.actors.reference import Referable
 from distpool.actors.turns import Turns
 from distpool.context import cpu_count_for_pools, get_context
 from distpool.ids import INLINE_FUNCTION, GroupId
@@ -15,7 +16,7 @@ from distpool.logic.actor_plan import ActorPlan, ActorState
 from distpool.logic.calls import NO_OPTIONS, Outcome
 from distpool.logic.group_plan import GroupPlan
 from distpool.logic.promises import Promise
-from distpool.objects.promises import TaskRef, promise_for
+from distpool.objects.promises import promise_for
 from distpool.protocol.messages import CallMode, OutcomeKind
 from distpool.runtime import initialization
 from distpool.runtime.instance import construct
@@ -32,7 +33,7 @@ LIVES: weakref.WeakValueDictionary[GroupId, Life] = weakref.WeakValueDictionary(
 """Those of this program, by the group that calls of them are handed in to."""
 
 
-class Life:
+class Life(Referable):
     """When the last handle is gone, the actor ends after its queued calls; unless it is detached."""
 
     def __init__(self, class_plan: ClassPlan, options: ActorOptions) -> None:
@@ -43,7 +44,6 @@ class Life:
         self.traits = traits_of(class_plan, options)
         self.turns = Turns()
         self._was_killed = False
-        self._promise: weakref.ref[Promise] | None = None
 
     def begin(self, actor_class: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Start it, with these arguments for its constructor. Raises what pickling them raises."""
@@ -111,16 +111,6 @@ class Life:
             self.workers.terminate(text="it was killed by distpool.kill")
         elif self.workers.is_owned_here() and not self.workers.is_over():
             self.workers.post(self.workers.group.restart)  # type: ignore[attr-defined]
-
-    def reference(self) -> TaskRef:
-        """A ref of a promise that never ends, and keeps this: what a handle travels as."""
-        # Not kept here: nothing collects a cycle with a promise.
-        promise = None if self._promise is None else self._promise()
-        if promise is None:
-            promise = promise_for(f"actor {self.class_plan.name}")
-            promise.call = self
-            self._promise = weakref.ref(promise)
-        return TaskRef(promise)
 
     @property
     def state(self) -> ActorState:
