@@ -157,7 +157,8 @@ def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
         return import_module(f"distpool.{name}")
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        return value
     raise AttributeError(f"module 'distpool' has no attribute {name!r}")
 
 

@@ -139,6 +139,8 @@ def get(refs: Any, *, timeout: float | None = None, readonly: bool = False) -> A
     `timeout`: seconds in all; then TimeoutError says which are not ready. Raises ObjectLost for a value that was freed,
     InvalidRef for a ref that this process cannot ask for, and what a task or the call of a future raised.
     """
+    if type(refs) is TaskRef and timeout is None and not readonly:
+        return refs.result()
     if isinstance(refs, (ObjectRef, Future)):
         return _get_all([refs], timeout, readonly=readonly)[0]
     _check(refs, "get")

@@ -25,6 +25,14 @@ DEAF = frozenset({"<frozen importlib._bootstrap>", "<frozen importlib._bootstrap
 """The files of code that has callbacks of weak references, in which Python ignores whatever a handler raises."""
 
 
+_main_thread: list[int | None] = [threading.main_thread().ident]
+
+
+def in_main_thread() -> bool:
+    """Where Python runs the handlers of signals."""
+    return threading.get_ident() == _main_thread[0]
+
+
 class Deferral:
     """In the main thread: from `begin` to `end` Ctrl-C is noted, and takes effect at the end. `on_noted` is told.
 
@@ -41,7 +49,7 @@ class Deferral:
 
     def begin(self) -> Any:
         """What `end` is to be given. Nothing happens in another thread, without a handler, and within itself."""
-        if threading.current_thread() is not threading.main_thread():
+        if not in_main_thread():
             return None
         handler = _signal.getsignal(_SIGINT)
         if not callable(handler) or self._handler is not None:
@@ -76,7 +84,8 @@ class Deferral:
 
 
 def _restore_in_child() -> None:
-    """What is forked meanwhile has the handler of the program."""
+    """What is forked meanwhile has the handler of the program, and its only thread for the main one."""
+    _main_thread[0] = threading.get_ident()
     handler = before = _signal.getsignal(_SIGINT)
     while isinstance(getattr(handler, "__self__", None), Deferral) and handler.__self__._handler is not None:
         handler = handler.__self__._handler

@@ -127,12 +127,13 @@ class OwnPlaces:
     def __init__(self, opening: OpenPlaces) -> None:
         self._lock = threading.Lock()
         self._watchers: list[Callable[[Seen], None]] = []
+        self._is_removed = False
         self._session, self._places = open_places(opening, self._note)
         self._note()  # perhaps it was told before anybody could be told
 
     def seen(self) -> Seen:
         places = self._places
-        return Seen(list(map(str, places.nodes)), places.why, places.is_refused, places.is_closed)
+        return Seen(list(map(str, places.nodes)), places.why, places.is_refused, places.is_closed or self._is_removed)
 
     def wait(self, timeout: float | None) -> Seen:
         self._session.wait(lambda: self.seen().is_settled, timeout, wait_briefly)
@@ -153,6 +154,7 @@ class OwnPlaces:
                 self._watchers.remove(then)
 
     def close(self) -> None:
+        self._is_removed = True  # seen at once, also where another thread sends it
         self._session.close_places(self._places.opening.group)
 
     def _note(self) -> None:

@@ -23,6 +23,7 @@ from distpool.logic.calls import Bundle, Outcome, Span
 from distpool.logic.group_plan import GroupPlan, GroupState
 from distpool.logic.idling import Idling
 from distpool.logic.leases import Lease, LeaseState
+from distpool.logic.leaving import tell_to_end
 from distpool.logic.losses import (
     call_to_repeat,
     describe_call,
@@ -38,13 +39,13 @@ from distpool.protocol.messages import (
     CallsDone,
     Death,
     EndWorker,
-    ExitWorker,
     FunctionBlob,
     LeaseLost,
     OutcomeKind,
     StopGroup,
 )
 
+_EXITED = int(OutcomeKind.EXITED)
 _OPEN = (GroupState.OPEN, GroupState.CLOSING)
 
 
@@ -138,10 +139,11 @@ class Actor:
         if not self._is_constructed:
             self._constructed(lease, message.outcomes[0], outbox)
             return
-        if any(kind == OutcomeKind.EXITED for kind, _ in message.outcomes):
+        kinds = [kind for kind, _ in message.outcomes]
+        if _EXITED in kinds:
             # The call that said so has no other outcome: it ends with the worker, and so does what comes after it.
             self._exits = True
-            ended = [at for at, (kind, _) in enumerate(message.outcomes) if kind != OutcomeKind.EXITED]
+            ended = [at for at, kind in enumerate(kinds) if kind != _EXITED]
             message = CallsDone(
                 [message.outcomes[at] for at in ended],
                 message.busy_s,
@@ -281,25 +283,24 @@ class Actor:
             self._ended_worker = True
             for lease in self.leases.values():
                 outbox.put(LAUNCHER, EndWorker(lease.id, self.id, 0.0))
-        to_send = []
-        if self._constructor is not None:
-            to_send = [(lease, spans) for lease in self.leases.values() if (spans := self._to_send(lease, outbox))]
-            if not self.leases and not self.requests.pending and (self.outstanding or self.state is GroupState.OPEN):
-                self.requests.ask(1, outbox)
+        to_send = [(lease, spans) for lease in self.leases.values() if (spans := self._to_send(lease, outbox))]
+        is_wanted = self._constructor is not None and (self.outstanding or self.state is GroupState.OPEN)
+        if is_wanted and not self.leases and not self.requests.pending:
+            self.requests.ask(1, outbox)
         if self.state is GroupState.CLOSING and not self.outstanding:
             self._close_down(outbox)
         return to_send, None
 
     def _to_send(self, lease: Lease, outbox: Outbox) -> list[Span]:
-        assert self._constructor is not None
-        if lease.state is not LeaseState.READY or self._exits:
+        if self._constructor is None or lease.state is not LeaseState.READY or self._exits:
             return []
         if self._is_constructed:
             if not self._calls.waiting():
                 return []
             spans, cancelled = self._calls.take(lease)
             self.outstanding -= sum(map(len, cancelled))
-            outbox.end_all(cancelled, OutcomeKind.CANCELLED, "")
+            for call in cancelled:
+                outbox.end(call, (OutcomeKind.CANCELLED, b""))
             return spans
         if lease.holding.calls:
             return []
@@ -311,8 +312,7 @@ class Actor:
         self._end = _died(ActorEnd("nobody had a handle of it any more", self.actor.name, 0.0))
         for lease in self.leases.values():
             if lease.state is not LeaseState.LEAVING:
-                lease.step("told to end")
-                outbox.put(lease.id, ExitWorker())
+                tell_to_end(lease, outbox)
         self.requests.give_up(outbox)
         if not self.leases and not self.requests.pending:
             self._stop(StopGroup(self.id, False, []), outbox)

@@ -304,6 +304,8 @@ class CallQueue:
     def _spans_of(self, options: CallOptions) -> deque[Span]:
         by_rank = self._by_rank
         rank = (-options.priority, -options.depth)
+        if by_rank[0][0] == rank:
+            return by_rank[0][1]
         position = bisect_left(by_rank, rank, key=itemgetter(0))
         if position == len(by_rank) or by_rank[position][0] != rank:
             by_rank.insert(position, (rank, deque()))

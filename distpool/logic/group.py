@@ -1,7 +1,7 @@
 """One pool's leases and calls: who gets which calls, when workers start and end, and what a death means.
 
-It sends calls by `Credits`, takes them back by `Balance`, and gives each call exactly one outcome. What a call is, and
-who waits for it, it leaves to the bundle's sink; how calls are encoded, to the client role.
+It sends calls by `Assignment`, takes them back by `Balance`, and gives each call exactly one outcome. What a call is,
+and who waits for it, it leaves to the bundle's sink; how calls are encoded, to the client role.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from types import MappingProxyType
 
 from distpool.config import Settings
 from distpool.ids import LAUNCHER, FunctionId, GroupId, LeaseId
+from distpool.logic.assignment import Assigned, Assignment
 from distpool.logic.balance import Balance, has_idle_worker
 from distpool.logic.calls import Bundle, CallQueue, Span
-from distpool.logic.credits import CreditsByDepth
-from distpool.logic.foresight import foretell, put_its_own_first
+from distpool.logic.foresight import foretell
 from distpool.logic.group_plan import GroupPlan, GroupState
 from distpool.logic.idling import Idling
 from distpool.logic.leases import Lease, LeaseState
-from distpool.logic.leaving import let_leave
+from distpool.logic.leaving import let_leave, tell_to_end
 from distpool.logic.limits import overdue
 from distpool.logic.losses import (
     call_to_repeat,
@@ -30,7 +30,7 @@ from distpool.logic.losses import (
     start_failure_text,
     was_killed_early,
 )
-from distpool.logic.nearness import Nearness, put_nearest_first
+from distpool.logic.nearness import Nearness
 from distpool.logic.outbox import Outbox
 from distpool.logic.requests import Requests
 from distpool.logic.resting import Resting
@@ -39,7 +39,6 @@ from distpool.logic.waiting import Waiting
 from distpool.protocol.messages import (
     CallsDone,
     Death,
-    ExitWorker,
     FunctionBlob,
     LeaseLost,
     OutcomeKind,
@@ -64,8 +63,6 @@ class Group:
         self.reason = ""
         self.leases: dict[LeaseId, Lease] = {}
         self.queue = CallQueue()
-        ahead_s, least = (settings.far_work_ahead_s, 1) if plan.is_far else (settings.work_ahead_s, 2)
-        self.credits = CreditsByDepth(ahead_s, settings.calls_ahead_limit, least)
         # For a worker that has nothing to do; and when nobody has, from one whose call turned out to be long: what it
         # had been sent can be cancelled again, and calls of a higher priority overtake it.
         self._sharing = Balance(settings.steal_after_s, 2)
@@ -83,6 +80,7 @@ class Group:
         self.waiting = Waiting(
             plan.size, settings.waiting_limit, settings.waiting_linger_s, replaces=plan.replaces_waiting
         )
+        self._assignment = Assignment(plan, settings, self.queue, self.leases, self.waiting)
         self._failed_starts = 0
         self._stopping_sent = False
         self.end_kind = OutcomeKind.TERMINATED
@@ -90,6 +88,9 @@ class Group:
         self.outstanding = 0
         """Calls that have no outcome yet."""
         self._has_news = True
+        # Calls have come or ended since the last decision, and whether lone ones need no more than to be sent.
+        self._has_calls = False
+        self._is_plain = False
         self._wake_at: float | None = None
         self.on_gone: Callable[[], None] = lambda: None
         self.nearness: Nearness | None = None
@@ -97,7 +98,7 @@ class Group:
     # What is told to it ---------------------------------------------------------------------------------------------
 
     def submit(self, bundles: Iterable[Bundle], outbox: Outbox) -> None:
-        self._has_news = True
+        self._has_calls = True
         if self.state in (GroupState.OPEN, GroupState.CLOSING):
             self.outstanding += self.queue.push(bundles)
             return
@@ -121,7 +122,7 @@ class Group:
         self.leases[lease_id].failure = failure
 
     def done(self, lease_id: LeaseId, message: CallsDone, now: float, outbox: Outbox) -> None:
-        self._has_news = True
+        self._has_calls = True
         lease = self.leases[lease_id]
         lease.heard_at = now
         lease.has_begun_all = False
@@ -133,8 +134,9 @@ class Group:
             outbox.complete(finished)
             self.outstanding -= len(message.outcomes)
             depth = finished[-1][0].options.depth
-            self.credits.of(depth).observe(len(message.outcomes), message.busy_s)
+            self._assignment.credits.of(depth).observe(len(message.outcomes), message.busy_s)
         if message.stopped and lease.state in (LeaseState.STOPPING, LeaseState.LEAVING):
+            self._has_news = True
             lease.step("stopped")
 
     def taken_back(self, lease_id: LeaseId, calls: int) -> None:
@@ -260,13 +262,17 @@ class Group:
 
     # Decisions ------------------------------------------------------------------------------------------------------
 
-    def decide(self, now: float, outbox: Outbox) -> tuple[list[tuple[Lease, list[Span]]], float | None]:
+    def decide(self, now: float, outbox: Outbox) -> tuple[Assigned, float | None]:
         """What to send to whom, and when to decide again without news (None: only with news)."""
         has_news = self._has_news or self.requests.has_news or self.stops.has_news
         has_news = has_news or self.idling.has_news or self.waiting.has_news
         if not has_news and (self._wake_at is None or now < self._wake_at):
-            return _NOTHING, self._wake_at
-        self._has_news = self.requests.has_news = self.stops.has_news = False
+            if not self._has_calls:
+                return _NOTHING, self._wake_at
+            if self._is_plain and not self.queue.has_limits and (lone := self._decide_on_lone(now, outbox)) is not None:
+                self._has_calls = False
+                return lone, self._wake_at
+        self._has_news = self._has_calls = self.requests.has_news = self.stops.has_news = False
         self.idling.has_news = self.waiting.has_news = False
         self._wake_at = None
         if self.requests.head_gone and self.outstanding and not self.leases:
@@ -307,7 +313,31 @@ class Group:
         self._request_leases(outbox)
         if self.state is GroupState.CLOSING:
             self._close_down(outbox)
+        self._is_plain = not (
+            self.state is GroupState.CLOSING
+            or self._cancels
+            or self.stops.cancelled
+            or self._resting.calls
+            or self.nearness is not None
+            or self.waiting.are_some()
+            or self.plan.calls_per_worker is not None
+            or any(lease.is_draining for lease in leases)
+        )
         return to_send, self._wake_at
+
+    def _decide_on_lone(self, now: float, outbox: Outbox) -> Assigned | None:
+        """With one call at most, and nothing else to see to: None when that has to be weighed after all."""
+        if not self.outstanding:
+            if self.idling.limit_s is not None:
+                self._wake_by(now + self.idling.limit_s)
+            return _NOTHING
+        assigned = self._assignment.assign_lone(now) if self.outstanding == self.queue.waiting == 1 else None
+        if assigned is None:
+            return None
+        to_send, cancelled = assigned
+        if cancelled:
+            self._end(cancelled, OutcomeKind.CANCELLED, "", outbox)
+        return to_send
 
     def _ask_back(self, balance: Balance, leases: Iterable[Lease], now: float, outbox: Outbox) -> None:
         victim, look_again = balance.choose(leases, now)
@@ -324,41 +354,14 @@ class Group:
         self.outstanding -= sum(map(len, spans))
         outbox.end_all(spans, kind, text)
 
-    def _assign(self, now: float, outbox: Outbox) -> list[tuple[Lease, list[Span]]]:
-        limit = self.credits.of(self.queue.depth()).limit()
-        open_leases = [lease for lease in self.leases.values() if lease.room(limit) > 0]
-        # The worker heard from last comes first: it may still be spinning for its next call.
-        open_leases.sort(key=lambda lease: (lease.holding.calls, -lease.heard_at))
-        if self.plan.replaces_waiting:
-            open_leases = self.waiting.within_size(open_leases, self.leases.values())
-        to_send = []
-        for position in range(len(open_leases)):
-            put_nearest_first(open_leases, position, self.queue.first(), self.nearness)
-            lease = open_leases[position]
-            if self.nearness is not None:
-                put_its_own_first(lease, self.leases, self.queue, self.nearness)
-            share = -(-self.queue.waiting_together() // (len(open_leases) - position))
-            if position or self.nearness is not None:  # what is next may be of another depth
-                limit = self.credits.of(self.queue.depth()).limit()
-            bytes_room = self._settings.bytes_ahead_limit - lease.holding.bytes
-            # What is stored is pinned for a call that was sent: of large ones none is sent ahead.
-            if bytes_room <= 0 and (lease.holding.calls > 1 or lease.holding.claims):
-                continue
-            spans, cancelled = self.queue.take(min(lease.room(limit), share), bytes_room)
-            self._end(cancelled, OutcomeKind.CANCELLED, "", outbox)
-            if spans:
-                if lease.holding.calls == 0:
-                    lease.heard_at = now
-                lease.has_begun_all = False
-                lease.holding.add(spans)
-                lease.sent(sum(map(len, spans)))
-                if not self._cancels:  # else what is sent now is what shall run, and does not come back
-                    self._wake_by(self._recall.due(lease))
-                if self.queue.has_limits:
-                    self._wake_by(overdue(lease)[0])
-                to_send.append((lease, spans))
-            if not self.queue.waiting:
-                break
+    def _assign(self, now: float, outbox: Outbox) -> Assigned:
+        to_send, cancelled = self._assignment.assign(now, self.nearness)
+        self._end(cancelled, OutcomeKind.CANCELLED, "", outbox)
+        for lease, _ in to_send:
+            if not self._cancels:  # else what is sent now is what shall run, and does not come back
+                self._wake_by(self._recall.due(lease))
+            if self.queue.has_limits:
+                self._wake_by(overdue(lease)[0])
         return to_send
 
     def _request_leases(self, outbox: Outbox) -> None:
@@ -374,7 +377,7 @@ class Group:
             return
         for lease in self.leases.values():
             if lease.state is not LeaseState.LEAVING:
-                _let_leave(lease, outbox)
+                tell_to_end(lease, outbox)
         self.requests.give_up(outbox)
         if not self.leases and not self.requests.pending and not self._stopping_sent:
             self._stopping_sent = True
@@ -391,9 +394,4 @@ class Group:
             outbox.put(LAUNCHER, StopGroup(self.id, True, busy))
 
 
-def _let_leave(lease: Lease, outbox: Outbox) -> None:
-    lease.step("told to end")
-    outbox.put(lease.id, ExitWorker())
-
-
-_NOTHING: list[tuple[Lease, list[Span]]] = []
+_NOTHING: Assigned = []

@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterable
 from distpool.ids import GroupId
 from distpool.logic.group_plan import GroupPlan
 from distpool.logic.leases import Lease, LeaseState
+from distpool.logic.leaving import tell_to_end
 from distpool.logic.outbox import Outbox
 from distpool.logic.times import earlier
-from distpool.protocol.messages import ExitWorker
 
 
 class Waits:
@@ -67,8 +67,7 @@ class Idling:
             if lease.holding.calls or lease.state is not LeaseState.READY or lease.is_asked:
                 continue
             if now >= lease.heard_at + self.limit_s:
-                lease.step("told to end")
-                outbox.put(lease.id, ExitWorker())
+                tell_to_end(lease, outbox)
             else:
                 due = earlier(due, lease.heard_at + self.limit_s)
         return due

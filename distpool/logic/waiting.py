@@ -12,9 +12,10 @@ from collections.abc import Collection, Iterable
 
 from distpool.ids import HEAD
 from distpool.logic.leases import Lease, LeaseState
+from distpool.logic.leaving import tell_to_end
 from distpool.logic.outbox import Outbox
 from distpool.logic.times import earlier
-from distpool.protocol.messages import ExitWorker, TakeBack
+from distpool.protocol.messages import TakeBack
 from distpool.protocol.placing import LeaseWaits
 
 
@@ -67,9 +68,13 @@ class Waiting:
         """How many leases the group shall have."""
         return self._size + len(self._leases) if self._replaces else self._size
 
+    def are_some(self) -> bool:
+        """There are some, or have been, and there may be too many leases for that."""
+        return self.is_over or bool(self._leases)
+
     def within_size(self, open_leases: list[Lease], leases: Iterable[Lease]) -> list[Lease]:
         """Of those that may be sent calls, those that are sent some: no more than the group's size are busy."""
-        if not (self.is_over or (self._leases and self._replaces)):
+        if not (self._replaces and self.are_some()):
             return open_leases
         left = self._size - sum(1 for lease in leases if lease.holding.calls and not lease.waits)
         kept = []
@@ -99,6 +104,5 @@ class Waiting:
                 look_again = earlier(look_again, due)
             elif excess > 0:
                 excess -= 1
-                lease.step("told to end")
-                outbox.put(lease.id, ExitWorker())
+                tell_to_end(lease, outbox)
         return look_again

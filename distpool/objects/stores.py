@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from distpool.base_errors import InvalidRef, ObjectLost
 from distpool.ids import ObjectId, StoreId
+from distpool.interrupts import in_main_thread
 from distpool.objects.refs import ObjectRef, out_of_reach
 from distpool.store.create import own_memory
 
@@ -173,7 +174,7 @@ def _do_nothing() -> None:
 
 def _on_main_thread(relief: Callable[[], None]) -> None:
     """Where calls run there, one after another."""
-    if threading.current_thread() is threading.main_thread():
+    if in_main_thread():
         relief()
 
 

@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 from distpool.config import Settings
-from distpool.interrupts import Deferral
+from distpool.interrupts import Deferral, in_main_thread
 from distpool.runtime.locks import Wakeup
 from distpool.runtime.loop import Loop
 
@@ -299,7 +299,8 @@ class Helm:
             self._turn(remaining_s, spin=True)
             if self._deferral.noted or self._opener_waits:
                 break
-        self._run_completions()
+        if self._loop.completions:
+            self._run_completions()
         return is_done()
 
     def _turn(self, timeout_s: float | None, *, spin: bool = False) -> None:
@@ -323,7 +324,7 @@ class Helm:
 
     def _may_run_turns(self) -> bool:
         """Not the main thread while a signal handler may raise at any place there."""
-        if threading.current_thread() is not threading.main_thread():
+        if not in_main_thread():
             return True
         return not any(map(callable, map(_signal.getsignal, _RAISING_SIGNALS)))
 

@@ -27,6 +27,7 @@ from distpool.logic.outbox import Completion
 from distpool.logic.times import earlier
 from distpool.protocol.cluster import OpenGroup, WorkerPrinted, WorkerSaid
 from distpool.protocol.messages import (
+    CallsDone,
     LeaseLost,
     Message,
     RunCalls,
@@ -41,6 +42,7 @@ from distpool.roles.client import ClientRole
 from distpool.roles.head import HeadRole
 from distpool.roles.node import NodeRole
 from distpool.runtime.crews import TemplateHandle
+from distpool.runtime.deciding import Deciding
 from distpool.runtime.elsewhere import ALL_HERE, Elsewhere
 from distpool.runtime.handles import Wait
 from distpool.runtime.launcher import Launcher
@@ -113,7 +115,7 @@ class Loop:
         # Held while the wake descriptor is used or closed; re-entrant, as a signal handler wakes the loop too.
         self._end_lock = threading.RLock()
         self._asleep = False
-        self._wake_at: float | None = None
+        self._deciding = Deciding(self.client, self.node, self.head, self._stand_ins, self._hand_over)
         self._peeks = Peeks(settings, self.lanes)
         is_home = elsewhere.node is None
         self.guard = MemoryGuard(settings, current(), self.launcher, self.client, self.lanes, is_needed=is_home)
@@ -162,6 +164,8 @@ class Loop:
             function(*args)
         self._decide(now)
         self.store_lanes.retry()
+        if timeout_s == 0.0:
+            self._peeks.look_out()
 
     def run_completions(self) -> None:
         """Tell sinks what became of their calls. Each is removed before it is told, as it may run turns itself."""
@@ -179,7 +183,7 @@ class Loop:
 
     def close(self) -> None:
         """After the last group is gone. What is posted later, by a thread that did not know, is answered at once."""
-        self._stand_ins = []
+        self._stand_ins.clear()
         with self._end_lock:
             self.is_closed = True
             self._epoll.close()
@@ -213,14 +217,15 @@ class Loop:
     # Reading --------------------------------------------------------------------------------------------------------
 
     def _wait(self, timeout_s: float | None, *, spin: bool) -> list[tuple[int, int]]:
+        has_come = self._peeks.withdraw()
         poll = self._epoll.poll
         if self.mailbox or self.completions or timeout_s == 0.0:
             # Whoever calls and waits by turns posts before each wait: it is enough to ask now and then.
-            return [] if spin and time.monotonic() < self._poll_at else self._poll()
-        if spin and self._peeks.watch(self.mailbox):
+            return [] if time.monotonic() < self._poll_at else self._poll()
+        if has_come or (spin and self._peeks.watch(self.mailbox)):
             return [] if time.monotonic() < self._poll_at else self._poll()
         due = [*self._peeks.due.values(), *self._outputs.flush_at.values()]
-        others = (self._wake_at, self.store_lanes.cool(), self.guard.due(time.monotonic()))
+        others = (self._deciding.wake_at, self.store_lanes.cool(), self.guard.due(time.monotonic()))
         due += [at for at in others if at is not None]
         if due:
             timeout_s = earlier(timeout_s, max(0.0, min(due) - time.monotonic()))
@@ -279,7 +284,9 @@ class Loop:
 
     def _told(self, sender: Address, message: Message, now: float) -> None:
         is_ours = self._elsewhere.client is None
-        if is_ours and type(message) in NOTICE_OF:
+        if type(message) is CallsDone:
+            self.client.handle(sender, message, now)
+        elif is_ours and type(message) in NOTICE_OF:
             self.completions.append(NOTICE_OF[type(message)](message))
         elif is_ours and type(message) in SAID:
             self.up_lanes.said(LeaseId(int(sender)), message)
@@ -289,6 +296,7 @@ class Loop:
                 self.up_lanes.lost(message)
 
     def _read_template(self, template: TemplateHandle, now: float) -> None:
+        self._deciding.others_have_news = True
         for message in self.launcher.receive(template):
             if isinstance(message, WorkerExited):
                 message = self._bury(message, now)
@@ -311,21 +319,10 @@ class Loop:
     # Deciding and sending -------------------------------------------------------------------------------------------
 
     def _decide(self, now: float) -> None:
-        """Until nobody has anything more to say; roles of this process hand each other messages without encoding."""
-        # What is on its way comes first: the client must not decide on a lease whose loss it has yet to hear of.
-        self._hand_over(now)
-        for stand_in in self._stand_ins:
-            # Handed over one by one: a node has to know whom its head lets in before it answers those who connect.
-            stand_in.receive(now)
-            self._hand_over(now)
-        while True:
-            client_at, node_at, head_at = self.client.decide(now), self.node.decide(now), self.head.decide(now)
-            self._wake_at = earlier(earlier(client_at, node_at), head_at)
-            if not self._hand_over(now):
-                break
-        for stand_in in self._stand_ins:
-            self._wake_at = earlier(self._wake_at, stand_in.flush(now))
-        self.completions.extend(said_by(self.client.outbox))
+        self._deciding.decide(now)
+        outbox = self.client.outbox
+        if outbox.completions or outbox.news or outbox.notes:
+            self.completions.extend(said_by(outbox))
 
     def _hand_over(self, now: float) -> bool:
         """Empty the outboxes: whether a role of this process got anything."""

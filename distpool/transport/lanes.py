@@ -83,7 +83,10 @@ class Lane:
 
     def send(self, message: Message) -> None:
         """Send now, or keep until `flush` when the socket is full. A worker that has ended is told of elsewhere."""
-        calls = sum(piece.count for piece in message.slices) if type(message) is RunCalls else 0
+        calls = 0
+        if type(message) is RunCalls:
+            for piece in message.slices:
+                calls += piece.count
         self._unsent.append((message, calls))
         self.flush()
 

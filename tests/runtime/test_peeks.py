@@ -65,7 +65,62 @@ def test_a_result_that_lies_there_is_found_and_due_now(ends):
     worker.write(0, b"result", 0)
     assert peeks.watch([])
     assert peeks.take_due(10.0) == [1]
+    caller.read_all()
+    assert not peeks.withdraw()
     assert not worker.reader_looks(), "the watch is over"
+
+
+def test_between_two_turns_a_worker_need_not_tell(ends):
+    caller, worker = ends
+    peeks = peeks_of(caller)
+    peeks.sent(LeaseId(1), 10.0)
+    peeks.look_out()
+    assert worker.reader_looks()
+    worker.write(0, b"result", 0)
+    assert peeks.withdraw(), "whoever runs the next turn finds it"
+    assert peeks.take_due(10.0) == [1]
+    assert worker.reader_looks(), "and reads it at once: there is nothing to tell"
+    caller.read_all()
+    assert not peeks.withdraw()
+    assert not worker.reader_looks()
+
+
+def test_a_worker_without_a_result_is_to_tell_before_anybody_sleeps(ends):
+    caller, worker = ends
+    peeks = peeks_of(caller)
+    peeks.sent(LeaseId(1), 10.0)
+    peeks.look_out()
+    assert not peeks.withdraw()
+    assert not worker.reader_looks()
+    assert peeks.take_due(10.0) == []
+
+
+def test_many_busy_workers_always_tell():
+    memory = os.memfd_create("rings")
+    os.ftruncate(memory, 9 * ring_size(CAPACITY))
+    rings = [Ring(memory, at * ring_size(CAPACITY), CAPACITY) for at in range(9)]
+    os.close(memory)
+    peeks = Peeks(SETTINGS, {LeaseId(at): FakeLane(ring) for at, ring in enumerate(rings)})
+    for at in range(9):
+        peeks.sent(LeaseId(at), 10.0)
+    peeks.look_out()
+    assert not any(ring.reader_looks() for ring in rings)
+    peeks.forget(LeaseId(8))
+    peeks.look_out()
+    assert [ring.reader_looks() for ring in rings] == [True] * 8 + [False]
+    for ring in rings:
+        ring.close()
+
+
+def test_nothing_is_seen_of_a_ring_whose_worker_is_forgotten(ends):
+    caller, worker = ends
+    peeks = peeks_of(caller)
+    peeks.sent(LeaseId(1), 10.0)
+    peeks.look_out()
+    worker.write(0, b"result", 0)
+    peeks.forget(LeaseId(1))
+    assert not peeks.withdraw()
+    assert peeks.take_due(20.0) == []
 
 
 def test_a_worker_sees_that_it_is_watched(ends):
