@@ -292,7 +292,7 @@ class Actor:
         return to_send, None
 
     def _to_send(self, lease: Lease, outbox: Outbox) -> list[Span]:
-        if self._constructor is None or lease.state is not LeaseState.READY or self._exits:
+        if self._constructor is None or lease.state is not LeaseState.READY or self._exits or self._ended_worker:
             return []
         if self._is_constructed:
             if not self._calls.waiting():

@@ -75,15 +75,18 @@ def open_outcome(outcome: Outcome, traceback_class: type[Exception]) -> tuple[bo
 def _actor_died(end: ActorEnd) -> ActorDied:
     died_at = time.time() - (time.monotonic() - end.at) if end.at else time.time()
     when = time.strftime("%H:%M:%S", time.localtime(died_at))
-    error: ActorDied = import_module("distpool.errors").ActorDied(f"actor {end.actor} died at {when}: {end.text}")
+    cause = None
+    why = end.text
+    if end.failure:
+        cause, trace = decode_failure(end.failure)
+        cause.__cause__ = RemoteError(f'\n"""\n{trace}"""')
+        why += f" {import_module('traceback').format_exception_only(cause)[0].rstrip()}"
+    error: ActorDied = import_module("distpool.errors").ActorDied(f"actor {end.actor} died at {when}: {why}")
+    error.__cause__ = cause
     error.actor = end.actor
     error.died_at = died_at
     if end.death is not None:
         error.pid, error.exitcode = end.death.pid, end.death.exitcode
-    if end.failure:
-        cause, trace = decode_failure(end.failure)
-        cause.__cause__ = RemoteError(f'\n"""\n{trace}"""')
-        error.__cause__ = cause
     return error
 
 

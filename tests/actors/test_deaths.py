@@ -19,7 +19,7 @@ def test_an_error_in_the_constructor_reaches_every_call_with_its_traceback():
     calls = [broken.run.remote() for _ in range(3)]
 
     for call in calls:
-        with pytest.raises(ActorDied, match="its constructor raised") as caught:
+        with pytest.raises(ActorDied, match="its constructor raised ValueError: no such weights") as caught:
             call.result(LIMIT_S)
         assert isinstance(caught.value.__cause__, ValueError)
         assert "no such weights" in str(caught.value.__cause__)
