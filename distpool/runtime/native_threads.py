@@ -47,14 +47,11 @@ def native_threads_limited(threads: int) -> Iterator[None]:
 
 
 def limit_loaded_libraries(threads: int) -> None:
-    """Tell libraries that are loaded already: a forked process finds its parent's there. Needs `threadpoolctl`.
+    """Tell libraries that are loaded already: a forked process finds its parent's there.
 
     A limit that the user has set in the environment stays.
     """
     if _USERS.isdisjoint(sys.modules) or not os.environ.keys().isdisjoint(VARIABLES):
         return
-    try:
-        threadpoolctl: Any = import_module("threadpoolctl")
-    except ImportError:
-        return
+    threadpoolctl: Any = import_module("threadpoolctl")
     threadpoolctl.threadpool_limits(threads)

@@ -131,12 +131,6 @@ def test_they_are_not_where_none_is_loaded(told, monkeypatch):
     assert told == []
 
 
-def test_without_threadpoolctl_nothing_happens(told, monkeypatch):
-    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
-    limit_loaded_libraries(3)
-    assert told == []
-
-
 def test_a_forked_pool_tells_them_before_its_workers_start(told, monkeypatch):
     with distpool.get_context("fork").Pool(1) as pool:
         assert pool.apply(lambda: list(sys.modules["threadpoolctl"].threadpool_limits.__self__)) == [
