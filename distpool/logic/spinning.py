@@ -4,6 +4,9 @@ from __future__ import annotations
 
 _TRUST_LIMIT = 8
 _RETRY_AFTER = 32
+_MISS_COST = 4
+"""Four of five spins must succeed. Where two processes share a CPU, half of them seem to: one that spins keeps the
+other from the answer, until it has to stand aside."""
 
 
 class SpinPolicy:
@@ -27,6 +30,6 @@ class SpinPolicy:
     def spun(self, *, hit: bool) -> None:
         """A spin ended with a message in time, or without."""
         if hit:
-            self._trust = min(_TRUST_LIMIT, self._trust + 2)
+            self._trust = min(_TRUST_LIMIT, self._trust + 1)
         else:
-            self._trust = max(0, self._trust - 1)
+            self._trust = max(0, self._trust - _MISS_COST)

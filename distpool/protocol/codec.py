@@ -26,6 +26,7 @@ from distpool.protocol.upcalls import DOWN_MESSAGES, UP_MESSAGES
 Buffer = bytes | memoryview
 OUT_OF_BAND_BYTES = 32 * 1024
 _PREFIX_BYTES = 5
+_NOTHING = memoryview(b"")
 
 _encode = msgspec.msgpack.Encoder().encode
 # Of what every program has: made once, and not in each worker.
@@ -128,7 +129,7 @@ def _decode_whole(decoder: msgspec.msgpack.Decoder[Any], frame: Buffer) -> Any:
     if not frame:
         raise ProtocolError("a frame of 0 bytes is no message")
     if frame[0] != 0:
-        return _attach_payloads(_decode(decoder, frame), memoryview(b""))
+        return _attach_payloads(_decode(decoder, frame), _NOTHING)
     view = memoryview(frame)
     end = _PREFIX_BYTES + int.from_bytes(view[1:_PREFIX_BYTES], "little")
     return _attach_payloads(_decode(decoder, view[_PREFIX_BYTES:end]), view[end:])

@@ -7,6 +7,7 @@ then sleeps in the loop for as long as nothing happens.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -45,6 +46,7 @@ _RAISING_SIGNALS = tuple(
     )
 )
 _LOOK_EVERY_S = 0.05
+_YIELD_S = 20e-6
 
 
 class Helm:
@@ -77,6 +79,8 @@ class Helm:
         self._uses = 0
         self._resume = Wakeup()
         self._sleeps = False
+        self._looks_at = math.inf
+        """When the background thread wants the interpreter's lock, to see whether the helm was left alone."""
         # Begun before the first lock is taken, and ended when the last one is free.
         self._deferral = Deferral(loop.wake, lambda: self._holder == threading.get_ident())
         self._thread: threading.Thread | None = None
@@ -137,7 +141,10 @@ class Helm:
         """Until the helm was left alone for a while, or somebody leaves it with work under way."""
         while not self._stop:
             uses = self._uses
-            if self._resume.wait(self._settings.park_s):
+            self._looks_at = time.monotonic() + self._settings.park_s
+            was_resumed = self._resume.wait(self._settings.park_s)
+            self._looks_at = math.inf
+            if was_resumed:
                 break
             if uses != self._uses:
                 continue
@@ -288,6 +295,9 @@ class Helm:
         finally:
             if self._sleeps:
                 self._resume.set()
+            elif time.monotonic() > self._looks_at:
+                self._looks_at = math.inf
+                time.sleep(_YIELD_S)
 
     def _run_until(self, is_done: Callable[[], bool], deadline: float | None) -> bool:
         while not is_done():

@@ -108,10 +108,11 @@ class Output:
         for stream in self.streams:
             self._poll.register(stream.descriptor, select.POLLIN)
 
-    def read(self) -> list[Stream]:
-        """Pass on what has come by now; one system call when that is nothing. The streams whose rest is fresh."""
+    def read(self) -> list[Stream] | None:
+        """Pass on what has come by now; one system call when that is nothing (None). The streams whose rest is
+        fresh."""
         if not self._poll.poll(0):
-            return []
+            return None
         return [stream for stream in self.streams if stream.read()]
 
     def flush(self) -> None:
@@ -158,6 +159,8 @@ class Outputs:
         if output is None:
             return
         fresh = output.read()
+        if fresh is None:
+            return
         for stream in output.streams:
             if stream.is_at_end:
                 self._forget(stream)

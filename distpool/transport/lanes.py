@@ -189,19 +189,20 @@ class Lane:
 
     def peek(self, *, stopped: bool = False) -> CallsDone | None:
         """The results that lie in the ring, told of or not. What came before them is to be taken before."""
-        outcomes = self.ring.read_all()
+        ring = self.ring
+        outcomes = ring.read_all()
         self.ended += len(outcomes)
-        if self.ring.take_wait():
+        if ring.take_wait():
             self.send(RoomInRing())
         if not outcomes and not stopped:
             return None
         read_to = 0
-        if self.ring.has_way_up():
-            read_to = self.ring.read_to()
+        if ring.has_way_up():
+            read_to = ring.read_to()
             self._find(lambda: self._has_way_up)
             self.hear_first()
-        if self.ring.frames_told() != self._told_read:
-            told = self.ring.frames_told()
+        told = ring.frames_told()
+        if told != self._told_read:
             self._find(lambda: self._told_read >= told)
         numbers: list[int] = []
         for position, (kind, payload) in enumerate(outcomes):
@@ -215,7 +216,7 @@ class Lane:
                     payload = self._adopt(payload)
                 outcomes[position] = kind, payload
         stopped, self._has_stopped = stopped or self._has_stopped, False
-        busy_ns, self._busy_ns = self._busy_ns, self.ring.busy_ns()
+        busy_ns, self._busy_ns = self._busy_ns, ring.busy_ns()
         return CallsDone(outcomes, (self._busy_ns - busy_ns) / 1e9, stopped, numbers, read_to)
 
     def close(self) -> None:

@@ -10,12 +10,12 @@ SPIN_S = 50e-6
 
 
 class SpinsThatPayAndSpinsThatDoNot(RuleBasedStateMachine):
-    """The model counts what was said since the last success."""
+    """The model counts what was said since the last failure."""
 
     def __init__(self):
         super().__init__()
         self.policy = SpinPolicy(SPIN_S)
-        self.failures_in_a_row = 0
+        self.successes_in_a_row = 8
         self.refusals_in_a_row = 0
 
     @rule(hit=st.booleans())
@@ -24,11 +24,16 @@ class SpinsThatPayAndSpinsThatDoNot(RuleBasedStateMachine):
         assert budget_s in (0.0, SPIN_S)
         if not budget_s:
             self.refusals_in_a_row += 1
-            assert self.failures_in_a_row >= 2, "refused although spins have paid"
+            assert self.successes_in_a_row == 0, "refused although the last one has paid"
             return
         self.refusals_in_a_row = 0
         self.policy.spun(hit=hit)
-        self.failures_in_a_row = 0 if hit else self.failures_in_a_row + 1
+        self.successes_in_a_row = self.successes_in_a_row + 1 if hit else 0
+
+    @rule(times=st.integers(1, 40))
+    def pay_again_and_again(self, times):
+        for _ in range(times):
+            self.want_to_spin(True)
 
     @rule(times=st.integers(1, 40))
     def fail_again_and_again(self, times):
@@ -58,17 +63,27 @@ def test_it_spins_from_the_start_and_as_long_as_that_pays():
     assert spins(SpinPolicy(SPIN_S), 100, hit=True) == 100
 
 
-def test_after_eight_failures_it_spins_once_in_thirty_two():
+def test_after_two_failures_it_spins_once_in_thirty_two():
     policy = SpinPolicy(SPIN_S)
-    assert spins(policy, 8, hit=False) == 8
+    assert spins(policy, 2, hit=False) == 2
     assert spins(policy, 320, hit=False) == 10
 
 
-def test_one_success_restores_some_trust():
+def test_a_failure_now_and_then_does_not_end_it():
     policy = SpinPolicy(SPIN_S)
-    spins(policy, 8, hit=False)
+    assert sum(spins(policy, 1, hit=number % 6 > 0) for number in range(600)) == 600
+
+
+def test_where_half_of_them_fail_it_ends():
+    policy = SpinPolicy(SPIN_S)
+    assert sum(spins(policy, 1, hit=number % 2 == 0) for number in range(640)) < 60
+
+
+def test_one_success_is_followed_by_another_try():
+    policy = SpinPolicy(SPIN_S)
+    spins(policy, 2, hit=False)
     policy.spun(hit=True)
-    assert spins(policy, 10, hit=False) == 2
+    assert spins(policy, 10, hit=False) == 1
 
 
 def test_without_a_budget_it_never_spins():
