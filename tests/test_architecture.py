@@ -22,7 +22,7 @@ CLASS_METHODS = 25
 NAMED_ELSEWHERE = {"distpool.util"}
 """The name is that of another library, whose users find the same there."""
 VAGUE_NAME = re.compile(r"(^|_)(utils?|utilities|common|helpers?|misc)$")
-HEAVY = ("cloudpickle", "numpy", "psutil", "zmq")
+HEAVY = ("cloudpickle", "msgspec", "numpy", "psutil", "zmq")
 NOT_OF_TASKS = (
     "asyncio",
     "distpool.actors",
