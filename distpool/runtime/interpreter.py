@@ -46,6 +46,8 @@ class TemplateProcess(process.BaseProcess):
         if not plan:
             os._exit(0)  # The driver has no use for it after all, or is gone.
         control = socket.socket(fileno=self._control_fd)
+        _, (tracker,), _, _ = socket.recv_fds(control, 1, 1, socket.MSG_CMSG_CLOEXEC)  # it was sent before the plan
+        _resource_tracker()._fd = tracker
         lets_in = self._lets_interrupts_in
         run_template(pickle.loads(plan), control, self._rings_fd, self._store_fd, lets_interrupts_in=lets_in)
 
@@ -73,7 +75,6 @@ class Interpreter:
             del prepared["sys_path"]
         executable: Any = spawn.get_executable() if python is None else os.fsencode(python)
         with ExitStack() as ours, ExitStack() as theirs, left_alone():
-            tracker: Any = import_module("multiprocessing.resource_tracker").getfd()
             self.rings = os.memfd_create("distpool-rings", os.MFD_CLOEXEC)
             ours.callback(os.close, self.rings)
             self.control, control = socket_pair()
@@ -84,8 +85,8 @@ class Interpreter:
             self._plan = ours.enter_context(open(to_plan, "wb"))
             start, to_start = os.pipe()
             store = own_memory()[1]
-            inherited = [start, plan, control.fileno(), self.rings, store, tracker, *descriptors]
-            command = [executable, *spawn.get_command_line(tracker_fd=tracker, pipe_handle=start)[1:]]
+            inherited = [start, plan, control.fileno(), self.rings, store, *descriptors]
+            command = [executable, *spawn.get_command_line(pipe_handle=start)[1:]]
             more = chosen.environment if environment is None else environment
             if more:
                 variables = _memory_with(marshal.dumps({**os.environ, **more}))
@@ -103,8 +104,16 @@ class Interpreter:
             self._undo = ours.pop_all()
 
     def become_template(self, plan: bytes) -> None:
-        """Send the pickled plan. From now on it ends when it is told to or nobody has the other end of `control`."""
+        """Send the pickled plan. From now on it ends when it is told to or nobody has the other end of `control`.
+
+        The standard library's resource tracker, which workers share with this process, is another interpreter: it is
+        started no sooner, so that it takes no CPU from the import of the runtime here and there.
+        """
+        with left_alone():
+            tracker = _resource_tracker().getfd()
         with self._plan as stream:
+            with suppress(BrokenPipeError, ConnectionResetError):
+                socket.send_fds(self.control, [b"\0"], [tracker])
             _write(stream, plan)
 
     def discard(self) -> None:
@@ -128,6 +137,11 @@ def _memory_with(data: bytes) -> int:
         file.write(data)
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
+
+
+def _resource_tracker() -> Any:
+    """This process's handle of it."""
+    return import_module("multiprocessing.resource_tracker")._resource_tracker
 
 
 def end_child(pid: int) -> None:

@@ -68,6 +68,25 @@ def test_a_pool_whose_initializer_inherits_gets_another_interpreter_and_the_firs
     assert output_of(tmp_path, INHERITING, method).split() == ["1", "True", "False"]
 
 
+TRACKED = """
+    import os, sys
+    import distpool
+    from multiprocessing import resource_tracker
+
+    def tracker():
+        return os.readlink(f"/proc/self/fd/{resource_tracker.getfd()}")
+
+    if __name__ == "__main__":
+        with distpool.get_context(sys.argv[1]).Pool(1) as pool:
+            print(pool.apply(tracker) == tracker())
+"""
+
+
+@FRESH
+def test_workers_have_the_resource_tracker_of_the_program(tmp_path, method):
+    assert output_of(tmp_path, TRACKED, method).split() == ["True"]
+
+
 MAIN_RUNS = """
     import os, sys
     import distpool
