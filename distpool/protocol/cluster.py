@@ -7,51 +7,16 @@ from typing import Annotated
 import msgspec
 
 from distpool.ids import NO_STORE, Epoch, GroupId, LeaseId, NodeId, StoreId
-from distpool.protocol.code import (
-    CodePiece,
-    GroupFailed,
-    NeedCode,
-    Surroundings,
-)
-from distpool.protocol.inquiries import AskLog, AskStacks, NodeTold
+from distpool.protocol.code import Surroundings
 from distpool.protocol.messages import (
     CallsDone,
-    EndWorker,
-    ExitWorker,
-    GrantLease,
-    GroupGone,
-    InterruptWorker,
-    LeaseLost,
-    LeaseStarted,
     Message,
-    RegisterNode,
-    RequestLeases,
-    ReturnLease,
-    RunCalls,
-    StopGroup,
     StreamItems,
-    TakeBack,
     TakenBack,
     WorkerLogged,
     WorkerReady,
     WorkerUnusable,
 )
-from distpool.protocol.names import (
-    ActorStarted,
-    ActorTold,
-    CallActor,
-    CancelActorCall,
-    ClaimName,
-    EndActor,
-    FindName,
-    FreeName,
-    NameTold,
-    StartActor,
-)
-from distpool.protocol.objects import BringSoon, ForeignKept, ForgetObjects, ReleaseObjects, StoreUse, WantTransfers
-from distpool.protocol.placing import ClosePlaces, LeaseWaits, OpenPlaces, PlacesTold, RequestsRefused
-from distpool.protocol.standing import AskStatus, StatusTold
-from distpool.protocol.upcalls import DownSaid, UpSaid
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -256,6 +221,18 @@ class WorkerPrinted(Message, tag=75, frozen=True):
     text: bytes
 
 
+class UpSaid(Message, tag=138, frozen=True):
+    """Node to driver: what the worker of a lease says to its program, a frame of the messages of `upcalls`."""
+
+    frame: bytes
+
+
+class DownSaid(Message, tag=139, frozen=True):
+    """Driver to node: the same to the worker."""
+
+    frame: bytes
+
+
 class WorkerSaid(Message, tag=114, frozen=True):
     """A driver's links to its client: what came in a `FromWorker`."""
 
@@ -298,72 +275,3 @@ class LeaseDrains(Message, tag=103, frozen=True):
     """To a client, from its own links to nodes: the worker of this lease gets no more calls, and ends."""
 
     lease: LeaseId
-
-
-LINK_MESSAGES = (
-    RegisterNode
-    | RequestLeases
-    | GrantLease
-    | LeaseStarted
-    | LeaseLost
-    | ReturnLease
-    | GroupGone
-    | StopGroup
-    | EndWorker
-    | InterruptWorker
-    | Greeting
-    | Welcome
-    | Refused
-    | LeaveCluster
-    | AskStatus
-    | StatusTold
-    | AskLog
-    | AskStacks
-    | NodeTold
-    | Enrol
-    | Enrolled
-    | HeadKeyChanges
-    | Listens
-    | LetIn
-    | LeaseGranted
-    | NodeGone
-    | EndGroup
-    | RequestsDropped
-    | RequestsWait
-    | RequestsRefused
-    | RevokeLease
-    | LeaseWaits
-    | OpenPlaces
-    | PlacesTold
-    | ClosePlaces
-    | LeaseUnused
-    | WantToLeave
-    | DrainNode
-    | DrainTold
-    | NodeDrains
-    | OpenGroup
-    | UseLease
-    | ToWorker
-    | FromWorker
-    | WantTransfers
-    | BringSoon
-    | StoreUse
-    | ReleaseObjects
-    | ForgetObjects
-    | ForeignKept
-    | NeedCode
-    | CodePiece
-    | GroupFailed
-    | ClaimName
-    | FindName
-    | NameTold
-    | FreeName
-    | CallActor
-    | ActorTold
-    | CancelActorCall
-    | EndActor
-    | StartActor
-    | ActorStarted
-)
-TO_WORKER = RunCalls | ExitWorker | TakeBack | DownSaid
-FROM_WORKER = WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted | UpSaid | StreamItems

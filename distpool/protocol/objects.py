@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from distpool.ids import LeaseId, ObjectId, StoreId
+from distpool.ids import Key, LeaseId, ObjectId, StoreId
 from distpool.protocol.messages import Message
-from distpool.protocol.transfers import Key
 
 
 class WantTransfers(Message, tag=110, frozen=True):

@@ -1,7 +1,7 @@
 """Fresh interpreters that become templates, under `forkserver` and `spawn`.
 
-One needs a while to start. A program's first pool starts its interpreter before it imports the runtime, so that both
-happen at the same time: this module imports nothing of the runtime, and the plan is sent when it is made.
+One needs a while to start. The plan is sent when it is made, and this module imports nothing of the runtime, so that a
+first pool can start its interpreter before (see `early_start`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import os
 import pickle
 import signal
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
@@ -23,8 +22,6 @@ from distpool.runtime import initialization
 from distpool.runtime.standard_descriptors import left_alone
 from distpool.store.create import own_memory
 from distpool.transport.pairs import socket_pair
-
-_local = threading.local()
 
 
 class TemplateProcess(process.BaseProcess):
@@ -46,7 +43,8 @@ class TemplateProcess(process.BaseProcess):
         if not plan:
             os._exit(0)  # The driver has no use for it after all, or is gone.
         control = socket.socket(fileno=self._control_fd)
-        _, (tracker,), _, _ = socket.recv_fds(control, 1, 1, socket.MSG_CMSG_CLOEXEC)  # it was sent before the plan
+        with left_alone():
+            _, (tracker,), _, _ = socket.recv_fds(control, 1, 1, socket.MSG_CMSG_CLOEXEC)  # it was sent before the plan
         _resource_tracker()._fd = tracker
         lets_in = self._lets_interrupts_in
         run_template(pickle.loads(plan), control, self._rings_fd, self._store_fd, lets_interrupts_in=lets_in)
@@ -149,27 +147,6 @@ def end_child(pid: int) -> None:
     with suppress(ProcessLookupError, ChildProcessError):
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-
-
-@contextmanager
-def starting_early() -> Iterator[None]:
-    """Within, this thread opens a pool: its interpreter starts at once."""
-    _local.early = Interpreter([])
-    try:
-        yield
-    finally:
-        early, _local.early = _local.early, None
-        if early is not None:
-            early.discard()
-
-
-def take_interpreter(descriptors: list[int]) -> Interpreter:
-    """One for the pool that this thread opens: it inherits `descriptors`."""
-    early: Interpreter | None = getattr(_local, "early", None)
-    if early is None or descriptors:
-        return Interpreter(descriptors)
-    _local.early = None
-    return early
 
 
 @contextmanager

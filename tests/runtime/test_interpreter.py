@@ -1,4 +1,4 @@
-"""Fresh interpreters that become templates, and the one that starts while the runtime is imported."""
+"""Processes that become templates: fresh interpreters, and those that start while the runtime is imported."""
 
 import os
 import signal
@@ -34,8 +34,8 @@ REFUSED = (
 )
 
 
-@FRESH
-def test_a_pool_that_is_refused_leaves_no_interpreter(tmp_path, method):
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_a_pool_that_is_refused_leaves_no_process(tmp_path, method):
     output = output_of(tmp_path, REFUSED, method).splitlines()
     assert output[0] == "Number of processes must be at least 1"
     count, *descriptors = output[1].split(maxsplit=1)
@@ -66,6 +66,45 @@ INHERITING = (
 @FRESH
 def test_a_pool_whose_initializer_inherits_gets_another_interpreter_and_the_first_ends(tmp_path, method):
     assert output_of(tmp_path, INHERITING, method).split() == ["1", "True", "False"]
+
+
+FORKED = """
+    import sys, threading
+    import distpool
+
+    number = 1
+
+    def keep(value):
+        global number
+        number += value
+
+    def told():
+        return number, "distpool.runtime.loop" in sys.modules
+
+    if __name__ == "__main__":
+        number = 2
+        context = distpool.get_context("fork")
+        ended = threading.Event()
+        thread = threading.Thread(target=ended.wait)
+        if sys.argv[1] == "thread":
+            thread.start()
+        arguments = [keep, (3,)] if sys.argv[1] == "initializer" else []
+        with context.Pool(1, *arguments) as pool:
+            number = 10
+            print(*pool.apply(told))
+        with context.Pool(1) as pool:
+            print(*pool.apply(told))
+        ended.set()
+"""
+
+
+@pytest.mark.parametrize(
+    ("case", "first"), [("alone", "2 False"), ("thread", "2 True"), ("initializer", "5 True")], ids=lambda value: value
+)
+def test_a_first_template_is_forked_before_the_runtime_is_imported_where_nothing_can_be_in_its_way(
+    tmp_path, case, first
+):
+    assert output_of(tmp_path, FORKED, case).splitlines() == [first, "10 True"]
 
 
 TRACKED = """
