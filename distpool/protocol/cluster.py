@@ -65,6 +65,10 @@ class Refused(Message, tag=62, frozen=True):
     text: str
 
 
+NOT_GREETED = "whoever takes part has to greet first"
+"""Why a head refuses what somebody says with whom it has no link yet."""
+
+
 class LeaveCluster(Message, tag=63, frozen=True):
     """Node or driver to head: I end now."""
 
@@ -90,6 +94,36 @@ class HeadKeyChanges(Message, tag=92, frozen=True):
 
 class PeerLost(Message, tag=38, frozen=True):
     """The links of this process to a role: this peer has left, or was not heard of for too long."""
+
+
+class StoreUse(Message, tag=115, frozen=True):
+    """Node to head: so many objects lie in its store, and take so much memory; said when that has changed, now and
+    then."""
+
+    objects: int
+    used_bytes: int
+
+
+class AskStatus(Message, tag=64, frozen=True):
+    """Driver to head: who is there?"""
+
+
+class AskLog(Message, tag=180, frozen=True):
+    """Driver to head, head to node: what does your own log say? `node`: or "head". `number`: of the question, by which
+    its answer is known. `file`, `offset`: of a place in the log that was told, after which to go on; without it the
+    last of the log is asked for."""
+
+    node: NodeId
+    number: int
+    file: int = 0
+    offset: int = 0
+
+
+class AskStacks(Message, tag=181, frozen=True):
+    """Driver to head, head to node: what do your threads do now, and your workers'?"""
+
+    node: NodeId
+    number: int
 
 
 # Leases on nodes ------------------------------------------------------------------------------------------------------

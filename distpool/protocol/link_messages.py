@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from distpool.protocol.cluster import (
+    AskLog,
+    AskStacks,
+    AskStatus,
     DownSaid,
     DrainNode,
     DrainTold,
@@ -24,6 +27,7 @@ from distpool.protocol.cluster import (
     RequestsDropped,
     RequestsWait,
     RevokeLease,
+    StoreUse,
     ToWorker,
     UpSaid,
     UseLease,
@@ -36,7 +40,7 @@ from distpool.protocol.code import (
     GroupFailed,
     NeedCode,
 )
-from distpool.protocol.inquiries import AskLog, AskStacks, NodeTold
+from distpool.protocol.inquiries import NodeTold
 from distpool.protocol.messages import (
     CallsDone,
     EndWorker,
@@ -70,9 +74,9 @@ from distpool.protocol.names import (
     NameTold,
     StartActor,
 )
-from distpool.protocol.objects import BringSoon, ForeignKept, ForgetObjects, ReleaseObjects, StoreUse, WantTransfers
+from distpool.protocol.objects import BringSoon, ForeignKept, ForgetObjects, ReleaseObjects, WantTransfers
 from distpool.protocol.placing import ClosePlaces, LeaseWaits, OpenPlaces, PlacesTold, RequestsRefused
-from distpool.protocol.standing import AskStatus, StatusTold
+from distpool.protocol.standing import StatusTold
 
 LINK_MESSAGES = (
     RegisterNode

@@ -17,14 +17,6 @@ class BringSoon(Message, tag=116, frozen=True):
     objects: list[tuple[StoreId, ObjectId, int]]
 
 
-class StoreUse(Message, tag=115, frozen=True):
-    """Node to head: so many objects lie in its store, and take so much memory; said when that has changed, now and
-    then."""
-
-    objects: int
-    used_bytes: int
-
-
 class ReleaseObjects(Message, tag=111, frozen=True):
     """Driver to node: I keep these objects of your store no more, as (object, how often I was told of it)."""
 
