@@ -42,6 +42,7 @@ NOT_OF_POOLS = (
     "distpool.logic.questions",
     "distpool.logic.standing",
     "distpool.objects.promises",
+    "distpool.progress",
     "distpool.protocol.inquiries",
     "distpool.protocol.link_messages",
     "distpool.protocol.names",
