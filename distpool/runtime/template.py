@@ -113,6 +113,8 @@ class Template:
     def prepare(self) -> None:
         """Import `__main__` where the workers shall inherit it."""
         import_module("ctypes")  # once, and not in each worker
+        if self._plan.start_method == "spawn":
+            import_module("pkgutil")  # likewise: `__main__` is imported with it
         adopt_orphans()
         if self._plan.start_method == "fork":
             limit_loaded_libraries(self._plan.setup.native_threads)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.runtime.programs import LIMIT_S, output_of, program, reports_in
+from tests.runtime.programs import LIMIT_S, left_of, output_of, processes_of, program, reports_in, until
 
 FRESH = pytest.mark.parametrize("method", ["forkserver", "spawn"])
 
@@ -105,6 +105,35 @@ def test_a_first_template_is_forked_before_the_runtime_is_imported_where_nothing
     tmp_path, case, first
 ):
     assert output_of(tmp_path, FORKED, case).splitlines() == [first, "10 True"]
+
+
+HELD_UP = """
+    import sys, time
+    import distpool
+
+    class HoldsUp:
+        def find_spec(self, name, path=None, target=None):
+            if name == "distpool.pool":
+                print(flush=True)
+                time.sleep(60)
+
+    if __name__ == "__main__":
+        sys.meta_path.insert(0, HoldsUp())
+        distpool.get_context(sys.argv[1]).Pool(2)
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_driver_that_is_ended_while_it_imports_the_runtime_leaves_no_template(tmp_path, method, number):
+    with program(tmp_path, HELD_UP, method) as driver:
+        assert driver.stdout.readline()
+        started = processes_of(driver.pid)
+        assert len(started) == 1
+        (os.killpg if number == signal.SIGINT else os.kill)(driver.pid, number)
+        _, errors = driver.communicate(timeout=LIMIT_S)
+        assert until(lambda: not left_of(started))
+    assert reports_in(errors) == (number == signal.SIGINT), errors
 
 
 TRACKED = """
