@@ -6,6 +6,7 @@ first pool can start its interpreter before (see `early_start`).
 
 from __future__ import annotations
 
+import gc
 import marshal
 import os
 import pickle
@@ -36,8 +37,12 @@ class TemplateProcess(process.BaseProcess):
         self._plan_fd = plan
 
     def _bootstrap(self, parent_sentinel: int | None = None) -> NoReturn:
+        collects = gc.isenabled()
+        gc.disable()  # there is nothing to collect, and to look takes a while
         from distpool.runtime.template import run_template  # the runtime, while the driver makes the plan
 
+        if collects:
+            gc.enable()
         with open(self._plan_fd, "rb") as stream:
             plan = stream.read()
         if not plan:
