@@ -20,13 +20,15 @@ from distpool.signatures import SHAPE_OPTION_NAMES, lists_options_and
 BaseContext = standard.BaseContext
 
 
-def _starting_early(context: Any) -> AbstractContextManager[None]:
-    """The first pool's interpreter, if it needs one, starts while the runtime is imported."""
-    if "distpool.pool" in sys.modules or context.get_start_method() == "fork" or head_address() is not None:
+def _starting_early(context: Any, initializer: object) -> AbstractContextManager[None]:
+    """The first pool's template starts while the runtime is imported. Where it inherits an initializer, the arguments
+    of that have to be looked at before."""
+    method = context.get_start_method()
+    if "distpool.pool" in sys.modules or (method == "fork" and initializer is not None) or head_address() is not None:
         return nullcontext()
-    from distpool.runtime.interpreter import starting_early
+    from distpool.runtime.early_start import starting_early
 
-    return starting_early()
+    return starting_early(method)
 
 
 class _PoolMaker:
@@ -44,7 +46,7 @@ class _PoolMaker:
         """Returns a process pool object. `resources`: what each worker is to have, see `distpool.pool.Pool`."""
         context: Any = self
         context = context.get_context()
-        with _starting_early(context):
+        with _starting_early(context, initializer):
             from distpool.pool import Pool  # the runtime comes with the first pool
 
             return Pool(processes, initializer, initargs, maxtasksperchild, context=context, **resources)

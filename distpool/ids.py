@@ -10,6 +10,9 @@ FunctionId = NewType("FunctionId", int)
 NodeId = NewType("NodeId", str)
 ObjectId = NewType("ObjectId", int)
 StoreId = NewType("StoreId", int)
+Key = tuple[StoreId, ObjectId]
+"""An object, among those of all stores."""
+
 Epoch = NewType("Epoch", int)
 """One life of a process of a cluster: a number that no other life has, and not 0."""
 

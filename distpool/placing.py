@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from distpool.context import cpu_count_for_pools
 from distpool.options import check_names
 from distpool.protocol.resources import UNIT, Shape, Strategy
-from distpool.protocol.standing import NodeFacts
 from distpool.quantities import amounts, parts_of_one, size_bytes, texts
+
+if TYPE_CHECKING:
+    from distpool.protocol.standing import NodeFacts
 
 _STRATEGIES = {"PACK": Strategy.PACK, "DEFAULT": Strategy.PACK, "SPREAD": Strategy.SPREAD}
 _STRATEGY_FORMS = '"PACK", "SPREAD", or a NodeAffinity'

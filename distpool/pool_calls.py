@@ -8,18 +8,20 @@ AsyncResult, MapResult, IMapIterator ◄── outcomes
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distpool.feeder import Bounded, Feed, Feeder
 from distpool.logic.calls import CallOptions, Entry
 from distpool.objects.known import Known
 from distpool.options import check_repeatable, merged
-from distpool.progress import Progress
 from distpool.protocol.messages import CallMode
 from distpool.results import AsyncResult, IMapIterator, IMapUnorderedIterator, MapResult
 from distpool.runtime.workers import Workers
 from distpool.serialization.functions import name_of
 from distpool.serialization.pickling import SCALARS
+
+if TYPE_CHECKING:
+    from distpool.progress import Progress
 
 Callback = Callable[[Any], object]
 
@@ -181,7 +183,7 @@ class PoolCalls:
                 chunksize = min(chunksize, -(-len(items) // _STEPS_OF_PROGRESS))
         if options.timeout_s is not None and chunksize > 1:
             chunksize = 1  # the limit is each item's own
-        bar = Progress(len(items)) if progress and items else None
+        bar = _bar(len(items)) if progress and items else None
         result = MapResult(self, self._workers, chunksize, len(items), callback, error_callback, bar)
         if not items or chunksize < 1:
             result.ready_if_empty()
@@ -256,7 +258,7 @@ class PoolCalls:
             chunksize = min(chunksize, buffersize)
         bar = None
         if progress:
-            bar = Progress(len(iterable) if isinstance(iterable, Sized) else None)
+            bar = _bar(len(iterable) if isinstance(iterable, Sized) else None)
         result = kind(self, self._workers, chunksize, bar)
         feed = Feed(self._workers, func, iter(iterable), chunksize, result, self._options, buffersize)
         chunks: Iterator[Any] = result if buffersize is None else Bounded(feed, result, by_chunks=chunksize > 1)
@@ -354,6 +356,12 @@ def _named_items(items: Iterable[Any], *, unpacked: bool) -> Iterator[tuple[str,
         yield f"item {position}", item
         if unpacked and isinstance(item, (list, tuple)):
             yield from ((f"argument {number} of item {position}", value) for number, value in enumerate(item))
+
+
+def _bar(total: int | None) -> Progress:
+    from distpool.progress import Progress  # only where one is asked for
+
+    return Progress(total)
 
 
 def _check_buffersize(buffersize: int | None) -> None:

@@ -9,14 +9,14 @@ from importlib import import_module
 from typing import Any
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
+_DURATION = r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*"
 DURATION_FORMS = (
     'a number of seconds above 0, or a text such as "500ms", "30s", "1.5min", "2h" or "1d" (one number, one unit)'
 )
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _UNITS |= {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?)\s*(%|[a-z]*)")
+_SIZE = r"([0-9]+(?:\.[0-9]*)?)\s*(%|[a-z]*)"
 _SIZE_FORMS = "a number of bytes, or one with a unit such as '512MiB', '4GB', '1.5GiB'"
 _SHARE_FORM = ", or a share of the memory as '30%'"
 
@@ -24,7 +24,7 @@ _SHARE_FORM = ", or a share of the memory as '30%'"
 def duration_s(value: object, name: str, forms: str = DURATION_FORMS) -> float:
     """In seconds. Raises TypeError or ValueError that names the value as `name` and lists the accepted forms."""
     if isinstance(value, str):
-        match = _DURATION.fullmatch(value)
+        match = re.fullmatch(_DURATION, value)
         if match is not None and match[2] in _UNITS_S and float(match[1]) > 0:
             return float(match[1]) * _UNITS_S[match[2]]
         raise ValueError(f"{name} is {value!r}; it must be {forms}")
@@ -53,7 +53,7 @@ def size_bytes(value: object, name: str, *, smallest: int, whole: Callable[[], i
 
 def _parsed_size(text: str, whole: Callable[[], int] | None) -> int | None:
     """None: it has another form."""
-    match = _SIZE.fullmatch(text.strip().lower())
+    match = re.fullmatch(_SIZE, text.strip().lower())
     if match is None:
         return None
     number, unit = float(match[1]), match[2]

@@ -35,7 +35,7 @@ def nodes() -> list[NodeInfo]:
     Raises DistpoolError (HeadUnreachable) when the head of the cluster cannot be asked.
     """
     if FROM_ABOVE and head_address() is None:
-        standing: StatusTold = import_module("distpool.runtime.up_lane").way_up().ask_value(AskCluster)
+        standing: StatusTold = import_module("distpool.runtime.own_way_up").way_up().ask_value(AskCluster)
     else:
         standing, _ = cluster_standing()
     return [

@@ -13,13 +13,15 @@ from collections.abc import Callable
 from multiprocessing import TimeoutError as PoolTimeoutError
 from multiprocessing import pool as standard
 from multiprocessing.pool import RemoteTraceback  # type: ignore[attr-defined]
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distpool.logic.calls import Outcome
 from distpool.objects.outcomes import open_outcome, values_of
-from distpool.progress import Progress
 from distpool.runtime.locks import Condition, Event
 from distpool.runtime.workers import Workers
+
+if TYPE_CHECKING:
+    from distpool.progress import Progress
 
 Callback = Callable[[Any], object]
 

@@ -13,7 +13,7 @@ from typing import Any
 from distpool.objects.refs import FROM_ABOVE
 from distpool.protocol.resources import UNIT, Shape
 from distpool.protocol.upcalls import AskCall, AskStanding, WorkerStanding
-from distpool.runtime.up_lane import results_written_to, store_above, way_up
+from distpool.runtime.own_way_up import results_written_to, store_above, way_up
 from distpool.runtime.worker_devices import get_gpu_ids
 from distpool.store.create import own_memory
 

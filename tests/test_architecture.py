@@ -5,6 +5,7 @@ and is tried on a planted violation first, so that a rule that finds nothing is 
 """
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -22,11 +23,12 @@ CLASS_METHODS = 25
 NAMED_ELSEWHERE = {"distpool.util"}
 """The name is that of another library, whose users find the same there."""
 VAGUE_NAME = re.compile(r"(^|_)(utils?|utilities|common|helpers?|misc)$")
-HEAVY = ("cloudpickle", "numpy", "psutil", "zmq")
+HEAVY = ("cloudpickle", "msgspec", "numpy", "psutil", "zmq")
 NOT_OF_TASKS = (
     "asyncio",
     "distpool.actors",
     "distpool.logic.actor",
+    "distpool.logic.bundles",
     "distpool.logic.memory_guard",
     "distpool.placement_groups",
     "distpool.runtime.gpus",
@@ -35,11 +37,39 @@ NOT_OF_TASKS = (
 NOT_OF_POOLS = (
     *NOT_OF_TASKS,
     "ctypes",
+    "distpool.logic.membership",
     "distpool.logic.promises",
+    "distpool.logic.questions",
+    "distpool.logic.standing",
     "distpool.objects.promises",
+    "distpool.progress",
+    "distpool.protocol.inquiries",
+    "distpool.protocol.link_messages",
+    "distpool.protocol.names",
+    "distpool.protocol.objects",
+    "distpool.protocol.standing",
+    "distpool.protocol.transfers",
+    "distpool.protocol.upcalls",
+    "distpool.roles.naming",
+    "distpool.runtime.template",
+    "distpool.runtime.up_lane",
+    "distpool.runtime.worker",
     "distpool.store.memory",
     "distpool.tasks",
 )
+"""What belongs to tasks, to clusters, or to the processes of workers."""
+NOT_OF_WORKERS = (
+    "distpool.pool",
+    "distpool.protocol.cluster",
+    "distpool.protocol.store",
+    "distpool.protocol.upcalls",
+    "distpool.roles.client",
+    "distpool.roles.head",
+    "distpool.runtime.loop",
+    "distpool.runtime.up_lane",
+    "multiprocessing.pool",
+)
+"""The program's side, and what a worker has to do with only when its calls have tasks or large values."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -206,6 +236,32 @@ def test_importing_distpool_loads_no_heavy_dependency():
 def test_a_first_pool_or_task_loads_nothing_that_it_does_not_need(first, not_needed):
     code = f"import sys, {PACKAGE}\n{first}\nprint(*(name for name in {not_needed} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, [], "")
+
+
+WORKERS = f"""
+import sys, {PACKAGE}
+
+def loaded(_):
+    return [name for name in {NOT_OF_WORKERS} if name in sys.modules]
+
+if __name__ == "__main__":
+    with {PACKAGE}.get_context(sys.argv[1]).Pool(1) as pool:
+        print(*pool.apply(loaded, (None,)))
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_first_pools_worker_loads_nothing_that_it_does_not_need(tmp_path, method):
+    script = tmp_path / "script.py"
+    script.write_text(WORKERS)
+    done = subprocess.run(
+        [sys.executable, str(script), method],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, [], "")
 
 

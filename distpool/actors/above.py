@@ -12,8 +12,8 @@ from distpool.actors.sent import LifeAbove
 from distpool.protocol.messages import Message
 from distpool.protocol.upcalls import FindActor, ListActors, StartActor
 from distpool.runtime.instance import construct
+from distpool.runtime.own_way_up import way_up
 from distpool.runtime.promises_above import above
-from distpool.runtime.up_lane import way_up
 from distpool.tasks.program import program
 
 

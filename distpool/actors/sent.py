@@ -19,8 +19,8 @@ from distpool.objects.promises import TaskRef
 from distpool.objects.refs import FROM_ABOVE
 from distpool.protocol.upcalls import KillActor
 from distpool.runtime.instance import Traits
+from distpool.runtime.own_way_up import way_up
 from distpool.runtime.promises_above import above
-from distpool.runtime.up_lane import way_up
 from distpool.tasks.calls import Prepared, Task
 from distpool.tasks.program import program
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import zmq
 
 from distpool.base_errors import DistpoolError, HeadUnreachable, InvalidSetting, UnusableKey
-from distpool.protocol.standing import AskStatus, StatusTold
+from distpool.protocol.cluster import AskStatus
+from distpool.protocol.standing import StatusTold
 from distpool.runtime.contact import find_head
 from distpool.runtime.hosting import own_versions
 from distpool.runtime.joining import ask, join, probe, resolve

@@ -16,7 +16,8 @@ from distpool.cli.processes import at_least_one
 from distpool.ids import NodeId
 from distpool.logic.shown import shown
 from distpool.logic.sizes import size_text
-from distpool.protocol.inquiries import AskLog, LogTold
+from distpool.protocol.cluster import AskLog
+from distpool.protocol.inquiries import LogTold
 from distpool.runtime.own_log import Place, is_kept, log_folder, log_path, logs_in, part_of_log, parts_of
 from distpool.transport.home import home_folder
 

@@ -9,7 +9,8 @@ from distpool.base_errors import DistpoolError
 from distpool.cli.output import add_head, add_json, print_facts
 from distpool.ids import NodeId
 from distpool.logic.shown import shown
-from distpool.protocol.inquiries import AskStacks, ProcessStack, StacksTold
+from distpool.protocol.cluster import AskStacks
+from distpool.protocol.inquiries import ProcessStack, StacksTold
 from distpool.runtime.own_log import HEAD
 from distpool.runtime.stack_answers import mark_of
 from distpool.runtime.stacks import Askable, askable_processes, stacks_of, those_below

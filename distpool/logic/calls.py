@@ -14,8 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from distpool.ids import FunctionId, LeaseId
-from distpool.protocol.transfers import Key
+from distpool.ids import FunctionId, Key, LeaseId
 
 Outcome = tuple[int, bytes]
 """(OutcomeKind, payload)"""

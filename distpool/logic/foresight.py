@@ -14,7 +14,6 @@ from distpool.logic.calls import CallQueue, Claim, Span
 from distpool.logic.leases import Lease, LeaseState
 from distpool.logic.nearness import Nearness
 from distpool.logic.outbox import Outbox
-from distpool.protocol.objects import BringSoon
 
 LOOKED_AT = 16
 """Calls that wait, and so the most that are foretold."""
@@ -73,6 +72,8 @@ def _gets_more(lease: Lease) -> bool:
 def _ask(lease: Lease, claim: Claim, nearness: Nearness, outbox: Outbox) -> None:
     claim.foretold_to = lease.id
     if not _is_near(lease, claim, nearness):
+        from distpool.protocol.objects import BringSoon  # only where there are nodes
+
         outbox.put(lease.id, BringSoon([(*key, size) for key, size in claim.needs()]))
 
 

@@ -12,13 +12,13 @@ from typing import Any, Protocol
 import msgspec
 
 from distpool.base_errors import ObjectLost, StoreFull
+from distpool.ids import Key
 from distpool.logic.pulls import Channel
 from distpool.logic.spread import Spread
 from distpool.protocol.transfers import (
     AskObject,
     AskPiece,
     EndTransfer,
-    Key,
     ObjectGone,
     ObjectSized,
     ObjectThere,

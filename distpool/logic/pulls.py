@@ -14,12 +14,12 @@ from typing import Any, Protocol
 import msgspec
 
 from distpool.base_errors import StoreFull
+from distpool.ids import Key
 from distpool.protocol.transfers import (
     PIECE_BYTES,
     AskObject,
     AskPiece,
     EndTransfer,
-    Key,
     ObjectGone,
     ObjectSized,
     ObjectThere,

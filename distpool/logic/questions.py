@@ -9,6 +9,7 @@ import msgspec
 
 from distpool.ids import Address, NodeId
 from distpool.logic.outbox import Outbox
+from distpool.protocol.cluster import AskLog, AskStacks
 from distpool.protocol.inquiries import NodeTold, NotTold, Question
 
 _MOST_OPEN = 64
@@ -30,6 +31,17 @@ class Questions:
         self._outbox = outbox
         self._numbers = count(1)
         self._open: dict[int, Open] = {}
+
+    def hear(self, sender: Address, message: object, nodes: Mapping[NodeId, Address]) -> bool:
+        """Whether it is a question or an answer. `nodes`: those that are there."""
+        match message:
+            case AskLog() | AskStacks():
+                self.ask(sender, message, nodes)
+            case NodeTold():
+                self.answer(sender, message)
+            case _:
+                return False
+        return True
 
     def ask(self, asker: Address, question: Question, nodes: Mapping[NodeId, Address]) -> None:
         """Pass it on to its node, or say why not. `nodes`: those that are there."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-from distpool.protocol.transfers import Key, Place
+from distpool.ids import Key
+from distpool.protocol.transfers import Place
 
 FROM_HOME = 2
 """How many get it from its home at the same time."""

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from distpool.ids import Address, NodeId
+from distpool.ids import Address, LeaseId, NodeId
 from distpool.logic.membership import Member
+from distpool.logic.placement import Placement
 from distpool.logic.resources import Room
 from distpool.protocol.resources import UNIT
 from distpool.protocol.standing import CallerFacts, HeldFacts, NodeFacts
 
 Held = Counter[tuple[NodeId, int]]
 """How many leases there are, by the node and the life of their caller."""
+
+
+def held_by(callers: Mapping[LeaseId, int], placement: Placement) -> Held:
+    """`callers`: the life of each lease's."""
+    places = ((placement.node_of(lease), life) for lease, life in callers.items())
+    return Counter((node, life) for node, life in places if node is not None)
 
 
 def callers_told(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from distpool.protocol.transfers import Key
+from distpool.ids import Key
 
 
 class Borrowed:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from distpool.base_errors import ObjectLost
-from distpool.ids import LeaseId
+from distpool.ids import Key, LeaseId
 from distpool.logic.promises import Promise
 from distpool.logic.stock import HolderKind
 from distpool.objects.apart import pickle_apart
@@ -20,7 +20,6 @@ from distpool.objects.refs import ObjectRef, noting_refs
 from distpool.objects.segments import Piece
 from distpool.objects.shelf import lost_text
 from distpool.objects.stores import get_value, home, is_on_node, load_object
-from distpool.protocol.transfers import Key
 from distpool.serialization.buffers import Parts
 from distpool.store.addresses import address_of
 from distpool.store.libc import LIBC

@@ -12,11 +12,10 @@ import weakref
 from collections.abc import Callable
 
 from distpool.base_errors import ObjectLost, StoreFull
-from distpool.ids import ObjectId
+from distpool.ids import Key, ObjectId
 from distpool.logic.stock import HolderKind
 from distpool.objects.home import Home
 from distpool.objects.segments import Room, readdressed
-from distpool.protocol.transfers import Key
 
 _ROOM_LIMIT_S = 5.0
 

@@ -7,51 +7,16 @@ from typing import Annotated
 import msgspec
 
 from distpool.ids import NO_STORE, Epoch, GroupId, LeaseId, NodeId, StoreId
-from distpool.protocol.code import (
-    CodePiece,
-    GroupFailed,
-    NeedCode,
-    Surroundings,
-)
-from distpool.protocol.inquiries import AskLog, AskStacks, NodeTold
+from distpool.protocol.code import Surroundings
 from distpool.protocol.messages import (
     CallsDone,
-    EndWorker,
-    ExitWorker,
-    GrantLease,
-    GroupGone,
-    InterruptWorker,
-    LeaseLost,
-    LeaseStarted,
     Message,
-    RegisterNode,
-    RequestLeases,
-    ReturnLease,
-    RunCalls,
-    StopGroup,
     StreamItems,
-    TakeBack,
     TakenBack,
     WorkerLogged,
     WorkerReady,
     WorkerUnusable,
 )
-from distpool.protocol.names import (
-    ActorStarted,
-    ActorTold,
-    CallActor,
-    CancelActorCall,
-    ClaimName,
-    EndActor,
-    FindName,
-    FreeName,
-    NameTold,
-    StartActor,
-)
-from distpool.protocol.objects import BringSoon, ForeignKept, ForgetObjects, ReleaseObjects, StoreUse, WantTransfers
-from distpool.protocol.placing import ClosePlaces, LeaseWaits, OpenPlaces, PlacesTold, RequestsRefused
-from distpool.protocol.standing import AskStatus, StatusTold
-from distpool.protocol.upcalls import DownSaid, UpSaid
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -100,6 +65,10 @@ class Refused(Message, tag=62, frozen=True):
     text: str
 
 
+NOT_GREETED = "whoever takes part has to greet first"
+"""Why a head refuses what somebody says with whom it has no link yet."""
+
+
 class LeaveCluster(Message, tag=63, frozen=True):
     """Node or driver to head: I end now."""
 
@@ -125,6 +94,36 @@ class HeadKeyChanges(Message, tag=92, frozen=True):
 
 class PeerLost(Message, tag=38, frozen=True):
     """The links of this process to a role: this peer has left, or was not heard of for too long."""
+
+
+class StoreUse(Message, tag=115, frozen=True):
+    """Node to head: so many objects lie in its store, and take so much memory; said when that has changed, now and
+    then."""
+
+    objects: int
+    used_bytes: int
+
+
+class AskStatus(Message, tag=64, frozen=True):
+    """Driver to head: who is there?"""
+
+
+class AskLog(Message, tag=180, frozen=True):
+    """Driver to head, head to node: what does your own log say? `node`: or "head". `number`: of the question, by which
+    its answer is known. `file`, `offset`: of a place in the log that was told, after which to go on; without it the
+    last of the log is asked for."""
+
+    node: NodeId
+    number: int
+    file: int = 0
+    offset: int = 0
+
+
+class AskStacks(Message, tag=181, frozen=True):
+    """Driver to head, head to node: what do your threads do now, and your workers'?"""
+
+    node: NodeId
+    number: int
 
 
 # Leases on nodes ------------------------------------------------------------------------------------------------------
@@ -256,6 +255,18 @@ class WorkerPrinted(Message, tag=75, frozen=True):
     text: bytes
 
 
+class UpSaid(Message, tag=138, frozen=True):
+    """Node to driver: what the worker of a lease says to its program, a frame of the messages of `upcalls`."""
+
+    frame: bytes
+
+
+class DownSaid(Message, tag=139, frozen=True):
+    """Driver to node: the same to the worker."""
+
+    frame: bytes
+
+
 class WorkerSaid(Message, tag=114, frozen=True):
     """A driver's links to its client: what came in a `FromWorker`."""
 
@@ -298,72 +309,3 @@ class LeaseDrains(Message, tag=103, frozen=True):
     """To a client, from its own links to nodes: the worker of this lease gets no more calls, and ends."""
 
     lease: LeaseId
-
-
-LINK_MESSAGES = (
-    RegisterNode
-    | RequestLeases
-    | GrantLease
-    | LeaseStarted
-    | LeaseLost
-    | ReturnLease
-    | GroupGone
-    | StopGroup
-    | EndWorker
-    | InterruptWorker
-    | Greeting
-    | Welcome
-    | Refused
-    | LeaveCluster
-    | AskStatus
-    | StatusTold
-    | AskLog
-    | AskStacks
-    | NodeTold
-    | Enrol
-    | Enrolled
-    | HeadKeyChanges
-    | Listens
-    | LetIn
-    | LeaseGranted
-    | NodeGone
-    | EndGroup
-    | RequestsDropped
-    | RequestsWait
-    | RequestsRefused
-    | RevokeLease
-    | LeaseWaits
-    | OpenPlaces
-    | PlacesTold
-    | ClosePlaces
-    | LeaseUnused
-    | WantToLeave
-    | DrainNode
-    | DrainTold
-    | NodeDrains
-    | OpenGroup
-    | UseLease
-    | ToWorker
-    | FromWorker
-    | WantTransfers
-    | BringSoon
-    | StoreUse
-    | ReleaseObjects
-    | ForgetObjects
-    | ForeignKept
-    | NeedCode
-    | CodePiece
-    | GroupFailed
-    | ClaimName
-    | FindName
-    | NameTold
-    | FreeName
-    | CallActor
-    | ActorTold
-    | CancelActorCall
-    | EndActor
-    | StartActor
-    | ActorStarted
-)
-TO_WORKER = RunCalls | ExitWorker | TakeBack | DownSaid
-FROM_WORKER = WorkerReady | WorkerUnusable | CallsDone | TakenBack | WorkerLogged | WorkerPrinted | UpSaid | StreamItems

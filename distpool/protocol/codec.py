@@ -4,12 +4,12 @@ length of the encoded message, the message, and then the payloads as they are, s
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from distpool.base_errors import ProtocolError
-from distpool.protocol.cluster import FROM_WORKER, LINK_MESSAGES, TO_WORKER, LinkHeader
 from distpool.protocol.messages import (
     LANE_MESSAGES,
     TEMPLATE_MESSAGES,
@@ -17,11 +17,9 @@ from distpool.protocol.messages import (
     Message,
     RunCalls,
 )
-from distpool.protocol.store import (
-    STORE_MESSAGES,
-)
-from distpool.protocol.transfers import TRANSFER_MESSAGES
-from distpool.protocol.upcalls import DOWN_MESSAGES, UP_MESSAGES
+
+if TYPE_CHECKING:
+    from distpool.protocol.cluster import LinkHeader
 
 Buffer = bytes | memoryview
 OUT_OF_BAND_BYTES = 32 * 1024
@@ -37,23 +35,24 @@ _template_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(TEMPLA
 class _Messages:
     """Those that come by one kind of way, of which few processes have many."""
 
-    def __init__(self, kind: Any) -> None:
-        self._kind = kind
+    def __init__(self, module: str, name: str) -> None:
+        self._home = (f"distpool.protocol.{module}", name)
 
     @cached_property
     def decoder(self) -> msgspec.msgpack.Decoder[Any]:
-        """Made with the first frame, as that takes up to some milliseconds."""
-        return msgspec.msgpack.Decoder(self._kind)
+        """Made with the first frame, as that and the messages' import take up to some milliseconds."""
+        module, name = self._home
+        return msgspec.msgpack.Decoder(getattr(import_module(module), name))
 
 
-_store = _Messages(STORE_MESSAGES)
-_to_worker = _Messages(TO_WORKER)
-_from_worker = _Messages(FROM_WORKER)
-_header = _Messages(LinkHeader)
-_up = _Messages(UP_MESSAGES)
-_down = _Messages(DOWN_MESSAGES)
-_transfer = _Messages(TRANSFER_MESSAGES)
-_link = _Messages(LINK_MESSAGES)
+_store = _Messages("store", "STORE_MESSAGES")
+_to_worker = _Messages("link_messages", "TO_WORKER")
+_from_worker = _Messages("link_messages", "FROM_WORKER")
+_header = _Messages("cluster", "LinkHeader")
+_up = _Messages("upcalls", "UP_MESSAGES")
+_down = _Messages("upcalls", "DOWN_MESSAGES")
+_transfer = _Messages("transfers", "TRANSFER_MESSAGES")
+_link = _Messages("link_messages", "LINK_MESSAGES")
 
 
 def encode(message: Message) -> list[Buffer]:

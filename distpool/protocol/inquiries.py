@@ -1,4 +1,4 @@
-"""The messages by which people learn what is going on in a cluster: who is there, what logs say, what threads do."""
+"""What people are told who ask what logs say and threads do, by `AskLog` and `AskStacks` of `cluster`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from distpool.ids import NodeId
+from distpool.protocol.cluster import AskLog, AskStacks
 from distpool.protocol.messages import Message
 
 LOG_BYTES = 256 * 1024
@@ -15,24 +15,6 @@ STACK_CHARACTERS = 16 * 1024
 """The most that is told of one process."""
 STACKS_CHARACTERS = 1024 * 1024
 """The most that is told of all processes of a node."""
-
-
-class AskLog(Message, tag=180, frozen=True):
-    """Driver to head, head to node: what does your own log say? `node`: or "head". `number`: of the question, by which
-    its answer is known. `file`, `offset`: of a place in the log that was told, after which to go on; without it the
-    last of the log is asked for."""
-
-    node: NodeId
-    number: int
-    file: int = 0
-    offset: int = 0
-
-
-class AskStacks(Message, tag=181, frozen=True):
-    """Driver to head, head to node: what do your threads do now, and your workers'?"""
-
-    node: NodeId
-    number: int
 
 
 class LogTold(msgspec.Struct, array_like=True, frozen=True, tag=1):

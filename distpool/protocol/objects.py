@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from distpool.ids import LeaseId, ObjectId, StoreId
+from distpool.ids import Key, LeaseId, ObjectId, StoreId
 from distpool.protocol.messages import Message
-from distpool.protocol.transfers import Key
 
 
 class WantTransfers(Message, tag=110, frozen=True):
@@ -16,14 +15,6 @@ class BringSoon(Message, tag=116, frozen=True):
     waits for them yet."""
 
     objects: list[tuple[StoreId, ObjectId, int]]
-
-
-class StoreUse(Message, tag=115, frozen=True):
-    """Node to head: so many objects lie in its store, and take so much memory; said when that has changed, now and
-    then."""
-
-    objects: int
-    used_bytes: int
 
 
 class ReleaseObjects(Message, tag=111, frozen=True):

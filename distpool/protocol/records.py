@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from distpool.ids import LeaseId, NodeId
 from distpool.protocol.devices import Device
-from distpool.protocol.names import NamedActor
 from distpool.protocol.resources import Shape
+
+if TYPE_CHECKING:
+    from distpool.protocol.names import NamedActor  # whoever has a record with one has it
 
 
 class NodeKept(msgspec.Struct, array_like=True, frozen=True):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from distpool.protocol.cluster import (
+    AskLog,
+    AskStacks,
+    AskStatus,
     DrainNode,
     DrainTold,
     EndGroup,
@@ -23,13 +26,14 @@ from distpool.protocol.cluster import (
     RequestsDropped,
     RequestsWait,
     RevokeLease,
+    StoreUse,
     ToWorker,
     UseLease,
     WantToLeave,
     Welcome,
 )
 from distpool.protocol.code import CodePiece, GroupFailed, NeedCode
-from distpool.protocol.inquiries import AskLog, AskStacks, NodeTold
+from distpool.protocol.inquiries import NodeTold
 from distpool.protocol.messages import (
     EndWorker,
     GrantLease,
@@ -54,9 +58,9 @@ from distpool.protocol.names import (
     NameTold,
     StartActor,
 )
-from distpool.protocol.objects import BringSoon, ForeignKept, ForgetObjects, ReleaseObjects, StoreUse, WantTransfers
+from distpool.protocol.objects import BringSoon, ForeignKept, ForgetObjects, ReleaseObjects, WantTransfers
 from distpool.protocol.placing import ClosePlaces, LeaseWaits, OpenPlaces, PlacesTold, RequestsRefused
-from distpool.protocol.standing import AskStatus, StatusTold
+from distpool.protocol.standing import StatusTold
 
 # To a head ------------------------------------------------------------------------------------------------------------
 

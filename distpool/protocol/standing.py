@@ -9,10 +9,6 @@ from distpool.protocol.messages import Message
 from distpool.protocol.placing import PendingFacts
 
 
-class AskStatus(Message, tag=64, frozen=True):
-    """Driver to head: who is there?"""
-
-
 class NodeFacts(msgspec.Struct, frozen=True):
     """What a head knows of a node. `joined_s`: how long ago it joined, in seconds. `state`: "up", "draining", or
     "away": there before this head was started, and not come back yet. `log`: where its log lies. `objects`,

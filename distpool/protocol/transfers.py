@@ -15,9 +15,6 @@ from distpool.protocol.messages import Message
 PIECE_BYTES = 1024 * 1024
 """The most that one piece has: little enough that others get their turn."""
 
-Key = tuple[StoreId, ObjectId]
-"""An object, among those of all stores."""
-
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _Size = Annotated[int, msgspec.Meta(gt=0, le=PIECE_BYTES)]
 

@@ -1,6 +1,6 @@
-"""What a worker and its program say to each other by the worker's way up, and how a node passes it on.
+"""What a worker and its program say to each other by the worker's way up.
 
-A request has a number, under which it is answered once. A node does not read what it passes on.
+A request has a number, under which it is answered once. A node passes it on unread: see `cluster`.
 """
 
 from __future__ import annotations
@@ -230,18 +230,6 @@ class WorkerStanding(msgspec.Struct, array_like=True, frozen=True):
     name: str = ""
     namespace: str = ""
     restarts: int = 0
-
-
-class UpSaid(Message, tag=138, frozen=True):
-    """Node to driver: what the worker of a lease says to its program, a frame of the messages above."""
-
-    frame: bytes
-
-
-class DownSaid(Message, tag=139, frozen=True):
-    """Driver to node: the same to the worker."""
-
-    frame: bytes
 
 
 UP_MESSAGES = (

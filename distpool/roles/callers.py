@@ -16,6 +16,7 @@ from distpool.logic.memory_guard import Running
 from distpool.logic.outbox import Outbox
 from distpool.logic.supplies import Supplies, check_package
 from distpool.protocol.cluster import (
+    DownSaid,
     EndGroup,
     FromWorker,
     Greeting,
@@ -26,6 +27,7 @@ from distpool.protocol.cluster import (
     PeerLost,
     Refused,
     ToWorker,
+    UpSaid,
     UseLease,
     Welcome,
     WorkerPrinted,
@@ -55,7 +57,6 @@ from distpool.protocol.messages import (
     WorkerReady,
     WorkerUnusable,
 )
-from distpool.protocol.upcalls import DownSaid, UpSaid
 from distpool.roles.role import unexpected
 
 _START_METHODS = ("spawn", "forkserver")

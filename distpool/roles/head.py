@@ -6,21 +6,21 @@ What it would have to know after a crash it puts into `records`, which whoever h
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from distpool.config import SETTINGS, Settings
 from distpool.ids import Address, NodeId
-from distpool.logic.membership import Member, Membership
 from distpool.logic.outbox import Outbox
 from distpool.logic.placement import Placement
-from distpool.logic.questions import Questions
 from distpool.logic.recovery import epoch_of, first_lease, node_kept, offer_of
 from distpool.logic.resources import Room
 from distpool.logic.shown import shown
-from distpool.logic.standing import callers_told, held_told, node_told
 from distpool.protocol.cluster import (
+    NOT_GREETED,
+    AskStatus,
     DrainNode,
     DrainTold,
     EndGroup,
@@ -28,23 +28,24 @@ from distpool.protocol.cluster import (
     HeadKeyChanges,
     LeaveCluster,
     LetIn,
-    Listens,
     NodeDrains,
     PeerLost,
     Refused,
+    StoreUse,
     WantToLeave,
     Welcome,
 )
-from distpool.protocol.inquiries import AskLog, AskStacks, NodeTold
 from distpool.protocol.messages import RegisterNode, RequestLeases, ReturnLease
-from distpool.protocol.names import ClaimName, FindName, FreeName
-from distpool.protocol.objects import StoreUse
 from distpool.protocol.placing import ClosePlaces, LeaseWaits, OpenPlaces
 from distpool.protocol.records import Kept, NodeForgotten, Record
-from distpool.protocol.standing import AskStatus, StatusTold
 from distpool.roles.leasing import Leasing, Nodes
-from distpool.roles.naming import Naming
 from distpool.roles.role import unexpected
+
+if TYPE_CHECKING:
+    from distpool.logic.membership import Member, Membership
+    from distpool.logic.questions import Questions
+    from distpool.protocol.standing import StatusTold
+    from distpool.roles.naming import Naming
 
 _LONGEST_NAME = 128
 _NOTHING_STORED = StoreUse(0, 0)
@@ -77,16 +78,19 @@ class HeadRole:
         self._recovery = self.leasing.recovery
         self._let_in: LetIn | None = None
         self._coming: HeadKeyChanges | None = None
-        self._questions = Questions(self.outbox)
-        away_until = now + settings.head_gone_limit_s
-        self.naming = None if membership is None else Naming(self.outbox, self.records, membership, kept, away_until)
+        self.naming: Naming | None = None
+        self._questions: Questions | None = None
+        if membership is not None:
+            # What few programs need: the head of one machine has no members.
+            away_until = now + settings.head_gone_limit_s
+            names = import_module("distpool.roles.naming")
+            self.naming = names.Naming(self.outbox, self.records, membership, kept, away_until)
+            self._questions = import_module("distpool.logic.questions").Questions(self.outbox)
 
     def handle(self, sender: Address, message: Any, now: float) -> None:
         match message:
-            case RequestLeases() | RegisterNode() | OpenPlaces() | ClaimName() | FindName() if self._is_stranger(
-                sender
-            ):
-                self.outbox.put(sender, Refused("whoever takes part has to greet first"))
+            case RequestLeases() | RegisterNode() | OpenPlaces() if self._is_stranger(sender):
+                self.outbox.put(sender, Refused(NOT_GREETED))
             case RequestLeases():
                 self.leasing.request(sender, message, now)
             case ReturnLease(lease):
@@ -121,14 +125,15 @@ class HeadRole:
                 self._forget(sender, is_lost=isinstance(message, PeerLost))
             case AskStatus():
                 self.outbox.put(sender, self.status(sender, now))
-            case Listens() | ClaimName() | FindName() | FreeName() if self.naming is not None:
-                self.naming.hear(sender, message)
-            case AskLog() | AskStacks():
-                self._questions.ask(sender, message, self._nodes.links)
-            case NodeTold():
-                self._questions.answer(sender, message)
             case _:
-                raise unexpected("head", sender, message)
+                if not self._hear_member(sender, message):
+                    raise unexpected("head", sender, message)
+
+    def _hear_member(self, sender: Address, message: Any) -> bool:
+        """Whether it is about names of actors, or what people want to know of nodes."""
+        if self.naming is None or self._questions is None:
+            return False
+        return self.naming.hear(sender, message) or self._questions.hear(sender, message, self._nodes.links)
 
     def decide(self, now: float) -> float | None:
         absent_at = None if self.naming is None else self.naming.decide(now)
@@ -181,10 +186,8 @@ class HeadRole:
             if link != sender:  # the process has made a new one, and will not use the old one again
                 self._membership.remove(link)
                 self.leasing.waiting.drop(link)
-                self._questions.forget(link)
                 self._remove_node(link, is_lost=True)
-                if self.naming is not None:
-                    self.naming.link_gone(link)
+                self._link_gone(link)
         cpus = self.placement.cpus() + self._recovery.cpus()
         self.outbox.put(sender, Welcome(self._life, cpus, self._lease_epoch))
         if self._coming is not None:
@@ -246,14 +249,18 @@ class HeadRole:
     def _forget(self, sender: Address, *, is_lost: bool) -> None:
         """It has left, or is lost: a node with the leases on it, a driver with those that it has."""
         self.leasing.waiting.drop(sender)
-        self._questions.forget(sender)
         member = None if self._membership is None else self._membership.remove(sender)
         if member is not None:
             self.leasing.revoke_all_of(member.life)
+        self._link_gone(sender)
         if member is not None and self.naming is not None:
-            self.naming.link_gone(sender)
             self.naming.program_gone(member.life)
         self._remove_node(sender, is_lost=is_lost)
+
+    def _link_gone(self, link: Address) -> None:
+        if self.naming is not None and self._questions is not None:
+            self.naming.link_gone(link)
+            self._questions.forget(link)
 
     def _remove_node(self, address: Address, *, is_lost: bool) -> None:
         """`is_lost`: it may come back, and claim the leases that it had."""
@@ -269,6 +276,10 @@ class HeadRole:
         return set(self._nodes.links)
 
     def status(self, asker: Address, now: float) -> StatusTold:
+        """How things stand, for people."""
+        from distpool.logic.standing import callers_told, held_by, held_told, node_told  # most programs do not ask
+        from distpool.protocol.standing import StatusTold
+
         nodes = []
         for address, node in self._nodes.by_link.items():
             member = self._find(address)
@@ -284,7 +295,7 @@ class HeadRole:
             nodes.append(msgspec.structs.replace(facts, state="away"))
         members = {} if self._membership is None else self._membership.members()
         drivers = {address: member for address, member in members.items() if address not in self._nodes.by_link}
-        held = self.leasing.held()
+        held = held_by(self.leasing.callers, self.placement)
         waiting: Counter[Address] = Counter()
         for request in self.leasing.waiting:
             waiting[request.caller] += request.wanted

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from importlib import import_module
 from itertools import count
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from distpool.config import Settings
 from distpool.ids import CLIENT, Address, GroupId, LeaseId, NodeId
-from distpool.logic.bundles import REMOVED, PlacementGroups
 from distpool.logic.known_nodes import KnownNodes
-from distpool.logic.membership import Member, Membership
 from distpool.logic.outbox import Outbox
 from distpool.logic.placement import Placed, Placement
 from distpool.logic.recovery import Recovery, first_lease
@@ -25,6 +24,10 @@ from distpool.protocol.messages import GrantLease, RegisterNode, RequestLeases
 from distpool.protocol.placing import BundleStrategy, LeaseWaits, OpenPlaces, PendingFacts, PlacesTold, RequestsRefused
 from distpool.protocol.records import Kept, LeaseKept, Record
 from distpool.protocol.resources import Offer, Shape
+
+if TYPE_CHECKING:
+    from distpool.logic.bundles import PlacementGroups
+    from distpool.logic.membership import Member, Membership
 
 
 class Nodes(msgspec.Struct):
@@ -48,10 +51,11 @@ class Leasing:
         now: float,
     ) -> None:
         self.placement = Placement()
-        reservations = Reservations()
-        self.waiting = RequestQueue(self.placement, reservations=reservations)
+        self._reservations = Reservations()
+        self.waiting = RequestQueue(self.placement, reservations=self._reservations)
         self.recovery = Recovery(kept, now + settings.head_gone_limit_s)
-        self.groups = PlacementGroups(self.placement, kept.places, reservations)
+        self._groups_kept = kept.places
+        self._groups: PlacementGroups | None = None
         self._is_recovering = bool(kept.nodes or kept.places)
         self.callers: dict[LeaseId, int] = {}
         """By their lives, which outlast their links."""
@@ -61,7 +65,17 @@ class Leasing:
         self._nodes = nodes
         self._membership = membership
         self._settings = settings
+        if membership is not None:
+            self._groups = self.groups
         self._lease_ids = count(first_lease(kept.lease_epoch))
+
+    @property
+    def groups(self) -> PlacementGroups:
+        """The placement groups. A program's own head makes them with the first, as few programs have some."""
+        if self._groups is None:
+            bundles = import_module("distpool.logic.bundles")
+            self._groups = bundles.PlacementGroups(self.placement, self._groups_kept, self._reservations)
+        return self._groups
 
     # Asked for and granted ------------------------------------------------------------------------------------------
 
@@ -85,17 +99,17 @@ class Leasing:
 
     def is_idle(self) -> bool:
         """Nobody waits for anything, as nearly always; and this is asked in each turn."""
-        return not (self.waiting or self.groups or self._is_recovering)
+        return not (self.waiting or self._groups or self._is_recovering)
 
     def grant_what_fits(self, now: float) -> None:
         """Placement groups first: they need much at once."""
-        if self.groups:
-            self._records += self.groups.place_waiting(lambda shape, node: self.waiting.passed_by(shape, node, now))
+        if self._groups:
+            self._records += self._groups.place_waiting(lambda shape, node: self.waiting.passed_by(shape, node, now))
             self._tell_of_groups()
         for request, lease, placed in self.waiting.grants(self._lease_ids, now):
             self._grant(request, lease, placed)
-            if self.groups:
-                self.groups.passed_by(request.shape, placed.node, now)
+            if self._groups:
+                self._groups.passed_by(request.shape, placed.node, now)
 
     def _grant(self, request: Request, lease: LeaseId, placed: Placed) -> None:
         node, devices = placed
@@ -170,6 +184,8 @@ class Leasing:
             place = self.placement.place_of(lease)
             if place is not None and place[0] == group:
                 self.revoke(lease)
+        from distpool.logic.bundles import REMOVED  # as the groups themselves
+
         for request in list(self.waiting):
             if request.shape.place is not None and request.shape.place[0] == group:
                 dropped = self.waiting.drop(request.caller, request.group)
@@ -212,7 +228,8 @@ class Leasing:
             place = self.placement.place_of(lease)
             self.placement.free(lease)
             self.waiting.over(lease)
-            self._records += self.groups.lease_ended(place)
+            if self._groups:
+                self._records += self._groups.lease_ended(place)
 
     def waits(self, sender: Address, message: LeaseWaits) -> None:
         """By its caller. Its node is told too: it says so again to the next head."""
@@ -242,11 +259,6 @@ class Leasing:
     def callers_on(self, node: NodeId) -> set[int]:
         """The lives of those who have leases there."""
         return {life for lease, life in self.callers.items() if self.placement.node_of(lease) == node}
-
-    def held(self) -> Counter[tuple[NodeId, int]]:
-        """How many leases there are, by node and caller."""
-        places = ((self.placement.node_of(lease), life) for lease, life in self.callers.items())
-        return Counter((node, life) for node, life in places if node is not None)
 
     # Nodes that come and go -----------------------------------------------------------------------------------------
 

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 
 from distpool.ids import Address
-from distpool.logic.membership import Membership
+from distpool.logic.membership import Member, Membership
 from distpool.logic.names import Names
 from distpool.logic.outbox import Outbox
-from distpool.protocol.cluster import LetIn, Listens
+from distpool.protocol.cluster import NOT_GREETED, LetIn, Listens, Refused
 from distpool.protocol.names import ClaimName, FindName, FreeName, NameTold
 from distpool.protocol.records import Kept, Record
 from distpool.protocol.standing import ActorFacts
@@ -30,11 +30,19 @@ class Naming:
         self._members: LetIn | None = None
         self._listeners: set[Address] = set()
 
-    def hear(self, sender: Address, message: Any) -> None:
-        """What a driver says that has greeted."""
-        member = self._membership.find(sender)
-        if member is None:
-            return
+    def hear(self, sender: Address, message: Any) -> bool:
+        """Whether it is about names. Only what a driver says counts that has greeted."""
+        match message:
+            case Listens() | ClaimName() | FindName() | FreeName():
+                member = self._membership.find(sender)
+                if member is not None:
+                    self._obey(sender, member, message)
+                elif isinstance(message, ClaimName | FindName):
+                    self._outbox.put(sender, Refused(NOT_GREETED))
+                return True
+        return False
+
+    def _obey(self, sender: Address, member: Member, message: Any) -> None:
         match message:
             case Listens():
                 self._listeners.add(sender)

@@ -16,6 +16,8 @@ from distpool.logic.outbox import Outbox
 from distpool.logic.recovery import epoch_of
 from distpool.logic.shown import shown_lines
 from distpool.protocol.cluster import (
+    AskLog,
+    AskStacks,
     DrainNode,
     EndGroup,
     LeaseUnused,
@@ -28,7 +30,6 @@ from distpool.protocol.cluster import (
     Welcome,
 )
 from distpool.protocol.devices import Device
-from distpool.protocol.inquiries import AskLog, AskStacks
 from distpool.protocol.messages import (
     EndWorker,
     GrantLease,

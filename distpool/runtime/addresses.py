@@ -22,7 +22,7 @@ CONTACT = "head.contact"
 
 DEFAULT_PORT = 7117
 
-_ADDRESS = re.compile(r"(?:tcp://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::(?P<port>[0-9]{1,5}))?")
+_ADDRESS = r"(?:tcp://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::(?P<port>[0-9]{1,5}))?"
 _FORMS = f"it must be like tcp://host:{DEFAULT_PORT}, host:port, or host for port {DEFAULT_PORT}"
 
 _worker: list[bool] = []
@@ -59,13 +59,13 @@ def undirected_address() -> str | None:
 
 def is_endpoint(text: str) -> bool:
     """Whether this is the address of a port, in the one form that sockets take."""
-    match = _ADDRESS.fullmatch(text)
+    match = re.fullmatch(_ADDRESS, text)
     return match is not None and text == f"tcp://{match['host']}:{match['port']}" and 0 < int(match["port"]) < 65536
 
 
 def parse_address(text: str, name: str) -> str:
     """Raises DistpoolError that lists the accepted forms."""
-    match = _ADDRESS.fullmatch(text.strip())
+    match = re.fullmatch(_ADDRESS, text.strip())
     port = int((match and match["port"]) or DEFAULT_PORT)
     if match is None or not 0 < port < 65536:
         raise DistpoolError(f"{name} is {text!r}; {_FORMS}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from distpool.protocol.standing import AskStatus, StatusTold
+from distpool.protocol.cluster import AskStatus
+from distpool.protocol.standing import StatusTold
 from distpool.runtime.contact import find_head
 from distpool.runtime.joining import ask, join
 from distpool.settings import current

@@ -16,11 +16,12 @@ from distpool.logic.outbox import Outbox
 from distpool.logic.shown import shown
 from distpool.logic.times import earlier
 from distpool.protocol.cluster import (
+    AskLog,
+    AskStacks,
     Greeting,
     LeaveCluster,
     PeerLost,
 )
-from distpool.protocol.inquiries import AskLog, AskStacks
 from distpool.protocol.messages import Message
 from distpool.protocol.objects import BringSoon, ForgetObjects, ReleaseObjects
 from distpool.protocol.rights import CALLER_MAY_SAY

@@ -13,14 +13,13 @@ from typing import Any
 import msgspec
 
 from distpool.config import Settings
-from distpool.ids import LeaseId, ObjectId
+from distpool.ids import Key, LeaseId, ObjectId
 from distpool.objects.copies import Copy
 from distpool.objects.lending import Lending
 from distpool.objects.stores import home
 from distpool.protocol.messages import Message
 from distpool.protocol.objects import BringSoon, ForeignKept, ForgetObjects, ReleaseObjects, WantTransfers
 from distpool.protocol.store import BringObjects, KeepForeign, ObjectsBrought, ObjectsHeld, StoredResult
-from distpool.protocol.transfers import Key
 from distpool.runtime.channels import Channels
 from distpool.runtime.transfers import Transfers
 

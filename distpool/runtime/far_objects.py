@@ -17,14 +17,14 @@ import msgspec
 
 from distpool.base_errors import InvalidRef, ObjectLost
 from distpool.config import Settings
-from distpool.ids import LeaseId, NodeId, ObjectId, StoreId
+from distpool.ids import Key, LeaseId, NodeId, ObjectId, StoreId
 from distpool.logic.spread import Spread
 from distpool.objects.copies import Copy
 from distpool.objects.refs import out_of_reach
 from distpool.objects.stores import home
 from distpool.protocol.messages import Message
 from distpool.protocol.objects import ForeignKept, ForgetObjects, ReleaseObjects
-from distpool.protocol.transfers import Key, Place
+from distpool.protocol.transfers import Place
 from distpool.runtime.channels import Channels
 from distpool.runtime.transfers import Transfers
 

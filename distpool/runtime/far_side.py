@@ -19,9 +19,9 @@ from distpool.ids import CLIENT, GroupId
 from distpool.logic.calls import Claim
 from distpool.logic.group_plan import GroupPlan
 from distpool.objects.stores import connect
-from distpool.protocol.cluster import OpenGroup, Welcome
+from distpool.protocol.cluster import AskStatus, OpenGroup, Welcome
 from distpool.protocol.resources import UNIT
-from distpool.protocol.standing import AskStatus, StatusTold
+from distpool.protocol.standing import StatusTold
 from distpool.runtime import initialization
 from distpool.runtime.arguments import pickle_initializer
 from distpool.runtime.elsewhere import Elsewhere

@@ -17,6 +17,8 @@ from distpool.logic.membership import Membership, Versions
 from distpool.logic.outbox import Outbox
 from distpool.logic.times import earlier
 from distpool.protocol.cluster import (
+    AskLog,
+    AskStacks,
     Enrol,
     Greeting,
     HeadKeyChanges,
@@ -27,7 +29,6 @@ from distpool.protocol.cluster import (
     RequestsDropped,
     RequestsWait,
 )
-from distpool.protocol.inquiries import AskLog, AskStacks
 from distpool.protocol.messages import PROTOCOL_VERSION, Message, RegisterNode
 from distpool.protocol.names import ClaimName, NamedActor, NameTold
 from distpool.protocol.placing import PlacesTold, RequestsRefused

@@ -1,7 +1,7 @@
 """What `distpool.init` was given. It holds until `shutdown`, in this process and those that are forked from it."""
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: a NamedTuple compiles each that is a text, which is a part of what
+# `import distpool` takes.
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple

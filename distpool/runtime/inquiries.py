@@ -13,11 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from distpool.ids import Address
+from distpool.protocol.cluster import AskLog
 from distpool.protocol.inquiries import (
     LOG_BYTES,
     STACK_CHARACTERS,
     STACKS_CHARACTERS,
-    AskLog,
     LogTold,
     NodeTold,
     NotTold,

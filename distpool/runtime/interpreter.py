@@ -1,17 +1,17 @@
 """Fresh interpreters that become templates, under `forkserver` and `spawn`.
 
-One needs a while to start. A program's first pool starts its interpreter before it imports the runtime, so that both
-happen at the same time: this module imports nothing of the runtime, and the plan is sent when it is made.
+One needs a while to start. The plan is sent when it is made, and this module imports nothing of the runtime, so that a
+first pool can start its interpreter before (see `early_start`).
 """
 
 from __future__ import annotations
 
+import gc
 import marshal
 import os
 import pickle
 import signal
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
@@ -23,8 +23,6 @@ from distpool.runtime import initialization
 from distpool.runtime.standard_descriptors import left_alone
 from distpool.store.create import own_memory
 from distpool.transport.pairs import socket_pair
-
-_local = threading.local()
 
 
 class TemplateProcess(process.BaseProcess):
@@ -39,13 +37,20 @@ class TemplateProcess(process.BaseProcess):
         self._plan_fd = plan
 
     def _bootstrap(self, parent_sentinel: int | None = None) -> NoReturn:
+        collects = gc.isenabled()
+        gc.disable()  # there is nothing to collect, and to look takes a while
         from distpool.runtime.template import run_template  # the runtime, while the driver makes the plan
 
+        if collects:
+            gc.enable()
         with open(self._plan_fd, "rb") as stream:
             plan = stream.read()
         if not plan:
             os._exit(0)  # The driver has no use for it after all, or is gone.
         control = socket.socket(fileno=self._control_fd)
+        with left_alone():
+            _, (tracker,), _, _ = socket.recv_fds(control, 1, 1, socket.MSG_CMSG_CLOEXEC)  # it was sent before the plan
+        _resource_tracker()._fd = tracker
         lets_in = self._lets_interrupts_in
         run_template(pickle.loads(plan), control, self._rings_fd, self._store_fd, lets_interrupts_in=lets_in)
 
@@ -73,7 +78,6 @@ class Interpreter:
             del prepared["sys_path"]
         executable: Any = spawn.get_executable() if python is None else os.fsencode(python)
         with ExitStack() as ours, ExitStack() as theirs, left_alone():
-            tracker: Any = import_module("multiprocessing.resource_tracker").getfd()
             self.rings = os.memfd_create("distpool-rings", os.MFD_CLOEXEC)
             ours.callback(os.close, self.rings)
             self.control, control = socket_pair()
@@ -84,8 +88,8 @@ class Interpreter:
             self._plan = ours.enter_context(open(to_plan, "wb"))
             start, to_start = os.pipe()
             store = own_memory()[1]
-            inherited = [start, plan, control.fileno(), self.rings, store, tracker, *descriptors]
-            command = [executable, *spawn.get_command_line(tracker_fd=tracker, pipe_handle=start)[1:]]
+            inherited = [start, plan, control.fileno(), self.rings, store, *descriptors]
+            command = [executable, *spawn.get_command_line(pipe_handle=start)[1:]]
             more = chosen.environment if environment is None else environment
             if more:
                 variables = _memory_with(marshal.dumps({**os.environ, **more}))
@@ -103,8 +107,16 @@ class Interpreter:
             self._undo = ours.pop_all()
 
     def become_template(self, plan: bytes) -> None:
-        """Send the pickled plan. From now on it ends when it is told to or nobody has the other end of `control`."""
+        """Send the pickled plan. From now on it ends when it is told to or nobody has the other end of `control`.
+
+        The standard library's resource tracker, which workers share with this process, is another interpreter: it is
+        started no sooner, so that it takes no CPU from the import of the runtime here and there.
+        """
+        with left_alone():
+            tracker = _resource_tracker().getfd()
         with self._plan as stream:
+            with suppress(BrokenPipeError, ConnectionResetError):
+                socket.send_fds(self.control, [b"\0"], [tracker])
             _write(stream, plan)
 
     def discard(self) -> None:
@@ -130,32 +142,16 @@ def _memory_with(data: bytes) -> int:
     return descriptor
 
 
+def _resource_tracker() -> Any:
+    """This process's handle of it."""
+    return import_module("multiprocessing.resource_tracker")._resource_tracker
+
+
 def end_child(pid: int) -> None:
     """Kill a process of ours that is not needed after all, and reap it."""
     with suppress(ProcessLookupError, ChildProcessError):
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-
-
-@contextmanager
-def starting_early() -> Iterator[None]:
-    """Within, this thread opens a pool: its interpreter starts at once."""
-    _local.early = Interpreter([])
-    try:
-        yield
-    finally:
-        early, _local.early = _local.early, None
-        if early is not None:
-            early.discard()
-
-
-def take_interpreter(descriptors: list[int]) -> Interpreter:
-    """One for the pool that this thread opens: it inherits `descriptors`."""
-    early: Interpreter | None = getattr(_local, "early", None)
-    if early is None or descriptors:
-        return Interpreter(descriptors)
-    _local.early = None
-    return early
 
 
 @contextmanager

@@ -10,10 +10,9 @@ import pickle
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from functools import partial
 from importlib import import_module
-from multiprocessing import process, util
+from multiprocessing import process
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,7 +20,6 @@ import msgspec
 from distpool.base_errors import InvalidSetting
 from distpool.config import Settings
 from distpool.ids import GroupId, LeaseId
-from distpool.interrupts import held_back
 from distpool.logic.calls import Claim
 from distpool.protocol.cluster import OpenGroup
 from distpool.protocol.codec import decode_template, encode
@@ -46,12 +44,13 @@ from distpool.runtime.crews import Crew, TemplateHandle
 from distpool.runtime.cuda import CUDA_HAS_BEGUN, cuda_has_begun
 from distpool.runtime.descendants import wait_for_ends
 from distpool.runtime.descriptor_limit import make_room
+from distpool.runtime.early_start import take_fork, take_interpreter
+from distpool.runtime.forks import Fork
 from distpool.runtime.handles import Wait, WorkerHandle
-from distpool.runtime.interpreter import Interpreter, end_child, pickling_for_child, take_interpreter
+from distpool.runtime.interpreter import Interpreter, pickling_for_child
 from distpool.runtime.launch_plan import LaunchPlan, worker_setup
 from distpool.runtime.main_view import view_of_main
-from distpool.runtime.standard_descriptors import left_alone
-from distpool.runtime.template import TemplatePlan, run_template
+from distpool.runtime.template_plan import TemplatePlan
 from distpool.runtime.worker_setup import WorkerSetup
 from distpool.store.create import own_memory
 from distpool.transport.frames import (
@@ -302,25 +301,19 @@ class Launcher:
 
     def _fork(self, plan: LaunchPlan) -> tuple[int, socket.socket, int, None]:
         template = self._template_plan(plan, worker_setup(plan, plan.initializer, plan.initargs))
-        with ExitStack() as undo, left_alone():
-            rings = os.memfd_create("distpool-rings", os.MFD_CLOEXEC)
-            undo.callback(os.close, rings)
-            os.ftruncate(rings, self._rings_bytes(plan))
-            store = os.dup(own_memory()[1])  # the child's: its hook of `os.fork` closes the other
-            undo.callback(os.close, store)
-            ours, theirs = socket_pair()
-            undo.callback(ours.close)
-            util._flush_std_streams()  # type: ignore[attr-defined]
-            with theirs, held_back() as lets_interrupts_in:
-                pid = os.fork()
-                if pid == 0:
-                    # What else the runtime has open was closed by its own hook of `os.fork` (see `session`).
-                    ours.close()
-                    run_template(template, theirs, rings, store, lets_interrupts_in=lets_interrupts_in)
-                undo.callback(end_child, pid)
-            undo.pop_all()
-            os.close(store)
-        return pid, ours, rings, None
+        early = take_fork()
+        if early is None:
+            # Not in the child: another thread may hold the lock of an import.
+            import_module("distpool.runtime.template")
+        fork = early or Fork(template)
+        try:
+            os.ftruncate(fork.rings, self._rings_bytes(plan))
+            if early is not None:
+                early.become_template(pickle.dumps(template))
+        except BaseException:
+            fork.discard()
+            raise
+        return fork.pid, fork.control, fork.rings, None
 
     def _spawn(self, plan: LaunchPlan) -> tuple[int, socket.socket, int, Claim | None]:
         with pickling_for_child() as descriptors:

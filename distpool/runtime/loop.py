@@ -25,7 +25,7 @@ from distpool.ids import CLIENT, HEAD, LAUNCHER, NODE, Address, GroupId, LeaseId
 from distpool.interrupts import deferred
 from distpool.logic.outbox import Completion
 from distpool.logic.times import earlier
-from distpool.protocol.cluster import OpenGroup, WorkerPrinted, WorkerSaid
+from distpool.protocol.cluster import DownSaid, OpenGroup, UpSaid, WorkerPrinted, WorkerSaid
 from distpool.protocol.messages import (
     CallsDone,
     LeaseLost,
@@ -37,7 +37,6 @@ from distpool.protocol.messages import (
     WorkerExited,
 )
 from distpool.protocol.resources import Offer
-from distpool.protocol.upcalls import DownSaid, UpSaid
 from distpool.roles.client import ClientRole
 from distpool.roles.head import HeadRole
 from distpool.roles.node import NodeRole

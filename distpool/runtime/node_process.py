@@ -12,7 +12,7 @@ from distpool.config import Settings
 from distpool.ids import NODE, NodeId
 from distpool.logic.silence import Silence
 from distpool.objects.stores import made_home
-from distpool.protocol.objects import StoreUse
+from distpool.protocol.cluster import StoreUse
 from distpool.protocol.resources import Offer
 from distpool.roles.node import NodeRole
 from distpool.runtime.caller_links import CallerLinks

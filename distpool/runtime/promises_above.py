@@ -29,7 +29,7 @@ from distpool.objects.stores import CALLS_ABOVE, Attached, attached_store, curre
 from distpool.protocol.messages import OutcomeKind
 from distpool.protocol.store import StoredResult
 from distpool.protocol.upcalls import AwaitPromises, KeepPromises, PromiseOutcome, PromisesTold
-from distpool.runtime.up_lane import results_written_to, store_above, way_up
+from distpool.runtime.own_way_up import results_written_to, store_above, way_up
 
 _STORED = int(OutcomeKind.STORED)
 _NUMBERS_OF_A_BASE = 1 << 20

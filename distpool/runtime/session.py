@@ -27,7 +27,6 @@ from distpool.logic.places import OwnPlaces
 from distpool.objects.stores import made_home
 from distpool.protocol.messages import OutcomeKind
 from distpool.protocol.placing import OpenPlaces, PlacesTold
-from distpool.protocol.standing import StatusTold
 from distpool.runtime import initialization
 from distpool.runtime.addresses import head_address
 from distpool.runtime.crews import Crew
@@ -42,6 +41,7 @@ from distpool.runtime.workers import OPEN_WORKERS, Workers, wait_briefly
 from distpool.settings import current
 
 if TYPE_CHECKING:
+    from distpool.protocol.standing import StatusTold
     from distpool.runtime.far_crew import FarCrew
     from distpool.runtime.far_side import FarSide
 

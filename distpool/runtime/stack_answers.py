@@ -10,7 +10,6 @@ import faulthandler
 import fcntl
 import os
 import signal
-import zlib
 
 SIGNAL = int(signal.SIGRTMIN) + 11
 """Of those that have no meaning. What programs use themselves are the first of them."""
@@ -23,6 +22,8 @@ _descriptors: list[int] = []
 
 def mark_of(home: str) -> str:
     """Of a cluster, by its folder: by this its agents are told from those of others."""
+    import zlib  # here, as workers do without
+
     return f"{zlib.crc32(os.path.realpath(home).encode()):08x}"
 
 

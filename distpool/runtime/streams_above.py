@@ -8,8 +8,8 @@ from distpool.objects.generators import ObjectRefGenerator
 from distpool.objects.promises import TaskRef
 from distpool.protocol.messages import Message
 from distpool.protocol.upcalls import AwaitItem, ItemTold
+from distpool.runtime.own_way_up import way_up
 from distpool.runtime.promises_above import above
-from distpool.runtime.up_lane import way_up
 from distpool.runtime.yielding import answer_to
 
 

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from distpool.ids import LeaseId, StoreId
+from distpool.ids import LeaseId
 from distpool.interrupts import disregard, let_in
 from distpool.protocol.codec import decode_template, encode
 from distpool.protocol.devices import DEVICES_LIMIT
@@ -44,6 +44,7 @@ from distpool.runtime.native_threads import limit_loaded_libraries, native_threa
 from distpool.runtime.parentage import adopt_orphans
 from distpool.runtime.program_paths import main_here
 from distpool.runtime.standard_descriptors import open_missing
+from distpool.runtime.template_plan import TemplatePlan
 from distpool.runtime.worker_process import WorkerProcess, import_main
 from distpool.runtime.worker_setup import WorkerSetup
 from distpool.transport.frames import receive_with_descriptors, send_frame
@@ -55,21 +56,6 @@ _DESCRIPTORS_LIMIT = 5 + DEVICES_LIMIT
 
 # The start methods whose processes run `atexit` functions: since Python 3.13 all.
 _WITH_EXIT_FUNCTIONS = {"spawn"} if sys.version_info < (3, 13) else {"fork", "forkserver", "spawn"}
-
-
-class TemplatePlan(msgspec.Struct):
-    """What a template needs to know of its pool. `pickled_setup`: of a caller elsewhere; nobody but the template opens
-    it, and takes from `setup` only what the node knows. `folder`: where the caller's code lies, if it was shipped."""
-
-    start_method: str
-    driver_pid: int
-    worker_name: str
-    daemon: bool
-    setup: WorkerSetup
-    ring_bytes: int
-    store_id: StoreId
-    pickled_setup: bytes | None = None
-    folder: str = ""
 
 
 def run_template(
@@ -127,6 +113,8 @@ class Template:
     def prepare(self) -> None:
         """Import `__main__` where the workers shall inherit it."""
         import_module("ctypes")  # once, and not in each worker
+        if self._plan.start_method == "spawn":
+            import_module("pkgutil")  # likewise: `__main__` is imported with it
         adopt_orphans()
         if self._plan.start_method == "fork":
             limit_loaded_libraries(self._plan.setup.native_threads)

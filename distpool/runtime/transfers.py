@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from distpool.config import Settings
+from distpool.ids import Key
 from distpool.logic.offers import Offers
 from distpool.logic.pulls import Channel, Pulls
 from distpool.logic.spread import Spread
@@ -18,7 +19,6 @@ from distpool.objects.copies import Copy, Offered
 from distpool.objects.stores import home
 from distpool.protocol.transfers import (
     Hello,
-    Key,
     ObjectGone,
     ObjectSized,
     ObjectThere,

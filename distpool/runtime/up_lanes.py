@@ -16,9 +16,9 @@ from typing import Any
 
 from distpool.base_errors import ProtocolError
 from distpool.ids import LeaseId
+from distpool.protocol.cluster import DownSaid, UpSaid
 from distpool.protocol.codec import decode_up, encode
 from distpool.protocol.messages import LeaseLost, Message, StreamItems
-from distpool.protocol.upcalls import DownSaid, RequestRefused, UpSaid
 from distpool.serialization.remote_errors import encode_failure
 from distpool.transport.frames import DONT_WAIT, receive_frame, send_frame
 from distpool.transport.lanes import Lane
@@ -187,5 +187,7 @@ class UpLanes:
         """Nothing of this program has to do with tasks."""
         number = getattr(message, "number", None)
         if number is not None:
+            from distpool.protocol.upcalls import RequestRefused  # what few programs need
+
             error = RuntimeError(f"process {os.getpid()}, the program of this worker, runs no tasks")
             self.answer(lease, RequestRefused(number, encode_failure(error)))

@@ -18,7 +18,7 @@ from distpool.objects.stores import attach
 from distpool.protocol.codec import encode
 from distpool.protocol.devices import NO_DEVICES, WorkerDevices
 from distpool.protocol.messages import CallsFinished, OpenUpLane, WorkerLogged
-from distpool.runtime import current_call, up_lane, yielding
+from distpool.runtime import current_call, own_way_up, yielding
 from distpool.runtime.addresses import be_a_worker
 from distpool.runtime.import_hook import when_imported
 from distpool.runtime.native_threads import limit_native_threads
@@ -82,7 +82,7 @@ class WorkerProcess(process.BaseProcess):
         answer_for_stacks("worker")
         limit_native_threads(take_devices(self._devices, self._setup.native_threads))
         when_imported("logging", self._forward_log_records)
-        up_lane.offer(self._send_way_up, self._setup.program, self._ring.written_to, self._announce_results)
+        own_way_up.offer(self._send_way_up, self._setup.program, self._ring.written_to, self._announce_results)
         FROM_ABOVE[:] = [self._find_promise]
         if self._setup.main:
             try:

@@ -7,17 +7,16 @@ generator ── item ──► outcome ── lane ──► program        (re
 
 from __future__ import annotations
 
-import inspect
 import os
 import threading
 from collections.abc import Callable, Iterator
-from importlib import import_module
+from types import GeneratorType
 from typing import Any, Protocol
 
 from distpool.interrupts import deferred
 from distpool.logic.streams import NOBODY, STREAM, Window
 from distpool.protocol.messages import Message, StreamItems
-from distpool.protocol.upcalls import AwaitTaken
+from distpool.runtime.own_way_up import way_up
 from distpool.serialization.functions import name_of, several_returns
 from distpool.serialization.pickling import describe
 
@@ -71,6 +70,8 @@ class Items:
         return not self._window.awaited()
 
     def request(self, number: int) -> Message:
+        from distpool.protocol.upcalls import AwaitTaken  # what few calls need
+
         return AwaitTaken(number, self._stream, self._window.awaited())
 
     def are_wanted(self, told: Any) -> bool:
@@ -111,20 +112,15 @@ def iterator_of(made: Any, function: Any) -> Iterator[Any]:
 
 def close(iterator: Any) -> None:
     """So that its `finally` blocks run now."""
-    if inspect.isgenerator(iterator):
+    if isinstance(iterator, GeneratorType):
         iterator.close()
-
-
-def own_way_up() -> Any:
-    """What most workers never need."""
-    return import_module("distpool.runtime.up_lane").way_up()
 
 
 def answer_to(request: Callable[[int], Message]) -> Any:
     """Asks again when a signal has ended the wait that was meant for another call."""
     told = None
     while told is None:
-        told = own_way_up().ask(request)
+        told = way_up().ask(request)
     return told
 
 

@@ -7,7 +7,8 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-from distpool.runtime.yielding import Items, close, iterator_of, own_way_up
+from distpool.runtime.own_way_up import way_up
+from distpool.runtime.yielding import Items, close, iterator_of
 
 
 class YieldingOnLoop:
@@ -27,7 +28,7 @@ class YieldingOnLoop:
             async for value in iterator:
                 items.tell(value)
                 del value
-                if not items.is_room() and not items.are_wanted(await own_way_up().ask_async(items.request)):
+                if not items.is_room() and not items.are_wanted(await way_up().ask_async(items.request)):
                     break
         finally:
             if inspect.isasyncgen(iterator):

@@ -5,14 +5,13 @@ The file is that of the working directory, or the one that DISTPOOL_CONFIG names
 begins that a setting is for, so a process that sets nothing pays for one look at its environment and at one path.
 """
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: a NamedTuple compiles each that is a text, which is a part of what
+# `import distpool` takes.
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
-
-from distpool.config import SETTINGS, Settings
+if TYPE_CHECKING:
+    from distpool.config import Settings
 
 PREFIX = "DISTPOOL_"
 FILE = "distpool.toml"
@@ -22,10 +21,10 @@ OFF = "off"
 """The memory limit where there is none."""
 
 
-class Chosen(msgspec.Struct, frozen=True):
-    """What is set in this process now; None is the default. `constants`: the runtime's, with what was chosen of them.
-    `resources`: in ten-thousandths. `sources`: by the name of each setting that was chosen, where, in words. `file`:
-    that was read."""
+class Chosen(NamedTuple):
+    """What is set in this process now; None is the default. `own_constants`: the runtime's, with what was chosen of
+    them, if anything was. `resources`: in ten-thousandths. `sources`: by the name of each setting that was chosen,
+    where, in words. `file`: that was read."""
 
     address: str | None = None
     home: str | None = None
@@ -34,11 +33,19 @@ class Chosen(msgspec.Struct, frozen=True):
     labels: bool = True
     devices: str | list[Any] | None = None
     memory_limit: str | int | None = None
-    resources: dict[str, int] = {}
-    node_labels: dict[str, str] = {}
-    constants: Settings = SETTINGS
-    sources: dict[str, str] = {}
+    resources: dict[str, int] = {}  # noqa: RUF012 (nobody changes them)
+    node_labels: dict[str, str] = {}  # noqa: RUF012
+    own_constants: Any = None
+    sources: dict[str, str] = {}  # noqa: RUF012
     file: str = ""
+
+    @property
+    def constants(self) -> "Settings":
+        """The runtime's, with what was chosen of them."""
+        from distpool.config import SETTINGS  # brings msgspec, which a program needs from its first pool on
+
+        own: Settings | None = self.own_constants
+        return own or SETTINGS
 
 
 _NOTHING = Chosen()

@@ -42,7 +42,7 @@ def read(file: str) -> Chosen:
     }
     together = Chosen(
         **chosen,
-        constants=msgspec.structs.replace(SETTINGS, **constants),
+        own_constants=msgspec.structs.replace(SETTINGS, **constants),
         sources={name: found.source for name, found in given.items()},
         file=path,
     )

@@ -22,9 +22,9 @@ from distpool.protocol.upcalls import CancelPromises, PutValue, SubmitTask
 from distpool.runtime.arguments import Arguments
 from distpool.runtime.current_call import DEPTH, number_of_call
 from distpool.runtime.main_view import CallersMain
+from distpool.runtime.own_way_up import way_up
 from distpool.runtime.promises_above import FetchedValue, above
 from distpool.runtime.streams_above import generator_above
-from distpool.runtime.up_lane import way_up
 from distpool.runtime.yielding import returning
 from distpool.serialization.buffers import Parts
 from distpool.serialization.pickling import SCALARS, blame

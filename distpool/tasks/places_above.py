@@ -9,7 +9,7 @@ from typing import Any
 from distpool.placement_groups import Seen
 from distpool.protocol.resources import Shape
 from distpool.protocol.upcalls import Answer, AskPlaces, PlacesWish
-from distpool.runtime.up_lane import way_up
+from distpool.runtime.own_way_up import way_up
 from distpool.serialization.remote_errors import decode_failure
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 import distpool
 from distpool.protocol.upcalls import AwaitPromises, KeepPromises
-from distpool.runtime.up_lane import way_up
+from distpool.runtime.own_way_up import way_up
 
 state = {}
 

@@ -7,7 +7,8 @@ from distpool.ids import NodeId
 from distpool.logic import questions
 from distpool.logic.outbox import Outbox
 from distpool.logic.questions import Questions
-from distpool.protocol.inquiries import AskLog, AskStacks, LogTold, NodeTold, NotTold, StacksTold
+from distpool.protocol.cluster import AskLog, AskStacks
+from distpool.protocol.inquiries import LogTold, NodeTold, NotTold, StacksTold
 from tests.logic.machines import tries
 
 NODES = {NodeId("first"): "a", NodeId("second"): "b"}

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from distpool.errors import ProtocolError
-from distpool.protocol import cluster, codec, messages, upcalls
+from distpool.protocol import codec, link_messages, messages, upcalls
 from distpool.protocol.codec import OUT_OF_BAND_BYTES, decode_lane, decode_link, decode_template, encode
 from distpool.protocol.messages import (
     ExitWorker,
@@ -26,7 +26,7 @@ from distpool.protocol.messages import (
 DECODERS = {
     decode_lane: typing.get_args(messages.LANE_MESSAGES),
     decode_template: typing.get_args(messages.TEMPLATE_MESSAGES),
-    decode_link: typing.get_args(cluster.LINK_MESSAGES),
+    decode_link: typing.get_args(link_messages.LINK_MESSAGES),
     codec.decode_up: typing.get_args(upcalls.UP_MESSAGES),
     codec.decode_down: typing.get_args(upcalls.DOWN_MESSAGES),
 }

@@ -6,6 +6,9 @@ from distpool.ids import GroupId, LeaseId, NodeId
 from distpool.logic.membership import Membership, Versions
 from distpool.logic.recovery import first_lease
 from distpool.protocol.cluster import (
+    AskLog,
+    AskStacks,
+    AskStatus,
     DrainNode,
     DrainTold,
     EndGroup,
@@ -22,11 +25,11 @@ from distpool.protocol.cluster import (
     WantToLeave,
     Welcome,
 )
-from distpool.protocol.inquiries import AskLog, AskStacks, NodeTold, NotTold, StacksTold
+from distpool.protocol.inquiries import NodeTold, NotTold, StacksTold
 from distpool.protocol.messages import GrantLease, RegisterNode, RequestLeases, ReturnLease
 from distpool.protocol.records import Kept, LeaseForgotten, LeaseKept, NodeForgotten, NodeKept
 from distpool.protocol.resources import OWN_WORKER, Claim
-from distpool.protocol.standing import AskStatus, CallerFacts, HeldFacts, StatusTold
+from distpool.protocol.standing import CallerFacts, HeldFacts, StatusTold
 from distpool.roles.head import HeadRole
 
 LIFE = 77

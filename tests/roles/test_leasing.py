@@ -5,13 +5,12 @@ import pytest
 from distpool.ids import GroupId, LeaseId, NodeId
 from distpool.logic.membership import Membership, Versions
 from distpool.logic.recovery import first_lease
-from distpool.protocol.cluster import Greeting, LeaseGranted, PeerLost, RequestsWait, RevokeLease
+from distpool.protocol.cluster import AskStatus, Greeting, LeaseGranted, PeerLost, RequestsWait, RevokeLease
 from distpool.protocol.devices import Device
 from distpool.protocol.messages import GrantLease, RegisterNode, RequestLeases, ReturnLease
 from distpool.protocol.placing import LeaseWaits, RequestsRefused
 from distpool.protocol.records import Kept, NodeKept
 from distpool.protocol.resources import UNIT, Claim, Shape
-from distpool.protocol.standing import AskStatus
 from distpool.roles.head import HeadRole
 
 GPU = Shape(gpus=UNIT)

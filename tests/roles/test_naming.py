@@ -5,10 +5,9 @@ import pytest
 
 from distpool.config import SETTINGS
 from distpool.logic.membership import Membership, Versions
-from distpool.protocol.cluster import Greeting, LeaveCluster, LetIn, Listens, PeerLost, Refused
+from distpool.protocol.cluster import AskStatus, Greeting, LeaveCluster, LetIn, Listens, PeerLost, Refused
 from distpool.protocol.names import ClaimName, FindName, FreeName, NamedActor, NameTold
 from distpool.protocol.records import Kept, NameForgotten, NameKept
-from distpool.protocol.standing import AskStatus
 from distpool.roles.head import HeadRole
 
 VERSIONS = Versions(1, "3.11", "0.1.0")

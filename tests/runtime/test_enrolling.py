@@ -9,8 +9,8 @@ import pytest
 from distpool.config import SETTINGS
 from distpool.errors import DistpoolError, HeadUnreachable
 from distpool.ids import CLIENT
-from distpool.protocol.cluster import Enrol, Enrolled, Refused
-from distpool.protocol.standing import AskStatus, StatusTold
+from distpool.protocol.cluster import AskStatus, Enrol, Enrolled, Refused
+from distpool.protocol.standing import StatusTold
 from distpool.runtime.enrolling import enrol, read_token
 from distpool.runtime.head_keys import HeadKeys
 from distpool.runtime.hosting import RemoteHead

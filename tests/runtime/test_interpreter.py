@@ -1,4 +1,4 @@
-"""Fresh interpreters that become templates, and the one that starts while the runtime is imported."""
+"""Processes that become templates: fresh interpreters, and those that start while the runtime is imported."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.runtime.programs import LIMIT_S, output_of, program, reports_in
+from tests.runtime.programs import LIMIT_S, left_of, output_of, processes_of, program, reports_in, until
 
 FRESH = pytest.mark.parametrize("method", ["forkserver", "spawn"])
 
@@ -34,8 +34,8 @@ REFUSED = (
 )
 
 
-@FRESH
-def test_a_pool_that_is_refused_leaves_no_interpreter(tmp_path, method):
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_a_pool_that_is_refused_leaves_no_process(tmp_path, method):
     output = output_of(tmp_path, REFUSED, method).splitlines()
     assert output[0] == "Number of processes must be at least 1"
     count, *descriptors = output[1].split(maxsplit=1)
@@ -66,6 +66,93 @@ INHERITING = (
 @FRESH
 def test_a_pool_whose_initializer_inherits_gets_another_interpreter_and_the_first_ends(tmp_path, method):
     assert output_of(tmp_path, INHERITING, method).split() == ["1", "True", "False"]
+
+
+FORKED = """
+    import sys, threading
+    import distpool
+
+    number = 1
+
+    def keep(value):
+        global number
+        number += value
+
+    def told():
+        return number, "distpool.runtime.loop" in sys.modules
+
+    if __name__ == "__main__":
+        number = 2
+        context = distpool.get_context("fork")
+        ended = threading.Event()
+        thread = threading.Thread(target=ended.wait)
+        if sys.argv[1] == "thread":
+            thread.start()
+        arguments = [keep, (3,)] if sys.argv[1] == "initializer" else []
+        with context.Pool(1, *arguments) as pool:
+            number = 10
+            print(*pool.apply(told))
+        with context.Pool(1) as pool:
+            print(*pool.apply(told))
+        ended.set()
+"""
+
+
+@pytest.mark.parametrize(
+    ("case", "first"), [("alone", "2 False"), ("thread", "2 True"), ("initializer", "5 True")], ids=lambda value: value
+)
+def test_a_first_template_is_forked_before_the_runtime_is_imported_where_nothing_can_be_in_its_way(
+    tmp_path, case, first
+):
+    assert output_of(tmp_path, FORKED, case).splitlines() == [first, "10 True"]
+
+
+HELD_UP = """
+    import sys, time
+    import distpool
+
+    class HoldsUp:
+        def find_spec(self, name, path=None, target=None):
+            if name == "distpool.pool":
+                print(flush=True)
+                time.sleep(60)
+
+    if __name__ == "__main__":
+        sys.meta_path.insert(0, HoldsUp())
+        distpool.get_context(sys.argv[1]).Pool(2)
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_driver_that_is_ended_while_it_imports_the_runtime_leaves_no_template(tmp_path, method, number):
+    with program(tmp_path, HELD_UP, method) as driver:
+        assert driver.stdout.readline()
+        started = processes_of(driver.pid)
+        assert len(started) == 1
+        (os.killpg if number == signal.SIGINT else os.kill)(driver.pid, number)
+        _, errors = driver.communicate(timeout=LIMIT_S)
+        assert until(lambda: not left_of(started))
+    assert reports_in(errors) == (number == signal.SIGINT), errors
+
+
+TRACKED = """
+    import os, sys
+    import distpool
+    from multiprocessing import resource_tracker
+
+    def tracker():
+        return os.readlink(f"/proc/self/fd/{resource_tracker.getfd()}")
+
+    if __name__ == "__main__":
+        with distpool.get_context(sys.argv[1]).Pool(1) as pool:
+            print(pool.apply(tracker) == tracker())
+"""
+
+
+@FRESH
+def test_workers_have_the_resource_tracker_of_the_program(tmp_path, method):
+    assert output_of(tmp_path, TRACKED, method).split() == ["True"]
 
 
 MAIN_RUNS = """

@@ -7,11 +7,10 @@ import pytest
 from distpool.config import SETTINGS
 from distpool.ids import Epoch
 from distpool.logic.link import LinkLimits
-from distpool.protocol.cluster import Greeting, LinkHeader, PeerLost, Refused, Welcome
+from distpool.protocol.cluster import AskStatus, Greeting, LinkHeader, PeerLost, Refused, Welcome
 from distpool.protocol.codec import decode_header, decode_link, encode, encode_header
 from distpool.protocol.messages import RegisterNode
 from distpool.protocol.rights import DRIVER_MAY_SAY, NODE_MAY_SAY
-from distpool.protocol.standing import AskStatus
 from distpool.runtime import links as module
 from distpool.runtime.links import ServerLinks
 from distpool.transport.keys import Allowed, Part

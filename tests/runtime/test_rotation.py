@@ -9,8 +9,8 @@ import pytest
 from distpool.config import SETTINGS
 from distpool.errors import HeadUnreachable
 from distpool.ids import CLIENT
-from distpool.protocol.cluster import HeadKeyChanges
-from distpool.protocol.standing import AskStatus, StatusTold
+from distpool.protocol.cluster import AskStatus, HeadKeyChanges
+from distpool.protocol.standing import StatusTold
 from distpool.runtime.enrolling import enrol
 from distpool.runtime.joining import ask, join
 from distpool.transport.keys import NEXT_HEAD, Identity, KeyFolder, Part, read_identity, write_identity

@@ -24,7 +24,8 @@ from distpool.protocol.upcalls import (
     RequestRefused,
 )
 from distpool.runtime import session
-from distpool.runtime.up_lane import UpLane, way_up
+from distpool.runtime.own_way_up import way_up
+from distpool.runtime.up_lane import UpLane
 from distpool.serialization.remote_errors import encode_failure
 from distpool.transport.frames import receive_frame, send_frame
 from distpool.transport.pairs import socket_pair

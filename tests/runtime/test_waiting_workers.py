@@ -17,7 +17,7 @@ from distpool.runtime import session
 from distpool.runtime.current_call import DEPTH
 from distpool.runtime.launch_plan import LaunchPlan
 from distpool.runtime.locks import Event
-from distpool.runtime.up_lane import way_up
+from distpool.runtime.own_way_up import way_up
 from distpool.runtime.workers import Workers
 from distpool.serialization.remote_errors import decode_failure, encode_failure
 from tests.runtime.programs import LIMIT_S

@@ -15,7 +15,7 @@ from distpool.context import cpu_count_for_pools
 from distpool.objects.promises import PROMISES
 from distpool.protocol.messages import OutcomeKind
 from distpool.protocol.upcalls import SubmitTask
-from distpool.runtime.up_lane import way_up
+from distpool.runtime.own_way_up import way_up
 from distpool.tasks.options import TaskOptions
 
 from .functions import wait_until
