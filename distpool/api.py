@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from contextlib import closing
 from functools import partial
 from importlib import import_module
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from distpool.objects.promises import TaskRef, fetch, value_of
 from distpool.objects.refs import FROM_ABOVE, ObjectRef, noting_refs
@@ -24,6 +24,9 @@ from distpool.runtime.main_view import CallersMain, view_of_main
 from distpool.serialization.buffers import parts_of
 from distpool.serialization.pickling import blame
 from distpool.signatures import lists_options
+
+if TYPE_CHECKING:
+    from distpool.objects.generators import ObjectRefGenerator
 
 Waitable = ObjectRef | Future[Any]
 
@@ -146,17 +149,20 @@ def get(refs: Any, *, timeout: float | None = None, readonly: bool = False) -> A
 
 
 def wait(
-    refs: Sequence[Waitable], *, num_returns: int = 1, timeout: float | None = None
-) -> tuple[list[Waitable], list[Waitable]]:
+    refs: Sequence[Waitable | ObjectRefGenerator], *, num_returns: int = 1, timeout: float | None = None
+) -> tuple[list[Waitable | ObjectRefGenerator], list[Waitable | ObjectRefGenerator]]:
     """Wait until `num_returns` of the refs or futures are ready, at most `timeout` seconds: (ready, not ready), both in
     the order of `refs`. At most `num_returns` are in the first list. Raises ValueError when there are fewer of them.
+
+    A generator is ready when its next step need not wait, as an item is there, or none will come.
     """
-    _check(refs, "wait")
+    _check(refs, "wait", takes_generators=True)
     if isinstance(num_returns, bool) or not isinstance(num_returns, int):
         raise TypeError(f"num_returns is {num_returns!r}, a {type(num_returns).__name__}; it must be an int")
     if not 0 < num_returns <= len(refs):
         raise ValueError(f"num_returns is {num_returns}; it must be from 1 to {len(refs)}, the number of refs")
-    pending = Counter(ref for ref in refs if not _is_ready(ref))
+    watched = [_watched(ref) for ref in refs]
+    pending = Counter(ref for ref in watched if ref is not None and not ref.done())
     missing = num_returns - (len(refs) - pending.total())
     if missing > 0:
         ends_at = None if timeout is None else time.monotonic() + timeout
@@ -167,11 +173,16 @@ def wait(
         except TimeoutError:
             if ends_at is None or time.monotonic() < ends_at:
                 raise  # it is a signal handler's
-    ready: list[Waitable] = []
-    others: list[Waitable] = []
-    for ref in refs:
-        (ready if len(ready) < num_returns and _is_ready(ref) else others).append(ref)
+    ready: list[Waitable | ObjectRefGenerator] = []
+    others: list[Waitable | ObjectRefGenerator] = []
+    for ref, seen in zip(refs, watched, strict=True):
+        (ready if len(ready) < num_returns and (seen is None or seen.done()) else others).append(ref)
     return ready, others
+
+
+def _watched(ref: Waitable | ObjectRefGenerator) -> Waitable | None:
+    """What ends when this is ready; None: it is."""
+    return ref if isinstance(ref, (ObjectRef, Future)) else ref._front()
 
 
 def as_completed(refs: Sequence[Waitable], *, timeout: float | None = None) -> Iterator[Waitable]:
@@ -239,16 +250,27 @@ def _completion() -> Any:
     return import_module("distpool.futures.completion")
 
 
-def _is_ready(ref: Waitable) -> bool:
-    return ref.done()
+def _check(refs: Any, name: str, *, takes_generators: bool = False) -> None:
+    """Raises TypeError for what is no list, or has something in it that nobody can wait for."""
 
+    def is_taken(value: Any) -> bool:
+        return isinstance(value, (ObjectRef, Future)) or (takes_generators and _is_generator(value))
 
-def _check(refs: Any, name: str) -> None:
+    def fault(value: Any) -> str:
+        text = f"{value!r}, a {type(value).__name__}"
+        return f"{text}: iterate over it, its items are refs" if _is_generator(value) else text
+
     if not isinstance(refs, (list, tuple)):
-        raise TypeError(f"{name} takes a list of refs or futures, not {refs!r}, a {type(refs).__name__}")
+        remedy = f"{refs!r} itself: write {name}([...])" if is_taken(refs) else fault(refs)
+        raise TypeError(f"{name} takes a list of refs or futures, not {remedy}")
     for position, ref in enumerate(refs):
-        if not isinstance(ref, (ObjectRef, Future)):
-            raise TypeError(f"{name} takes refs or futures; number {position} is {ref!r}, a {type(ref).__name__}")
+        if not is_taken(ref):
+            raise TypeError(f"{name} takes refs or futures; number {position} is {fault(ref)}")
+
+
+def _is_generator(value: object) -> bool:
+    """It is the handle of one; a program that has none need not import its class."""
+    return isinstance(value, import_module("distpool.objects.generators").ObjectRefGenerator)
 
 
 def _start_method() -> str:

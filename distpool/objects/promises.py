@@ -17,6 +17,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Iterable
+from functools import partial
 from importlib import import_module
 from itertools import count
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -270,17 +271,6 @@ def wait_for(promise: Promise, timeout: float | None) -> bool:
     def has_ended() -> bool:
         return promise.outcome is not None
 
-    def wait_passively(timeout: float | None) -> None:
-        waker = _Waker()
-        with LOCK:
-            is_pending = promise.watch(waker)
-        if is_pending:
-            try:
-                waker.wait(timeout)
-            finally:
-                with LOCK:
-                    promise.unwatch(waker)
-
     while True:
         call = promise.call
         if call is None:
@@ -288,7 +278,20 @@ def wait_for(promise: Promise, timeout: float | None) -> bool:
         remaining_s = None if ends_at is None else ends_at - time.monotonic()
         if remaining_s is not None and remaining_s < 0:
             return has_ended()
-        call.workers.wait(has_ended, remaining_s, wait_passively)
+        call.workers.wait(has_ended, remaining_s, partial(wait_passively, promise))
+
+
+def wait_passively(promise: Promise, timeout: float | None) -> None:
+    """Wait for its end, at most `timeout` seconds, which others bring about."""
+    waker = _Waker()
+    with LOCK:
+        is_pending = promise.watch(waker)
+    if is_pending:
+        try:
+            waker.wait(timeout)
+        finally:
+            with LOCK:
+                promise.unwatch(waker)
 
 
 def fetch(promises: list[Promise], timeout: float | None) -> None:
