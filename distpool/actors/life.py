@@ -17,6 +17,7 @@ from distpool.logic.calls import NO_OPTIONS, Outcome
 from distpool.logic.group_plan import GroupPlan
 from distpool.logic.promises import Promise
 from distpool.objects.promises import promise_for
+from distpool.placing import native_threads
 from distpool.protocol.messages import CallMode, OutcomeKind
 from distpool.runtime import initialization
 from distpool.runtime.instance import construct
@@ -87,6 +88,7 @@ class Life(Referable):
                 (),
                 extended_results=True,
                 shares=f"actors {start_method}",
+                threads=native_threads(options.shape, default_cpus=0),
             ),
             self._own,
         )

@@ -24,7 +24,7 @@ from distpool.logic.calls import NO_OPTIONS, CallOptions, Outcome
 from distpool.logic.group_plan import GroupPlan
 from distpool.objects.promises import TaskRef, await_tasks
 from distpool.options import check_repeatable
-from distpool.placing import WorkerNeeds, worker_needs, workers_that_fit
+from distpool.placing import WorkerNeeds, native_threads, worker_needs, workers_that_fit
 from distpool.process_future import Future as ProcessFuture
 from distpool.process_future import RemoteTraceback
 from distpool.progress import Progress
@@ -331,6 +331,7 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
                 tuple(self._initargs),
                 breaks=self._breaks,
                 extended_results=not self._breaks,
+                threads=native_threads(self._needs.shape, default_cpus=0),
             ),
             self._own,
             drains_at_exit=True,

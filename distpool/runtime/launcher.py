@@ -120,7 +120,16 @@ class Launcher:
 
     def _open_for_other(self, order: OpenGroup) -> list[Message]:
         """Start the template of a caller's that is elsewhere, if it shares none that is there."""
-        plan = LaunchPlan(order.start_method, order.size, order.names, order.daemon, None, (), shares=order.shares)
+        plan = LaunchPlan(
+            order.start_method,
+            order.size,
+            order.names,
+            order.daemon,
+            None,
+            (),
+            shares=order.shares,
+            threads=order.threads,
+        )
         template = self._shared.get(plan.shares)
         if template is None:
             try:
@@ -254,7 +263,7 @@ class Launcher:
         store_lane = self._open_store_lane(lease)
         writers = self._open_output(lease) if crew.forwards_output else []
         try:
-            order = encode(ForkWorker(lease, place, number, devices))
+            order = encode(ForkWorker(lease, place, number, crew.plan.native_threads(), devices))
             descriptors = [theirs.fileno(), tokens, store_lane.fileno(), *locks, *writers]
             send_with_descriptors(template.control, order, descriptors)
         except (BrokenPipeError, ConnectionResetError):

@@ -25,8 +25,8 @@ from distpool.logic.streams import ONE, STREAM
 from distpool.objects.generators import ObjectRefGenerator, OwnStream
 from distpool.objects.promises import TaskRef, promise_for
 from distpool.objects.refs import FROM_ABOVE
-from distpool.placing import WorkerNeeds, workers_that_fit
-from distpool.protocol.resources import Shape
+from distpool.placing import WorkerNeeds, native_threads, workers_that_fit
+from distpool.protocol.resources import UNIT, Shape
 from distpool.runtime.ending import ENDING
 from distpool.runtime.launch_plan import LaunchPlan
 from distpool.runtime.session import open_workers
@@ -120,7 +120,14 @@ class Program:
                 replaces_waiting=True,
             ),
             LaunchPlan(
-                start_method, size, f"{start_method_prefix(start_method)}Task", False, None, (), extended_results=True
+                start_method,
+                size,
+                f"{start_method_prefix(start_method)}Task",
+                False,
+                None,
+                (),
+                extended_results=True,
+                threads=native_threads(shape, default_cpus=UNIT),
             ),
             own,
         )
