@@ -227,10 +227,13 @@ def configure_store(*, size: str | int | None = None, spill_folder: str | os.Pat
 
 def _get_all(refs: Iterable[Waitable], timeout: float | None, *, readonly: bool) -> list[Any]:
     refs = list(refs)
+    remaining_s = timeout
     if FROM_ABOVE and {TaskRef, ObjectRef}.issuperset(map(type, refs)):
+        ends_at = None if timeout is None else time.monotonic() + timeout
         fetch([ref.known() for ref in refs if type(ref) is TaskRef], timeout)
+        remaining_s = None if ends_at is None else max(0.0, ends_at - time.monotonic())
     if timeout is not None or not {TaskRef, ObjectRef}.issuperset(map(type, refs)):
-        late = _completion().wait({ref for ref in refs if not ref.done()}, timeout).not_done
+        late = _completion().wait({ref for ref in refs if not ref.done()}, remaining_s).not_done
         if late:
             names = ", ".join(f"{position} ({ref!r})" for position, ref in enumerate(refs) if ref in late)
             raise TimeoutError(f"after {timeout} s {len(late)} of {len(refs)} are not ready: {names}")

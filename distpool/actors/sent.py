@@ -6,6 +6,7 @@ up to the program, as those of remote functions do.
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import Any
 
@@ -15,12 +16,13 @@ from distpool.actors.methods import ActorMethod, ClassPlan, check_group
 from distpool.actors.options import MethodOptions, merged_method_options
 from distpool.base_errors import InvalidRef
 from distpool.logic.promises import Promise
-from distpool.objects.promises import TaskRef
+from distpool.objects.promises import TaskRef, is_above
 from distpool.objects.refs import FROM_ABOVE
 from distpool.protocol.upcalls import KillActor
 from distpool.runtime.instance import Traits
 from distpool.runtime.promises_above import above
 from distpool.runtime.up_lane import way_up
+from distpool.store.create import is_own
 from distpool.tasks.calls import Prepared, Task
 from distpool.tasks.program import program
 
@@ -42,7 +44,13 @@ class MethodCall(msgspec.Struct, frozen=True):
 
     def start(self, promises: tuple[Promise, ...], call: Prepared, needed: list[Promise], depth: int) -> None:
         """In the program."""
-        life = needed.pop().call
+        actor = needed.pop()
+        if is_above(actor):
+            raise InvalidRef(
+                f"{call.name} was called by a worker of a pool that worker {os.getpid()} has made for itself, and the "
+                "actor is the program's: call it in the worker that has made the pool, and give the pool its value"
+            )
+        life: Any = actor.call
         method: ActorMethod = life.method(self.name, self.options)
         task = Task(life.workers, promises)
         for promise in promises:
@@ -73,7 +81,7 @@ class LifeAbove:
         way_up().tell(KillActor(self.ref.id, not no_restart))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, LifeAbove) and other.number == self.number
+        return isinstance(other, LifeAbove) and (other.number, other.ref.store_id) == (self.number, self.ref.store_id)
 
     def __hash__(self) -> int:
         return hash(self.number)
@@ -118,7 +126,7 @@ def _method_call(name: str, options: MethodOptions) -> MethodCall:
 
 def life_of(ref: TaskRef, class_plan: ClassPlan, traits: Traits, number: int) -> Any:
     """Where a handle arrives. Raises InvalidRef where the actor is not of this program."""
-    if FROM_ABOVE:
+    if FROM_ABOVE and not is_own(ref.store_id):
         return LifeAbove(ref, class_plan, traits, number)
     life = None if ref._hold is None else ref._hold.call
     if life is None:

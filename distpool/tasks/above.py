@@ -110,8 +110,8 @@ class ProgramAbove:
         end(ref.known(), (_STORED, value))
         return ref
 
-    def cancel(self, ref: TaskRef, *, force: bool, recursive: bool) -> None:
-        way_up().tell(CancelPromises([ref.id], force, recursive))
+    def cancel(self, promise: Promise, *, force: bool, recursive: bool) -> None:
+        way_up().tell(CancelPromises([promise.number], force, recursive))
 
     def pickled(self, inline: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, bytes, list[Promise]]:
         """The arguments of a call, as `SubmitTask` has them, and what they need; with the function `inline`, unless

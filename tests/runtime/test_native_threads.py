@@ -165,8 +165,10 @@ def test_a_forked_worker_limits_the_libraries_that_its_driver_had_loaded():
 CPUS = len(os.sched_getaffinity(0))
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(("size", "num_cpus", "threads"), [(CPUS, CPUS, CPUS), (1, 1, 1), (1, 0.5, 1), (CPUS, 0, 1)])
+@pytest.mark.parametrize(
+    ("method", "size", "num_cpus", "threads"),
+    [*((method, CPUS, CPUS, CPUS) for method in METHODS), ("fork", 1, 1, 1), ("fork", 1, 0.5, 1), ("fork", 1, 0, CPUS)],
+)
 def test_pools_whose_workers_were_given_cpus_have_as_many_threads(method, size, num_cpus, threads):
     with distpool.get_context(method).Pool(size, num_cpus=num_cpus) as pool:
         assert pool.apply(limits) == dict.fromkeys(VARIABLES, str(threads))
