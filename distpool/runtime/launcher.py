@@ -183,9 +183,13 @@ class Launcher:
                 return []
             case OpenGroup():
                 return self._open_for_other(message)
-            case EndWorker(_, group):
-                if group in self.crews:
-                    _order(self.crews[group].template, message)
+            case EndWorker(lease, group, grace_s):
+                crew = self.crews.get(group)
+                if crew is not None:
+                    if grace_s and lease in crew.handles:
+                        # Its handler would take the signal for that of an earlier call.
+                        self._lanes[lease].ring.let_interrupts()
+                    _order(crew.template, message)
                 return []
             case InterruptWorker(lease, group, ended):
                 crew = self.crews.get(group)
