@@ -89,6 +89,7 @@ class Pool(PoolCalls, standard.Pool):  # type: ignore[misc]
                 initargs,
                 maybe_encoding_error=True,
                 threads=native_threads(needs.shape, default_cpus=0),
+                needs_all=True,
             ),
             self._own,
         )

@@ -332,6 +332,7 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
                 breaks=self._breaks,
                 extended_results=not self._breaks,
                 threads=native_threads(self._needs.shape, default_cpus=0),
+                needs_all=True,
             ),
             self._own,
             drains_at_exit=True,

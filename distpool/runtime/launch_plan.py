@@ -17,7 +17,8 @@ from distpool.store.create import own_memory
 class LaunchPlan(msgspec.Struct, frozen=True):
     """How a group's workers are started. `names`: `ForkPoolWorker` gives ForkPoolWorker-1 and so on. `shares`: groups
     with the same have one template; it is that of the first, so they have no initializer, and plans alike but for
-    `threads`: of BLAS and OpenMP in a worker; 0: its share of the processors."""
+    `threads`: of BLAS and OpenMP in a worker; 0: its share of the processors. `needs_all`: it is an error if this
+    process cannot have so many."""
 
     start_method: str
     size: int
@@ -30,6 +31,7 @@ class LaunchPlan(msgspec.Struct, frozen=True):
     extended_results: bool = False
     shares: str = ""
     threads: int = 0
+    needs_all: bool = False
 
     def native_threads(self) -> int:
         """How many BLAS and OpenMP have in each worker, on this machine."""

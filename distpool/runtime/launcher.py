@@ -5,6 +5,7 @@ Owned by whoever holds the loop; only `open` is called from a user's thread, whi
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import signal
@@ -45,7 +46,7 @@ from distpool.runtime.arguments import pickle_initializer
 from distpool.runtime.crews import Crew, TemplateHandle
 from distpool.runtime.cuda import CUDA_HAS_BEGUN, cuda_has_begun
 from distpool.runtime.descendants import wait_for_ends
-from distpool.runtime.descriptor_limit import make_room
+from distpool.runtime.descriptor_limit import lack_of_room
 from distpool.runtime.handles import Wait, WorkerHandle
 from distpool.runtime.interpreter import Interpreter, end_child, pickling_for_child, take_interpreter
 from distpool.runtime.launch_plan import LaunchPlan, worker_setup
@@ -107,8 +108,12 @@ class Launcher:
         """Start the template of a group, if it shares none that is there. Under `fork` it is forked from this very
         thread.
 
-        Raises what pickling the initializer raises, and RuntimeError while `__main__` is being imported by a child.
+        Raises what pickling the initializer raises, RuntimeError while `__main__` is being imported by a child, and
+        OSError where there is no room for the descriptors of its workers.
         """
+        lack = lack_of_room(plan.size, len(self._lanes)) if plan.needs_all else ""
+        if lack:
+            raise OSError(errno.EMFILE, lack)
         template = self._shared.get(plan.shares)
         claim = None
         if template is None:
@@ -249,6 +254,9 @@ class Launcher:
         # Its template has ended, or will, while the lease was on its way.
         if crew is None or crew.is_stopping:
             return [WorkerExited(lease, group, Death(0, _UNKNOWN_EXIT))]
+        lack = lack_of_room(1, len(self._lanes))
+        if lack:
+            return [WorkerExited(lease, group, Death(0, _UNKNOWN_EXIT, note=lack))]
         try:
             devices, locks = self._hand_out(positions) if positions else (NO_DEVICES, [])
         except (InvalidSetting, LookupError) as error:
@@ -257,7 +265,6 @@ class Launcher:
             crew.template.has_cuda = False  # once is enough
             self.note(CUDA_HAS_BEGUN)
         template = crew.template
-        make_room(len(self._lanes) + 1)
         number = next(process._process_counter)  # type: ignore[attr-defined]
         handle = WorkerHandle(lease, f"{crew.plan.names}-{number}", daemon=crew.plan.daemon, wait=self._wait)
         place = crew.add(lease, handle)
