@@ -52,9 +52,9 @@ def lack_of_room(new: int, there: int) -> str:
         return ""
     workers = "one more worker" if new == 1 else f"{new} workers"
     return (
-        f"there is no room for {workers}: process {os.getpid()} would need up to {needed} open files, of which {in_use} "
-        f"are there now, and may have {soft}. Start fewer workers, or raise the hard limit (RLIMIT_NOFILE): `ulimit -Hn "
-        f"{2 * needed}`, LimitNOFILE= of a service, --ulimit nofile= of a container"
+        f"there is no room for {workers}: process {os.getpid()} needs up to {needed} open files, of which {in_use} "
+        f"are there now, and may have {soft}. Start fewer workers, or raise the hard limit (RLIMIT_NOFILE): "
+        f"`ulimit -Hn {2 * needed}`, LimitNOFILE= of a service, --ulimit nofile= of a container"
     )
 
 
