@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -113,6 +113,9 @@ class MethodAbove:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(f"an actor's methods run in its worker: call {self._call.name}.remote(...), which gives a ref")
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{self!r} cannot be sent to another process: send the handle of its actor, and call it there")
 
     def __repr__(self) -> str:
         return f"<ActorMethod {self._name} of {self._life!r}>"

@@ -69,7 +69,10 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
         self._needs = worker_needs(type(self).__name__, resources)
         if max_workers is None:
             max_workers = workers_that_fit(self._needs)
-        elif max_workers <= 0:
+        elif not hasattr(type(max_workers), "__index__"):
+            form = "it must be an int of at least 1, or None"
+            raise TypeError(f"max_workers is {max_workers!r}, a {type(max_workers).__name__}; {form}")
+        if max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         if mp_context is None:
             mp_context = get_context("spawn") if max_tasks_per_child is not None else get_context()

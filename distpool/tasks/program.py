@@ -203,7 +203,9 @@ def cancel(ref: TaskRef | ObjectRefGenerator, *, force: bool = False, recursive:
     if isinstance(ref, ObjectRefGenerator):
         ref = ref.completed()
     if not isinstance(ref, TaskRef):
-        raise TypeError(f"cancel takes the ref of a task, or a generator, not {ref!r}, a {type(ref).__name__}")
+        remedy = {"ActorHandle": ": distpool.kill ends an actor", "list": ": cancel them one after another"}
+        text = f"{ref!r}, a {type(ref).__name__}{remedy.get(type(ref).__name__, '')}"
+        raise TypeError(f"cancel takes the ref of a task, or a generator, not {text}")
     cancel_promise(ref.known(), force=force, recursive=recursive)
 
 

@@ -190,7 +190,7 @@ def test_a_queue_that_a_task_has_made_is_everybodys():
 
 
 def test_a_pool_within_a_worker_has_that_workers_actors_and_finds_no_others():
-    actor = distpool.remote(Counters).options(name="of the program").remote()
+    actor = Counters.options(name="of the program").remote()
 
     def nested():
         with distpool.Pool(1) as pool:
