@@ -140,8 +140,8 @@ def get(refs: Any, *, timeout: float | None = None, readonly: bool = False) -> A
     Arrays arrive as private copies whose pages are copied where they are written to: writable, and nobody else sees
     the change. With `readonly` they are the shared memory itself and cannot be written to.
 
-    `timeout`: seconds in all, 0 or more; then TimeoutError says which are not ready. Raises ObjectLost for a value that was freed,
-    InvalidRef for a ref that this process cannot ask for, and what a task or the call of a future raised.
+    `timeout`: seconds in all, 0 or more; then TimeoutError says which are not ready. Raises ObjectLost for a value that
+    was freed, InvalidRef for a ref that this process cannot ask for, and what a task or the call of a future raised.
     """
     check_timeout(timeout)
     if isinstance(refs, (ObjectRef, Future)):
