@@ -6,6 +6,7 @@ import os
 import pytest
 
 import distpool
+from tests.runtime.programs import output_of
 
 from .functions import add, fail, note_line, wait_for, wait_until
 
@@ -162,3 +163,40 @@ def test_who_cannot_be_waited_for_is_told_what_to_write():
         distpool.wait(items)
     with pytest.raises(TypeError, match="wait takes refs or futures; number 1 is 3, a int"):
         distpool.wait([items, 3])
+
+
+REFUSED = """
+    import os, sys
+    os.environ["DISTPOOL_WAITING_LIMIT"] = "1"
+    import distpool, distpool.errors
+
+    @distpool.remote
+    def gated(gate):
+        while not os.path.exists(gate):
+            pass
+        yield "first"
+
+    @distpool.remote
+    def refused(gate):
+        items = gated.remote(gate)
+        assert distpool.wait([items]) == ([items], [])
+        try:
+            next(items)
+        except distpool.errors.TooManyWaiting as error:
+            return "1 workers wait" in str(error)
+
+    @distpool.remote
+    def waits(gate):
+        items = gated.remote(gate)
+        assert distpool.wait([items], timeout=0.01) == ([], [items])
+        told = distpool.get(refused.remote(gate))
+        open(gate, "w").close()
+        return told, distpool.get(next(items))
+
+    if __name__ == "__main__":
+        print(distpool.get(waits.remote(sys.argv[1])))
+"""
+
+
+def test_where_too_many_wait_the_next_step_says_so(tmp_path):
+    assert output_of(tmp_path, REFUSED, str(tmp_path / "gate")) == "(True, 'first')\n"
