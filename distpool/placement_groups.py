@@ -79,8 +79,8 @@ class PlacementGroup:
         return self._ready
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Whether all bundles have a place, after at most `timeout` seconds. Raises what `ready` raises, and TypeError and
-        ValueError for a time that makes no sense."""
+        """Whether all bundles have a place, after at most `timeout` seconds. Raises what `ready` raises, TypeError
+        and ValueError for a time that makes no sense."""
         check_timeout(timeout)
         seen = self._places.wait(timeout)
         if seen.is_refused or seen.is_closed:

@@ -144,5 +144,5 @@ class ActorPool:
 
 def _checked(actor: Any) -> Any:
     if not isinstance(actor, ActorHandle):
-        raise TypeError(f"an actor of the pool is {actor!r}, a {type(actor).__name__}; it must be the handle of an actor")
+        raise TypeError(f"an actor of the pool is {actor!r}, a {type(actor).__name__}; it must be a handle of one")
     return actor

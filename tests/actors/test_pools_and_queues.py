@@ -141,7 +141,7 @@ def test_a_queue_can_be_named():
         (lambda: Queue().get_nowait_batch(-1), ValueError, "num_items is -1"),
         (lambda: Queue().put_nowait_batch(3), TypeError, "items is 3"),
         (lambda: ActorPool(3), TypeError, "actors is 3, a int; it must be a list of handles of actors"),
-        (lambda: ActorPool([add]), TypeError, "an actor of the pool is <function add .* the handle of an actor"),
+        (lambda: ActorPool([add]), TypeError, "an actor of the pool is <function add .* it must be a handle of one"),
         (lambda: ActorPool([]).push(Counters), TypeError, "an actor of the pool is <ActorClass Counter>, a ActorClass"),
     ],
 )
