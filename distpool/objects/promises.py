@@ -347,3 +347,6 @@ class _Filler:
             self._future.set_result(result)
         else:
             self._future.set_exception(result)  # type: ignore[arg-type]
+
+
+os.register_at_fork(after_in_child=PROMISES.leave_to_parent)
