@@ -12,18 +12,22 @@ from concurrent.futures import Future
 from contextlib import closing
 from functools import partial
 from importlib import import_module
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from distpool.objects.promises import TaskRef, fetch, value_of
 from distpool.objects.refs import FROM_ABOVE, ObjectRef, noting_refs
 from distpool.objects.stats import StoreStats
 from distpool.objects.stores import configure, current, get_value
+from distpool.quantities import check_timeout
 from distpool.runtime import initialization
 from distpool.runtime.addresses import LOCAL, parse_address, undirected_address
 from distpool.runtime.main_view import CallersMain, view_of_main
 from distpool.serialization.buffers import parts_of
 from distpool.serialization.pickling import blame
 from distpool.signatures import lists_options
+
+if TYPE_CHECKING:
+    from distpool.objects.generators import ObjectRefGenerator
 
 Waitable = ObjectRef | Future[Any]
 
@@ -136,11 +140,12 @@ def get(refs: Any, *, timeout: float | None = None, readonly: bool = False) -> A
     Arrays arrive as private copies whose pages are copied where they are written to: writable, and nobody else sees
     the change. With `readonly` they are the shared memory itself and cannot be written to.
 
-    `timeout`: seconds in all; then TimeoutError says which are not ready. Raises ObjectLost for a value that was freed,
-    InvalidRef for a ref that this process cannot ask for, and what a task or the call of a future raised.
+    `timeout`: seconds in all, 0 or more; then TimeoutError says which are not ready. Raises ObjectLost for a value that
+    was freed, InvalidRef for a ref that this process cannot ask for, and what a task or the call of a future raised.
     """
     if type(refs) is TaskRef and timeout is None and not readonly:
         return refs.result()
+    check_timeout(timeout)
     if isinstance(refs, (ObjectRef, Future)):
         return _get_all([refs], timeout, readonly=readonly)[0]
     _check(refs, "get")
@@ -148,17 +153,26 @@ def get(refs: Any, *, timeout: float | None = None, readonly: bool = False) -> A
 
 
 def wait(
-    refs: Sequence[Waitable], *, num_returns: int = 1, timeout: float | None = None
-) -> tuple[list[Waitable], list[Waitable]]:
+    refs: Sequence[Waitable | ObjectRefGenerator], *, num_returns: int = 1, timeout: float | None = None
+) -> tuple[list[Waitable | ObjectRefGenerator], list[Waitable | ObjectRefGenerator]]:
     """Wait until `num_returns` of the refs or futures are ready, at most `timeout` seconds: (ready, not ready), both in
-    the order of `refs`. At most `num_returns` are in the first list. Raises ValueError when there are fewer of them.
+    the order of `refs`. At most `num_returns` are in the first list. Raises ValueError when there are fewer of them; of
+    none there is nothing to wait for.
+
+    A generator is ready when its next step need not wait, as an item is there, or none will come.
     """
-    _check(refs, "wait")
+    check_timeout(timeout)
+    _check(refs, "wait", takes_generators=True)
     if isinstance(num_returns, bool) or not isinstance(num_returns, int):
         raise TypeError(f"num_returns is {num_returns!r}, a {type(num_returns).__name__}; it must be an int")
-    if not 0 < num_returns <= len(refs):
+    if num_returns < 1:
+        raise ValueError(f"num_returns is {num_returns}; it must be from 1 to the number of refs")
+    if not refs:
+        return [], []
+    if num_returns > len(refs):
         raise ValueError(f"num_returns is {num_returns}; it must be from 1 to {len(refs)}, the number of refs")
-    pending = Counter(ref for ref in refs if not _is_ready(ref))
+    watched = [_watched(ref) for ref in refs]
+    pending = Counter(ref for ref in watched if ref is not None and not ref.done())
     missing = num_returns - (len(refs) - pending.total())
     if missing > 0:
         ends_at = None if timeout is None else time.monotonic() + timeout
@@ -169,11 +183,16 @@ def wait(
         except TimeoutError:
             if ends_at is None or time.monotonic() < ends_at:
                 raise  # it is a signal handler's
-    ready: list[Waitable] = []
-    others: list[Waitable] = []
-    for ref in refs:
-        (ready if len(ready) < num_returns and _is_ready(ref) else others).append(ref)
+    ready: list[Waitable | ObjectRefGenerator] = []
+    others: list[Waitable | ObjectRefGenerator] = []
+    for ref, seen in zip(refs, watched, strict=True):
+        (ready if len(ready) < num_returns and (seen is None or seen.done()) else others).append(ref)
     return ready, others
+
+
+def _watched(ref: Waitable | ObjectRefGenerator) -> Waitable | None:
+    """What ends when this is ready; None: it is."""
+    return ref if isinstance(ref, (ObjectRef, Future)) else ref._front()
 
 
 def as_completed(refs: Sequence[Waitable], *, timeout: float | None = None) -> Iterator[Waitable]:
@@ -181,6 +200,7 @@ def as_completed(refs: Sequence[Waitable], *, timeout: float | None = None) -> I
 
     Raises TimeoutError when not all are ready `timeout` seconds after the first was asked for.
     """
+    check_timeout(timeout)
     _check(refs, "as_completed")
     return _completion().as_completed(refs, timeout)  # type: ignore[no-any-return]
 
@@ -190,9 +210,7 @@ def release(refs: ObjectRef | Iterable[ObjectRef]) -> None:
 
     Values that came from them stay as they are. To release a ref twice does nothing.
     """
-    if isinstance(refs, ObjectRef):
-        refs = [refs]
-    for ref in refs:
+    for ref in refs if isinstance(refs, Iterable) else [refs]:
         if not isinstance(ref, ObjectRef):
             raise TypeError(f"{ref!r} is a {type(ref).__name__}; release takes refs that put returned, or of tasks")
         hold, ref._hold = ref._hold, None
@@ -218,10 +236,13 @@ def configure_store(*, size: str | int | None = None, spill_folder: str | os.Pat
 
 def _get_all(refs: Iterable[Waitable], timeout: float | None, *, readonly: bool) -> list[Any]:
     refs = list(refs)
+    remaining_s = timeout
     if FROM_ABOVE and {TaskRef, ObjectRef}.issuperset(map(type, refs)):
+        ends_at = None if timeout is None else time.monotonic() + timeout
         fetch([ref.known() for ref in refs if type(ref) is TaskRef], timeout)
+        remaining_s = None if ends_at is None else max(0.0, ends_at - time.monotonic())
     if timeout is not None or not {TaskRef, ObjectRef}.issuperset(map(type, refs)):
-        late = _completion().wait({ref for ref in refs if not ref.done()}, timeout).not_done
+        late = _completion().wait({ref for ref in refs if not ref.done()}, remaining_s).not_done
         if late:
             names = ", ".join(f"{position} ({ref!r})" for position, ref in enumerate(refs) if ref in late)
             raise TimeoutError(f"after {timeout} s {len(late)} of {len(refs)} are not ready: {names}")
@@ -241,16 +262,47 @@ def _completion() -> Any:
     return import_module("distpool.futures.completion")
 
 
-def _is_ready(ref: Waitable) -> bool:
-    return ref.done()
+def _check(refs: Any, name: str, *, takes_generators: bool = False) -> None:
+    """Raises TypeError for what is no list, or has something in it that nobody can wait for."""
 
+    def is_taken(value: Any) -> bool:
+        return isinstance(value, (ObjectRef, Future)) or (takes_generators and _is_generator(value))
 
-def _check(refs: Any, name: str) -> None:
     if not isinstance(refs, (list, tuple)):
-        raise TypeError(f"{name} takes a list of refs or futures, not {refs!r}, a {type(refs).__name__}")
+        text = f"{refs!r} itself: write {name}([...])" if is_taken(refs) else _fault(refs, name)
+        raise TypeError(f"{name} takes a list of refs or futures, not {text}")
     for position, ref in enumerate(refs):
-        if not isinstance(ref, (ObjectRef, Future)):
-            raise TypeError(f"{name} takes refs or futures; number {position} is {ref!r}, a {type(ref).__name__}")
+        if not is_taken(ref):
+            raise TypeError(f"{name} takes refs or futures; number {position} is {_fault(ref, name, is_item=True)}")
+
+
+def _fault(value: Any, name: str, *, is_item: bool = False) -> str:
+    """What a value is that is no ref, and what to write instead, if that can be guessed. `is_item`: of the list."""
+    remedy = ""
+    if _is_generator(value):
+        remedy = ": iterate over it, its items are refs"
+    elif value is None:
+        remedy = ": a call with num_returns=0 gives no ref"
+    elif isinstance(value, (list, tuple)):
+        remedy = ": make one list of all refs"
+    elif isinstance(value, Mapping):
+        remedy = f": write {name}([*refs.values()])"
+    elif callable(getattr(type(value), "remote", None)):
+        remedy = ": call it by its remote(...), which gives a ref"
+    elif callable(value) and getattr(value, "__name__", "") == "remote":
+        remedy = ": call it, which gives a ref"
+    elif type(value).__name__ == "ActorHandle":
+        remedy = ": call a method of it, as in actor.method.remote(...), which gives a ref"
+    elif callable(getattr(type(value), "successful", None)):
+        remedy = ": its own get() gives the value"
+    elif isinstance(value, Iterable) and not isinstance(value, (str, bytes)) and not is_item:
+        remedy = f": write {name}([*refs])"
+    return f"{value!r}, a {type(value).__name__}{remedy}"
+
+
+def _is_generator(value: object) -> bool:
+    """It is the handle of one; a program that has none need not import its class."""
+    return isinstance(value, import_module("distpool.objects.generators").ObjectRefGenerator)
 
 
 def _start_method() -> str:

@@ -65,7 +65,14 @@ def _priority(value: object) -> int:
 
 CALL_OPTIONS: dict[str, Callable[[object], Any]] = {"timeout": _timeout_s, "retries": _retries, "priority": _priority}
 
-_NAMES_ELSEWHERE = {"max_retries": "retries", "num_retries": "retries", "timeout_s": "timeout"}
-"""What other libraries call some of the options."""
+_NAMES_ELSEWHERE = {
+    "max_retries": "retries",
+    "num_retries": "retries",
+    "timeout_s": "timeout",
+    "retries": "max_task_retries",
+    "max_task_retries": "retries",
+    "max_restarts": "retries",
+}
+"""What other libraries, or tasks and actors, call some of the options."""
 
 __all__ = ["CALL_OPTIONS", "NO_OPTIONS", "CallOptions", "check_names", "check_repeatable", "merged"]

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 from distpool.objects.refs import FROM_ABOVE
 from distpool.protocol.placing import BundleStrategy, OpenPlaces
 from distpool.protocol.resources import UNIT, Shape
-from distpool.quantities import parts_of_one, size_bytes
+from distpool.quantities import check_timeout, parts_of_one, size_bytes
 from distpool.runtime.session import open_places
 from distpool.runtime.workers import wait_briefly
 
@@ -79,7 +79,9 @@ class PlacementGroup:
         return self._ready
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Whether all bundles have a place, after at most `timeout` seconds. Raises what `ready` raises."""
+        """Whether all bundles have a place, after at most `timeout` seconds. Raises what `ready` raises, TypeError
+        and ValueError for a time that makes no sense."""
+        check_timeout(timeout)
         seen = self._places.wait(timeout)
         if seen.is_refused or seen.is_closed:
             raise self._error(seen)

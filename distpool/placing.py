@@ -72,6 +72,12 @@ def worker_needs(whose: str, options: dict[str, Any]) -> WorkerNeeds:
     return WorkerNeeds(shape, options.get("num_cpus") is None and shape.place is None)
 
 
+def native_threads(shape: Shape, *, default_cpus: int) -> int:
+    """How many BLAS and OpenMP have in a worker that was given this: as many as CPUs; 0: its share of the processors,
+    where it has those that are given when nothing is said of them."""
+    return 0 if shape.cpus == default_cpus else max(1, shape.cpus // UNIT)
+
+
 def workers_that_fit(needs: WorkerNeeds) -> int:
     """So many as there is room for when nobody else has anything, and at least one: how many a pool has by default."""
     shape, cpu_when_far = needs

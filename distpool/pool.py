@@ -17,7 +17,7 @@ from distpool.context import get_context
 from distpool.feeder import Feeder
 from distpool.logic.group_plan import GroupPlan
 from distpool.options import NO_OPTIONS, merged
-from distpool.placing import worker_needs, workers_that_fit
+from distpool.placing import native_threads, worker_needs, workers_that_fit
 from distpool.pool_calls import PoolCalls, PoolWithOptions
 from distpool.results import AsyncResult, IMapIterator, IMapUnorderedIterator, MapResult
 from distpool.runtime.handles import WorkerHandle
@@ -88,6 +88,8 @@ class Pool(PoolCalls, standard.Pool):  # type: ignore[misc]
                 initializer,
                 initargs,
                 maybe_encoding_error=True,
+                threads=native_threads(needs.shape, default_cpus=0),
+                needs_all=True,
             ),
             self._own,
         )

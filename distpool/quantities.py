@@ -35,6 +35,17 @@ def duration_s(value: object, name: str, forms: str = DURATION_FORMS) -> float:
     return float(value)
 
 
+def check_timeout(value: Any) -> None:
+    """Of something that is waited for. Raises TypeError or ValueError unless it is a number of seconds, or None."""
+    if value is None:
+        return
+    forms = "a number of seconds of at least 0, or None for no limit"
+    if isinstance(value, bool) or not isinstance(value, (int, float, import_module("numbers").Real)):
+        raise TypeError(f"timeout is {value!r}, a {type(value).__name__}; it must be {forms}")
+    if not value >= 0:
+        raise ValueError(f"timeout is {value!r}; it must be {forms}")
+
+
 def size_bytes(value: object, name: str, *, smallest: int, whole: Callable[[], int] | None = None) -> int:
     """In bytes. `smallest`: that is accepted; `whole`: of what a size may be a share, if it may.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection
+from importlib import import_module
 from typing import Any, TypeVar
 
 SHAPE_OPTION_NAMES = (
@@ -18,6 +19,8 @@ SHAPE_OPTION_NAMES = (
     "bundle",
 )
 """What a worker may be asked to have; see `placing.shape_of`."""
+
+_OF_CALLS = ("timeout", "retries", "priority")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -40,9 +43,14 @@ def lists_options_and(more: Collection[str]) -> Callable[[Function], Function]:
             unknown = kwargs.keys() - valid
             if unknown:
                 name = function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
+                option = min(unknown)
+                close = import_module("difflib").get_close_matches(option, valid, 1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                if more and option in _OF_CALLS:
+                    hint = f"; it is for calls: with_options({option}=...) takes it"
                 raise TypeError(
-                    f"{name}() got an unexpected keyword argument {min(unknown)!r}; valid are "
-                    f"{', '.join(sorted(valid))}"
+                    f"{name}() got an unexpected keyword argument {option!r}; valid are "
+                    f"{', '.join(sorted(valid))}{hint}"
                 )
             return function(*args, **kwargs)
 

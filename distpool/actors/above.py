@@ -11,7 +11,7 @@ from distpool.actors.options import ActorOptions
 from distpool.actors.sent import LifeAbove
 from distpool.protocol.messages import Message
 from distpool.protocol.upcalls import FindActor, ListActors, StartActor
-from distpool.runtime.instance import construct
+from distpool.runtime.instance import MADE_OF, construct
 from distpool.runtime.own_way_up import way_up
 from distpool.runtime.promises_above import above
 from distpool.tasks.program import program
@@ -22,7 +22,7 @@ def start(
 ) -> LifeAbove:
     """See `ActorClass.remote`. The program has it when this returns."""
     first = actor_class, tuple(traits_of(class_plan, options))
-    kind, call, needed = program().pickled(construct, (*first, *args), kwargs)
+    kind, call, needed = program().pickled(construct, (*first, *args), kwargs, MADE_OF)
     plan = pickle.dumps((class_plan, options), 5)
     numbers = [promise.number for promise in needed]
     return _told(lambda number, actor: StartActor(number, actor, plan, kind, call, numbers))

@@ -80,6 +80,15 @@ class ActorClass:
         except TypeError as error:
             raise TypeError(f"{self._plan.name}.remote{signature}: {error}") from None
 
+    def __getattr__(self, name: str) -> Any:
+        """Nothing: a method is an actor's."""
+        plan: ClassPlan | None = self.__dict__.get("_plan")
+        text = f"{type(self).__name__!r} object has no attribute {name!r}"
+        if plan is not None and name in plan.methods:
+            text += f": {plan.name} is the class of an actor, so start one with {plan.name}.remote(...), and call its "
+            text += f"{name}.remote(...)"
+        raise AttributeError(text, name=name, obj=self)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(f"{self._plan.name} is the class of an actor: start one with {self._plan.name}.remote(...)")
 

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from distpool.actors.handle import ActorHandle
 from distpool.api import wait
 from distpool.objects.promises import TaskRef
 
@@ -21,7 +22,10 @@ class ActorPool:
     """
 
     def __init__(self, actors: Iterable[Any]) -> None:
-        self._idle: deque[Any] = deque(actors)
+        """Raises TypeError for what is no handle."""
+        if not isinstance(actors, Iterable):
+            raise TypeError(f"actors is {actors!r}, a {type(actors).__name__}; it must be a list of handles of actors")
+        self._idle: deque[Any] = deque(map(_checked, actors))
         self._waiting: deque[tuple[int, Submit, Any]] = deque()
         self._running: dict[TaskRef, tuple[int, Any]] = {}
         self._ended: dict[int, TaskRef] = {}
@@ -83,8 +87,8 @@ class ActorPool:
         return self._idle.popleft() if self.has_free() else None
 
     def push(self, actor: Any) -> None:
-        """Add an actor. Raises ValueError for one that is in the pool."""
-        if actor in self._idle or any(actor == busy for _, busy in self._running.values()):
+        """Add an actor. Raises ValueError for one that is in the pool, and TypeError for what is no handle."""
+        if _checked(actor) in self._idle or any(actor == busy for _, busy in self._running.values()):
             raise ValueError(f"{actor!r} is in the pool already")
         self._idle.append(actor)
         self._start()
@@ -136,3 +140,9 @@ class ActorPool:
             self._idle.append(actor)
         self._start()
         return bool(ended)
+
+
+def _checked(actor: Any) -> Any:
+    if not isinstance(actor, ActorHandle):
+        raise TypeError(f"an actor of the pool is {actor!r}, a {type(actor).__name__}; it must be a handle of one")
+    return actor

@@ -32,11 +32,11 @@ from distpool.objects.whole import whole
 from distpool.protocol.actors import ActorEnd
 from distpool.protocol.messages import CallMode, OutcomeKind
 from distpool.protocol.names import ActorTold, CallActor, CancelActorCall, EndActor, NamedActor, place_of
-from distpool.runtime.instance import Method, Traits, construct
+from distpool.runtime.instance import MADE_OF, Method, Traits, construct
 from distpool.runtime.main_view import ImportedMain, MainView
 from distpool.runtime.notices import Notice
 from distpool.serialization.buffers import parts_of
-from distpool.serialization.pickling import blame
+from distpool.serialization.pickling import blame, named_arguments
 from distpool.serialization.remote_errors import encode_failure
 from distpool.tasks.calls import Task
 
@@ -145,11 +145,15 @@ class ForeignArguments:
         """Raises what pickling raises, and InvalidRef for refs inside values. Refs themselves arrive as values."""
         return self._pickled((), args, kwargs)
 
-    def pickle_call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-        """The same with what is to be called."""
-        return self._pickled((function,), args, kwargs)
+    def pickle_call(
+        self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], leading: tuple[str, ...] = ()
+    ) -> bytes:
+        """The same with what is to be called. `leading`: see `named_arguments`."""
+        return self._pickled((function,), args, kwargs, leading)
 
-    def _pickled(self, function: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+    def _pickled(
+        self, function: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any], leading: tuple[str, ...] = ()
+    ) -> bytes:
         values = tuple(get_value(value) if type(value) is ObjectRef else value for value in args)
         named = {name: get_value(value) if type(value) is ObjectRef else value for name, value in kwargs.items()}
         try:
@@ -157,9 +161,7 @@ class ForeignArguments:
         except InvalidRef:
             raise
         except Exception as error:
-            blamed = [(f"argument {position}", value) for position, value in enumerate(args)]
-            blamed += [(f"argument {name!r}", value) for name, value in kwargs.items()]
-            blamed += [("the class", value) for value in function]
+            blamed = [*named_arguments(args, kwargs, leading), *(("the function", each) for each in function)]
             raise blame(error, blamed, self._main) from None
 
     def dump(self, value: Any) -> Any:
@@ -182,7 +184,7 @@ def pickled_construction(
     Raises what pickling raises, InvalidRef, and what the tasks have raised."""
     args = tuple(value.result() if type(value) is TaskRef else value for value in args)
     kwargs = {name: value.result() if type(value) is TaskRef else value for name, value in kwargs.items()}
-    return ForeignArguments(main).pickle_call(construct, (actor_class, tuple(traits), *args), kwargs)
+    return ForeignArguments(main).pickle_call(construct, (actor_class, tuple(traits), *args), kwargs, MADE_OF)
 
 
 class ForeignWorkers:

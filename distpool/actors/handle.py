@@ -70,7 +70,8 @@ def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
     Raises TypeError for anything but a handle.
     """
     if not isinstance(actor, ActorHandle):
-        raise TypeError(f"kill takes the handle of an actor, not {actor!r}, a {type(actor).__name__}")
+        remedy = ": distpool.cancel ends a task" if isinstance(actor, TaskRef) else ""
+        raise TypeError(f"kill takes the handle of an actor, not {actor!r}, a {type(actor).__name__}{remedy}")
     if not isinstance(no_restart, bool):
         raise TypeError(f"no_restart is {no_restart!r}, a {type(no_restart).__name__}; it must be True or False")
     actor._life.kill(no_restart=no_restart)

@@ -17,9 +17,10 @@ from distpool.logic.calls import NO_OPTIONS, Outcome
 from distpool.logic.group_plan import GroupPlan
 from distpool.logic.promises import Promise
 from distpool.objects.promises import promise_for
+from distpool.placing import native_threads
 from distpool.protocol.messages import CallMode, OutcomeKind
 from distpool.runtime import initialization
-from distpool.runtime.instance import construct
+from distpool.runtime.instance import MADE_OF, construct
 from distpool.runtime.launch_plan import LaunchPlan
 from distpool.runtime.session import open_workers
 from distpool.runtime.start_methods import check_may_have_children, start_method_prefix
@@ -52,7 +53,9 @@ class Life(Referable):
         try:
             args, kwargs = with_stand_ins(args, kwargs, needed)
             arguments = self.workers.arguments
-            function_id, pickled = arguments.pickle_call(construct, (actor_class, tuple(self.traits), *args), kwargs)
+            function_id, pickled = arguments.pickle_call(
+                construct, (actor_class, tuple(self.traits), *args), kwargs, MADE_OF
+            )
         except BaseException:
             self.workers.terminate(text="its constructor's arguments cannot be pickled")
             raise
@@ -87,6 +90,7 @@ class Life(Referable):
                 (),
                 extended_results=True,
                 shares=f"actors {start_method}",
+                threads=native_threads(options.shape, default_cpus=0),
             ),
             self._own,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 import msgspec
 
@@ -29,7 +29,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _MARK = "__distpool_method__"
 
 
-def method(**options: Any) -> Callable[[Function], Function]:
+def method(*args: Any, **options: Any) -> Callable[[Function], Function]:
     """Decorate a method of an actor's class with options for its calls.
 
     `num_returns`: how many refs a call gives, of the values of the tuple or list that the method returns; 0: None;
@@ -39,6 +39,8 @@ def method(**options: Any) -> Callable[[Function], Function]:
     again after the death of the actor's worker, instead of what the class says; -1 is always. Raises TypeError and
     ValueError that list what is valid.
     """
+    if args or not options:
+        raise TypeError("method takes options by their names, and decorates with them: @distpool.method(num_returns=2)")
     checked = merged_method_options(MethodOptions(), options)
 
     def mark(function: Function) -> Function:
@@ -158,6 +160,9 @@ class ActorMethod:
         raise TypeError(
             f"an actor's methods run in its worker: call {name}.remote(...), which gives a ref of the result"
         )
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{self!r} cannot be sent to another process: send the handle of its actor, and call it there")
 
     def __repr__(self) -> str:
         return f"<ActorMethod {self._name} of {self._life!r}>"

@@ -6,8 +6,9 @@ up to the program, as those of remote functions do.
 
 from __future__ import annotations
 
+import os
 from functools import cache
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -15,12 +16,13 @@ from distpool.actors.methods import ActorMethod, ClassPlan, check_group
 from distpool.actors.options import MethodOptions, merged_method_options
 from distpool.base_errors import InvalidRef
 from distpool.logic.promises import Promise
-from distpool.objects.promises import TaskRef
+from distpool.objects.promises import TaskRef, is_above
 from distpool.objects.refs import FROM_ABOVE
 from distpool.protocol.upcalls import KillActor
 from distpool.runtime.instance import Traits
 from distpool.runtime.own_way_up import way_up
 from distpool.runtime.promises_above import above
+from distpool.store.create import is_own
 from distpool.tasks.calls import Prepared, Task
 from distpool.tasks.program import program
 
@@ -42,7 +44,13 @@ class MethodCall(msgspec.Struct, frozen=True):
 
     def start(self, promises: tuple[Promise, ...], call: Prepared, needed: list[Promise], depth: int) -> None:
         """In the program."""
-        life = needed.pop().call
+        actor = needed.pop()
+        if is_above(actor):
+            raise InvalidRef(
+                f"{call.name} was called by a worker of a pool that worker {os.getpid()} has made for itself, and the "
+                "actor is the program's: call it in the worker that has made the pool, and give the pool its value"
+            )
+        life: Any = actor.call
         method: ActorMethod = life.method(self.name, self.options)
         task = Task(life.workers, promises)
         for promise in promises:
@@ -73,7 +81,7 @@ class LifeAbove:
         way_up().tell(KillActor(self.ref.id, not no_restart))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, LifeAbove) and other.number == self.number
+        return isinstance(other, LifeAbove) and (other.number, other.ref.store_id) == (self.number, self.ref.store_id)
 
     def __hash__(self) -> int:
         return hash(self.number)
@@ -106,6 +114,9 @@ class MethodAbove:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(f"an actor's methods run in its worker: call {self._call.name}.remote(...), which gives a ref")
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{self!r} cannot be sent to another process: send the handle of its actor, and call it there")
+
     def __repr__(self) -> str:
         return f"<ActorMethod {self._name} of {self._life!r}>"
 
@@ -118,7 +129,7 @@ def _method_call(name: str, options: MethodOptions) -> MethodCall:
 
 def life_of(ref: TaskRef, class_plan: ClassPlan, traits: Traits, number: int) -> Any:
     """Where a handle arrives. Raises InvalidRef where the actor is not of this program."""
-    if FROM_ABOVE:
+    if FROM_ABOVE and not is_own(ref.store_id):
         return LifeAbove(ref, class_plan, traits, number)
     life = None if ref._hold is None else ref._hold.call
     if life is None:

@@ -9,6 +9,7 @@ actor, as the one does by which a handle travels.
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable
 from functools import partial
@@ -20,11 +21,14 @@ from distpool.actors.names import all_names, begun, find
 from distpool.base_errors import InvalidRef
 from distpool.ids import GroupId, LeaseId
 from distpool.logic.promises import Promise
+from distpool.objects.promises import is_above
+from distpool.objects.refs import FROM_ABOVE
 from distpool.objects.whole import whole_of
-from distpool.protocol.upcalls import FindActor, StartActor
+from distpool.protocol.upcalls import FindActor, KillActor, StartActor
 from distpool.runtime.addresses import head_address
 from distpool.runtime.aside import Aside
-from distpool.tasks.numbered import all_known, check_is_program
+from distpool.runtime.own_way_up import way_up
+from distpool.tasks.numbered import all_known
 
 if TYPE_CHECKING:
     from distpool.tasks.questions import Questions
@@ -58,8 +62,15 @@ class ActorsServed:
         """`group`: that the worker is of."""
 
         def found() -> Life | ForeignLife:
-            check_is_program(f"actor {asked.name!r}")
-            return find(asked.name, asked.namespace) if asked.name else _life_of(group)
+            try:
+                return find(asked.name, asked.namespace) if asked.name else _life_of(group)
+            except ValueError as error:
+                if FROM_ABOVE:
+                    error.add_note(
+                        f"worker {os.getpid()} has made the pool of the worker that asks, which finds the actors of "
+                        "that worker and not those of its program"
+                    )
+                raise
 
         self._give(lease, asked.number, promise, found, asks_head=bool(asked.name))
 
@@ -67,7 +78,9 @@ class ActorsServed:
         self._answer(lease, number, all_names, asks_head=True)
 
     def kill(self, promise: Promise | None, may_restart: bool) -> None:
-        if promise is not None and promise.call is not None:
+        if promise is not None and is_above(promise):
+            way_up().tell(KillActor(promise.number, may_restart))
+        elif promise is not None and promise.call is not None:
             promise.call.kill(no_restart=not may_restart)
 
     def _give(

@@ -82,9 +82,9 @@ def _is_enough(ended: Iterable[Any], return_when: str) -> bool:
 
 
 def _workers_of(futures: Iterable[Any]) -> Workers | None:
-    """One of those who run them, if all are run here: they have one loop."""
+    """One of those who run them, if all are run here: they have one loop. None for those of a worker's program, too."""
     all_workers = {getattr(future, "_workers", None) for future in futures}
-    return None if None in all_workers else next(iter(all_workers), None)
+    return next(iter(all_workers), None) if all(isinstance(each, Workers) for each in all_workers) else None
 
 
 class _Waiter:

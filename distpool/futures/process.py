@@ -24,7 +24,7 @@ from distpool.logic.calls import NO_OPTIONS, CallOptions, Outcome
 from distpool.logic.group_plan import GroupPlan
 from distpool.objects.promises import TaskRef, await_tasks
 from distpool.options import check_repeatable
-from distpool.placing import WorkerNeeds, worker_needs, workers_that_fit
+from distpool.placing import WorkerNeeds, native_threads, worker_needs, workers_that_fit
 from distpool.process_future import Future as ProcessFuture
 from distpool.process_future import RemoteTraceback
 from distpool.progress import Progress
@@ -69,7 +69,10 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
         self._needs = worker_needs(type(self).__name__, resources)
         if max_workers is None:
             max_workers = workers_that_fit(self._needs)
-        elif max_workers <= 0:
+        elif not hasattr(type(max_workers), "__index__"):
+            form = "it must be an int of at least 1, or None"
+            raise TypeError(f"max_workers is {max_workers!r}, a {type(max_workers).__name__}; {form}")
+        if max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         if mp_context is None:
             mp_context = get_context("spawn") if max_tasks_per_child is not None else get_context()
@@ -331,6 +334,8 @@ class ProcessPoolExecutor(standard.ProcessPoolExecutor):
                 tuple(self._initargs),
                 breaks=self._breaks,
                 extended_results=not self._breaks,
+                threads=native_threads(self._needs.shape, default_cpus=0),
+                needs_all=True,
             ),
             self._own,
             drains_at_exit=True,

@@ -110,12 +110,11 @@ def was_killed_early(death: Death) -> bool:
 
 def start_failure_text(death: Death, failures: int, traceback: bytes | None) -> str:
     """Why no worker of a pool becomes ready, after so many have failed in a row."""
-    if death.note:
-        text = f"a worker could not be started: {death.note}"
-    else:
-        text = f"{describe_end(death)} before it was ready to take calls"
+    text = "a worker could not be started" if death.note else f"{describe_end(death)} before it was ready to take calls"
     if failures > 1:
         text += f", as {failures - 1} before it"
+    if death.note:
+        text += f": {death.note}"
     return text if traceback is None else text + ".\n" + traceback.decode(errors="replace")
 
 

@@ -82,6 +82,14 @@ class Promises:
         self._known: WeakValueDictionary[int, Promise] = WeakValueDictionary()
         # Sets, not counters: what is said twice changes nothing.
         self._kept: dict[Hashable, dict[int, Promise]] = {}
+        self._of_parent: Any = None
+
+    def leave_to_parent(self) -> None:
+        """In the child of a fork: the numbers are its parent's. What was kept stays as it is, so that nothing ends here
+        which the parent still has."""
+        self._of_parent = self._kept, self._of_parent
+        self._known = WeakValueDictionary()
+        self._kept = {}
 
     def publish(self, promise: Promise) -> None:
         """A ref to it was pickled."""

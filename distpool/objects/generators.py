@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _VALUE = int(OutcomeKind.VALUE)
 _ERROR = int(OutcomeKind.ERROR)
-_NOTHING = (_VALUE, pickle.dumps(None, 5))
+NOTHING = (_VALUE, pickle.dumps(None, 5))
 
 
 class Source(Protocol):
@@ -39,6 +39,10 @@ class Source(Protocol):
         ...
 
     async def next_async(self) -> TaskRef | None: ...
+
+    def front(self) -> TaskRef | None:
+        """What ends when `next` need not wait any more, and takes nothing; None: it need not."""
+        ...
 
 
 class ObjectRefGenerator:
@@ -85,6 +89,11 @@ class ObjectRefGenerator:
     def is_finished(self) -> bool:
         """All refs were taken: a further step has said that there are no more."""
         return self._is_finished
+
+    def _front(self) -> TaskRef | None:
+        """For who waits for the next item and does not take it: what ends when it is there, or it is known that there
+        is none; None: that is known."""
+        return None if self._is_finished else self._source.front()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -133,7 +142,7 @@ class OwnStream:
         with LOCK:
             if not self._stream.is_going():
                 return
-            last = self._stream.end(has_failed=outcome is not _NOTHING)
+            last = self._stream.end(has_failed=outcome is not NOTHING)
             told = self._stream.give_up_waiting()
         end(last, outcome, promise.cause)
         _tell(told, NOBODY)
@@ -142,7 +151,7 @@ class OwnStream:
         """How its items end when it has given so many."""
         arrived = self._stream.arrived
         if count == arrived:
-            return _NOTHING
+            return NOTHING
         text = f"{self.completion.name} gave {count} items, and {arrived} had come of it"
         if count < arrived:
             text += ": it was run again, and gave fewer than before"
@@ -173,9 +182,14 @@ class OwnStream:
             place, promise = self._front()
             if promise is None:
                 return None
-            await _ended(promise)
+            await until_ended(promise)
             if self._is_taken(place):
                 return TaskRef(promise)
+
+    def front(self) -> TaskRef | None:
+        """See `Source`."""
+        _, promise = self._front()
+        return None if promise is None else TaskRef(promise)
 
     def _front(self) -> tuple[int, Promise | None]:
         """The place that is to be taken next, and its promise; None: there are no more."""
@@ -228,8 +242,8 @@ def _abandon(stream: OwnStream, give_up: Callable[[OwnStream], None], pid: int) 
         give_up(stream)
 
 
-async def _ended(promise: Promise) -> None:
-    """Without running the loop of the workers: another thread does."""
+async def until_ended(promise: Promise) -> None:
+    """For a coroutine, without running the loop of the workers: another thread does."""
     loop = import_module("asyncio").get_running_loop()  # whoever has no coroutines need not have it
     waker = _LoopWaker(loop)
     with LOCK:

@@ -17,6 +17,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Iterable
+from functools import partial
 from importlib import import_module
 from itertools import count
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -31,7 +32,7 @@ from distpool.objects.stores import reading
 from distpool.objects.waiters import LOCK as LOCK
 from distpool.objects.waiters import Moment, Waiters, seen_state
 from distpool.protocol.messages import OutcomeKind
-from distpool.store.create import own_memory
+from distpool.store.create import is_own, own_memory
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -48,6 +49,13 @@ _TERMINATED = int(OutcomeKind.TERMINATED)
 def promise_for(name: str, position: int = -1) -> Promise:
     """A new one; `name`: of its call."""
     return Promise(next(_numbers), name, None, position)
+
+
+def number_apart() -> None:
+    """In a worker that runs calls of workers of its own, which may have refs of its program too: from now on its
+    promises have numbers that those have not."""
+    global _numbers
+    _numbers = count(int.from_bytes(os.urandom(5), "little") << 22 | 1 << 62)
 
 
 def end(promise: Promise, outcome: Outcome, cause: str = "") -> bool:
@@ -207,10 +215,10 @@ def restore_task_ref(store_id: StoreId, number: ObjectId) -> TaskRef:
     """Where a ref arrives: with its promise, if that is of this process and somebody has kept it."""
     ref = TaskRef.__new__(TaskRef)
     ref.store_id, ref.id = store_id, number
-    if FROM_ABOVE:
-        ref._hold = FROM_ABOVE[0](number)
+    if is_own(store_id):
+        ref._hold = PROMISES.find(number)
     else:
-        ref._hold = PROMISES.find(number) if store_id == own_memory()[0] else None
+        ref._hold = FROM_ABOVE[0](number) if FROM_ABOVE else None
     return ref
 
 
@@ -262,24 +270,13 @@ def value_of(promise: Promise, *, readonly: bool = False) -> Any:
 
 def wait_for(promise: Promise, timeout: float | None) -> bool:
     """Wait for its end, at most `timeout` seconds: whether it has come."""
-    if FROM_ABOVE:
+    if is_above(promise):
         fetch([promise], timeout)
         return promise.outcome is not None
     ends_at = None if timeout is None else time.monotonic() + timeout
 
     def has_ended() -> bool:
         return promise.outcome is not None
-
-    def wait_passively(timeout: float | None) -> None:
-        waker = _Waker()
-        with LOCK:
-            is_pending = promise.watch(waker)
-        if is_pending:
-            try:
-                waker.wait(timeout)
-            finally:
-                with LOCK:
-                    promise.unwatch(waker)
 
     while True:
         call = promise.call
@@ -288,14 +285,33 @@ def wait_for(promise: Promise, timeout: float | None) -> bool:
         remaining_s = None if ends_at is None else ends_at - time.monotonic()
         if remaining_s is not None and remaining_s < 0:
             return has_ended()
-        call.workers.wait(has_ended, remaining_s, wait_passively)
+        call.workers.wait(has_ended, remaining_s, partial(wait_passively, promise))
+
+
+def wait_passively(promise: Promise, timeout: float | None) -> None:
+    """Wait for its end, at most `timeout` seconds, which others bring about."""
+    waker = _Waker()
+    with LOCK:
+        is_pending = promise.watch(waker)
+    if is_pending:
+        try:
+            waker.wait(timeout)
+        finally:
+            with LOCK:
+                promise.unwatch(waker)
+
+
+def is_above(promise: Promise) -> bool:
+    """It is pending, and this is a worker whose program runs its call."""
+    return bool(FROM_ABOVE) and hasattr(promise.call, "fetch")
 
 
 def fetch(promises: list[Promise], timeout: float | None) -> None:
-    """In a worker: ask the program for all of them in one go, and wait for at most so long."""
-    call = next((call for promise in promises if (call := promise.call) is not None), None)
+    """In a worker: ask the program for all those of them in one go that are above, and wait for at most so long."""
+    asked = [promise for promise in promises if is_above(promise)]
+    call = next((call for promise in asked if (call := promise.call) is not None), None)
     if call is not None:
-        call.fetch(promises, timeout)
+        call.fetch(asked, timeout)
 
 
 def await_tasks(values: Iterable[Any]) -> None:
@@ -331,3 +347,6 @@ class _Filler:
             self._future.set_result(result)
         else:
             self._future.set_exception(result)  # type: ignore[arg-type]
+
+
+os.register_at_fork(after_in_child=PROMISES.leave_to_parent)

@@ -208,7 +208,8 @@ class HeadSilent(Message, tag=106, frozen=True):
 
 class OpenGroup(Message, tag=71, frozen=True):
     """Driver to node: start a template for this group. `setup`: of its workers, a pickle that only the template
-    opens. `shares`: groups of one driver with the same have one template. `node`, `folder`, `python`: the node's name,
+    opens. `shares`: groups of one driver with the same have one template. `threads`: of BLAS and OpenMP in a worker; 0:
+    its share of the node's processors. `node`, `folder`, `python`: the node's name,
     where the package lies there, and which interpreter has the requirements; the node itself puts them in."""
 
     group: GroupId
@@ -222,6 +223,7 @@ class OpenGroup(Message, tag=71, frozen=True):
     folder: str = ""
     python: str = ""
     shares: str = ""
+    threads: int = 0
 
 
 class UseLease(Message, tag=72, frozen=True):

@@ -327,11 +327,13 @@ class GroupGone(Message, tag=35, frozen=True):
 
 class ForkWorker(Message, tag=40, frozen=True):
     """Launcher to template: start a worker; its lane, its tokens, its store lane, the locks of its devices and the
-    pipes for its standard output and standard error come with the frame as descriptors."""
+    pipes for its standard output and standard error come with the frame as descriptors. `threads`: of BLAS and OpenMP
+    in it."""
 
     lease: LeaseId
     slot: int
     number: int
+    threads: int
     devices: WorkerDevices = NO_DEVICES
 
 

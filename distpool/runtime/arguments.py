@@ -24,7 +24,7 @@ from distpool.runtime.main_view import MainView
 from distpool.runtime.yielding import returning
 from distpool.serialization.buffers import Parts, parts_of
 from distpool.serialization.functions import FunctionTable
-from distpool.serialization.pickling import SCALARS, blame, is_scalar
+from distpool.serialization.pickling import SCALARS, blame, is_scalar, named_arguments
 
 if TYPE_CHECKING:
     from distpool.objects.claims import Claim, ClaimedPickle
@@ -47,13 +47,20 @@ class Arguments:
         self.number = next(_numbers)
         """No other in this process has it."""
 
-    def pickle_call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Pickled]:
-        """(function id, pickled call)"""
+    def pickle_call(
+        self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], leading: tuple[str, ...] = ()
+    ) -> tuple[Any, Pickled]:
+        """(function id, pickled call). `leading`: see `named_arguments`."""
         function_id = self._functions.named(function)
-        return function_id, self.pickle_arguments(function_id, function, args, kwargs)
+        return function_id, self.pickle_arguments(function_id, function, args, kwargs, leading)
 
     def pickle_arguments(
-        self, function_id: Any, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        function_id: Any,
+        function: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        leading: tuple[str, ...] = (),
     ) -> Pickled:
         """The arguments of a call of the function that has this id, or of one that has none and travels with them."""
         if function_id and not kwargs and SCALARS.issuperset(map(type, args)):
@@ -67,8 +74,7 @@ class Arguments:
             value = (args, kwargs) if function_id else (function, args, kwargs)
             return self._pickle(value, with_values, None)
         except Exception as error:
-            named = [(f"argument {position}", value) for position, value in enumerate(args)]
-            named += [(f"argument {name!r}", value) for name, value in kwargs.items()]
+            named = named_arguments(args, kwargs, leading)
             raise blame(error, [*named, ("the function", function)], self._main) from None
 
     def pickle_chunk(

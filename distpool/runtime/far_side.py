@@ -103,6 +103,7 @@ class FarSide:
                 pickle.dumps(setup),
                 code.surroundings,
                 shares=plan.shares,
+                threads=plan.threads,
             ),
             crew,
         )

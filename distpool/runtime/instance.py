@@ -50,6 +50,10 @@ class BesideMethod(NamedTuple):
     group: str
 
 
+MADE_OF = ("the class", "its traits")
+"""What the first arguments of `construct` are, in messages."""
+
+
 def construct(actor_class: Any, traits: Any, /, *args: Any, **kwargs: Any) -> None:
     """Make the instance: the first call of an actor's worker."""
     traits = Traits(*traits)

@@ -16,7 +16,9 @@ from distpool.store.create import own_memory
 
 class LaunchPlan(msgspec.Struct, frozen=True):
     """How a group's workers are started. `names`: `ForkPoolWorker` gives ForkPoolWorker-1 and so on. `shares`: groups
-    with the same have one template; it is that of the first, so they have no initializer, and plans alike."""
+    with the same have one template; it is that of the first, so they have no initializer, and plans alike but for
+    `threads`: of BLAS and OpenMP in a worker; 0: its share of the processors. `needs_all`: it is an error if this
+    process cannot have so many."""
 
     start_method: str
     size: int
@@ -28,6 +30,12 @@ class LaunchPlan(msgspec.Struct, frozen=True):
     breaks: bool = False
     extended_results: bool = False
     shares: str = ""
+    threads: int = 0
+    needs_all: bool = False
+
+    def native_threads(self) -> int:
+        """How many BLAS and OpenMP have in each worker, on this machine."""
+        return self.threads or share_of_processors(self.size)
 
 
 def worker_setup(plan: LaunchPlan, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> WorkerSetup:
@@ -39,7 +47,7 @@ def worker_setup(plan: LaunchPlan, initializer: Callable[..., object] | None, in
         breaks=plan.breaks,
         extended_results=plan.extended_results,
         program=own_memory()[0],
-        native_threads=share_of_processors(plan.size),
+        native_threads=plan.native_threads(),
         log_levels=_log_levels(),
         interruptible=signal.getsignal(signal.SIGINT) is not signal.SIG_IGN,
     )

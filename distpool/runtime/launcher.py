@@ -5,6 +5,7 @@ Owned by whoever holds the loop; only `open` is called from a user's thread, whi
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import signal
@@ -43,7 +44,7 @@ from distpool.runtime.arguments import pickle_initializer
 from distpool.runtime.crews import Crew, TemplateHandle
 from distpool.runtime.cuda import CUDA_HAS_BEGUN, cuda_has_begun
 from distpool.runtime.descendants import wait_for_ends
-from distpool.runtime.descriptor_limit import make_room
+from distpool.runtime.descriptor_limit import lack_of_room
 from distpool.runtime.early_start import take_fork, take_interpreter
 from distpool.runtime.forks import Fork
 from distpool.runtime.handles import Wait, WorkerHandle
@@ -106,8 +107,12 @@ class Launcher:
         """Start the template of a group, if it shares none that is there. Under `fork` it is forked from this very
         thread.
 
-        Raises what pickling the initializer raises, and RuntimeError while `__main__` is being imported by a child.
+        Raises what pickling the initializer raises, RuntimeError while `__main__` is being imported by a child, and
+        OSError where there is no room for the descriptors of its workers.
         """
+        lack = lack_of_room(plan.size, len(self._lanes)) if plan.needs_all else ""
+        if lack:
+            raise OSError(errno.EMFILE, lack)
         template = self._shared.get(plan.shares)
         claim = None
         if template is None:
@@ -119,7 +124,16 @@ class Launcher:
 
     def _open_for_other(self, order: OpenGroup) -> list[Message]:
         """Start the template of a caller's that is elsewhere, if it shares none that is there."""
-        plan = LaunchPlan(order.start_method, order.size, order.names, order.daemon, None, (), shares=order.shares)
+        plan = LaunchPlan(
+            order.start_method,
+            order.size,
+            order.names,
+            order.daemon,
+            None,
+            (),
+            shares=order.shares,
+            threads=order.threads,
+        )
         template = self._shared.get(plan.shares)
         if template is None:
             try:
@@ -173,9 +187,13 @@ class Launcher:
                 return []
             case OpenGroup():
                 return self._open_for_other(message)
-            case EndWorker(_, group):
-                if group in self.crews:
-                    _order(self.crews[group].template, message)
+            case EndWorker(lease, group, grace_s):
+                crew = self.crews.get(group)
+                if crew is not None:
+                    if grace_s and lease in crew.handles:
+                        # Its handler would take the signal for that of an earlier call.
+                        self._lanes[lease].ring.let_interrupts()
+                    _order(crew.template, message)
                 return []
             case InterruptWorker(lease, group, ended):
                 crew = self.crews.get(group)
@@ -235,6 +253,9 @@ class Launcher:
         # Its template has ended, or will, while the lease was on its way.
         if crew is None or crew.is_stopping:
             return [WorkerExited(lease, group, Death(0, _UNKNOWN_EXIT))]
+        lack = lack_of_room(1, len(self._lanes))
+        if lack:
+            return [WorkerExited(lease, group, Death(0, _UNKNOWN_EXIT, note=lack))]
         try:
             devices, locks = self._hand_out(positions) if positions else (NO_DEVICES, [])
         except (InvalidSetting, LookupError) as error:
@@ -243,7 +264,6 @@ class Launcher:
             crew.template.has_cuda = False  # once is enough
             self.note(CUDA_HAS_BEGUN)
         template = crew.template
-        make_room(len(self._lanes) + 1)
         number = next(process._process_counter)  # type: ignore[attr-defined]
         handle = WorkerHandle(lease, f"{crew.plan.names}-{number}", daemon=crew.plan.daemon, wait=self._wait)
         place = crew.add(lease, handle)
@@ -253,7 +273,7 @@ class Launcher:
         store_lane = self._open_store_lane(lease)
         writers = self._open_output(lease) if crew.forwards_output else []
         try:
-            order = encode(ForkWorker(lease, place, number, devices))
+            order = encode(ForkWorker(lease, place, number, crew.plan.native_threads(), devices))
             descriptors = [theirs.fileno(), tokens, store_lane.fileno(), *locks, *writers]
             send_with_descriptors(template.control, order, descriptors)
         except (BrokenPipeError, ConnectionResetError):

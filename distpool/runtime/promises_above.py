@@ -220,6 +220,9 @@ def _end(promise: Promise, outcome: PromiseOutcome) -> None:
 class FetchedValue:
     """A value that needs objects of a store. The program keeps them for as long as this worker keeps the promise."""
 
+    holds = (None,)
+    """In place of those of a `StoredValue`: none is of this process's own store."""
+
     def __init__(self, pickled: bytes, objects: list[ObjectId]) -> None:
         self._pickled = pickled
         self._objects = objects

@@ -211,6 +211,9 @@ class Session:
     def wait(
         self, is_done: Callable[[], bool], timeout_s: float | None, passively: Callable[[float | None], Any]
     ) -> bool:
+        """See `Helm.wait`. Raises ValueError for a time that is no number: no clock comes to it."""
+        if timeout_s is not None and timeout_s != timeout_s:
+            raise ValueError(f"timeout is {timeout_s!r}; it must be a number of seconds, or None for no limit")
         return self.helm.wait(is_done, timeout_s, passively)
 
     def join(self) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from distpool.objects.generators import ObjectRefGenerator
-from distpool.objects.promises import TaskRef
+from distpool.objects.generators import NOTHING, ObjectRefGenerator, until_ended
+from distpool.objects.promises import TaskRef, end, promise_for, wait_passively
 from distpool.protocol.messages import Message
-from distpool.protocol.upcalls import AwaitItem, ItemTold
+from distpool.protocol.upcalls import AwaitItem, ItemTold, RequestRefused
 from distpool.runtime.own_way_up import way_up
 from distpool.runtime.promises_above import above
 from distpool.runtime.yielding import answer_to
+from distpool.serialization.remote_errors import decode_failure
 
 
 class StreamAbove:
@@ -21,12 +22,16 @@ class StreamAbove:
         self._name = name
         self._place = 0
         self._is_asked = False
+        self._ahead: _Ahead | None = None
 
     def next(self) -> TaskRef | None:
         """See `Source`. Raises RuntimeError while another thread waits for the next."""
         self._begin()
         try:
-            return self._take(answer_to(self._request))
+            if self._ahead is None:
+                return self._take(_ref_of(answer_to(self._request), self._name))
+            wait_passively(self._ahead.promise, None)
+            return self._take_ahead(self._ahead)
         finally:
             self._is_asked = False
 
@@ -34,9 +39,26 @@ class StreamAbove:
         """See `Source`. Raises RuntimeError while another coroutine waits for the next."""
         self._begin()
         try:
-            return self._take(await way_up().ask_async(self._request))
+            if self._ahead is None:
+                return self._take(_ref_of(await way_up().ask_async(self._request), self._name))
+            await until_ended(self._ahead.promise)
+            return self._take_ahead(self._ahead)
         finally:
             self._is_asked = False
+
+    def front(self) -> TaskRef:
+        """See `Source`: the next item is asked for, and kept here until it is taken. Raises RuntimeError while a thread
+        waits for it."""
+        self._begin()
+        try:
+            ahead = self._ahead
+            if ahead is None:
+                ahead = _Ahead(self._name)
+                way_up().ask_later(self._request, ahead.arrive)
+                self._ahead = ahead
+        finally:
+            self._is_asked = False
+        return TaskRef(ahead.promise)
 
     def _begin(self) -> None:
         if self._is_asked:
@@ -49,12 +71,40 @@ class StreamAbove:
     def _request(self, number: int) -> Message:
         return AwaitItem(number, self._number, self._place)
 
-    def _take(self, told: Any) -> TaskRef | None:
-        assert isinstance(told, ItemTold)
-        if told.outcome is None:
-            return None
-        self._place += 1
-        return above().told(told.promise, self._name, told.outcome)
+    def _take_ahead(self, ahead: _Ahead) -> TaskRef | None:
+        self._ahead = None
+        if ahead.failure:
+            raise decode_failure(ahead.failure)[0]
+        return self._take(ahead.ref)
+
+    def _take(self, ref: TaskRef | None) -> TaskRef | None:
+        if ref is not None:
+            self._place += 1
+        return ref
+
+
+class _Ahead:
+    """An item that was asked for and is taken later. Its promise ends when the program has answered."""
+
+    def __init__(self, name: str) -> None:
+        self.promise = promise_for(name)
+        self.promise.call = above()
+        self.ref: TaskRef | None = None
+        self.failure = b""
+
+    def arrive(self, told: Message) -> None:
+        """On any thread. The ref is made at once: the program keeps the item for this worker from now on."""
+        if isinstance(told, RequestRefused):
+            self.failure = told.failure
+        else:
+            self.ref = _ref_of(told, self.promise.name)
+        end(self.promise, NOTHING)
+
+
+def _ref_of(told: Any, name: str) -> TaskRef | None:
+    """What the program has answered; None: there is no such item."""
+    assert isinstance(told, ItemTold)
+    return None if told.outcome is None else above().told(told.promise, name, told.outcome)
 
 
 def generator_above(completion: TaskRef, holder: TaskRef) -> ObjectRefGenerator:

@@ -207,7 +207,7 @@ class Template:
         make_room(len(self._workers) + 1)
         offset = order.slot * ring_size(plan.ring_bytes)
         store = (plan.store_id, self._store)
-        worker = WorkerProcess(plan.setup, descriptors, self._rings, offset, store, order.devices)
+        worker = WorkerProcess(plan.setup, descriptors, self._rings, offset, store, order.threads, order.devices)
         name = f"{plan.worker_name}-{order.number}"
         worker.become(
             name, order.number, daemon=plan.daemon, start_method=plan.start_method, parent_pid=plan.driver_pid

@@ -190,7 +190,9 @@ class UpLane:
         self._send(request(number))
 
     def close_after_fork(self) -> None:
-        """In a child of the worker, which cannot use it."""
+        """In a child of the worker, which cannot use it, and in children of that."""
+        if self._is_foreign:
+            return  # the descriptors are closed, and their numbers may be others' by now
         self._is_foreign = True
         self._sock.close()
         os.close(self._interrupted)

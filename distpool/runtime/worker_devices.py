@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from distpool.protocol.devices import WorkerDevices
-from distpool.runtime.native_threads import limit_loaded_libraries
 
 _ids: list[str] = []
 
@@ -28,7 +27,5 @@ def take_devices(devices: WorkerDevices, native_threads: int) -> int:
     near = os.sched_getaffinity(0).intersection(devices.processors)
     if near:
         os.sched_setaffinity(0, near)
-        if len(near) < native_threads:
-            limit_loaded_libraries(len(near))
-            return len(near)
+        return min(len(near), native_threads)
     return native_threads

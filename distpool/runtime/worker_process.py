@@ -21,7 +21,7 @@ from distpool.protocol.messages import CallsFinished, OpenUpLane, WorkerLogged
 from distpool.runtime import current_call, own_way_up, yielding
 from distpool.runtime.addresses import be_a_worker
 from distpool.runtime.import_hook import when_imported
-from distpool.runtime.native_threads import limit_native_threads
+from distpool.runtime.native_threads import limit_loaded_libraries, limit_native_threads
 from distpool.runtime.parentage import adopt_orphans, die_with_parent
 from distpool.runtime.stack_answers import answer_for_stacks
 from distpool.runtime.worker import Worker
@@ -44,9 +44,11 @@ class WorkerProcess(process.BaseProcess):
         ring: int,
         ring_offset: int,
         store: tuple[StoreId, int],
+        threads: int,
         devices: WorkerDevices = NO_DEVICES,
     ) -> None:
         super().__init__()
+        self._threads = threads
         self._devices = devices
         self._store = store
         self._setup = setup
@@ -80,7 +82,10 @@ class WorkerProcess(process.BaseProcess):
         # A crash in native code says where it was, as the last words on standard error.
         faulthandler.enable(2)
         answer_for_stacks("worker")
-        limit_native_threads(take_devices(self._devices, self._setup.native_threads))
+        threads = take_devices(self._devices, self._threads)
+        if threads != self._setup.native_threads:  # those of the template, which may be that of other groups too
+            limit_loaded_libraries(threads)
+        limit_native_threads(threads)
         when_imported("logging", self._forward_log_records)
         own_way_up.offer(self._send_way_up, self._setup.program, self._ring.written_to, self._announce_results)
         FROM_ABOVE[:] = [self._find_promise]

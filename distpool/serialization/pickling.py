@@ -106,11 +106,25 @@ def blame(error: Exception, parts: Iterable[tuple[str, object]], main: MainView)
     if type(error) not in PICKLE_ERRORS:
         return error  # an error of the value's own says more than we could
     for name, value in parts:
-        if not _is_picklable(value, main):
+        if _failure(value, main) is not None:
             path, culprit = find_unpicklable(value, main)
             where = f"its part {path} is" if path else "it is"
-            return type(error)(f"{error}; {name} cannot be pickled: {where} {describe(culprit)}")
+            # What came first may have been of something else, which travels by value.
+            reason = _failure(culprit, main) or error
+            return type(error)(f"{reason}; {name} cannot be pickled: {where} {describe(culprit)}")
     return error
+
+
+def named_arguments(
+    args: tuple[Any, ...], kwargs: dict[str, Any], leading: tuple[str, ...] = ()
+) -> list[tuple[str, object]]:
+    """The arguments of a call, as `blame` takes them. `leading`: what the first of them are, which no user has
+    written."""
+    named: list[tuple[str, object]] = [
+        (f"argument {position}", value) for position, value in enumerate(args[len(leading) :])
+    ]
+    named += [(f"argument {name!r}", value) for name, value in kwargs.items()]
+    return [*named, *zip(leading, args, strict=False)]
 
 
 def describe(value: object) -> str:
@@ -131,7 +145,7 @@ def find_unpicklable(value: object, main: MainView, limit: int = 200) -> tuple[s
             limit -= 1
             if limit <= 0:
                 return path, value
-            if id(part) not in on_the_way and not _is_picklable(part, main):
+            if id(part) not in on_the_way and _failure(part, main) is not None:
                 path, value = path + step, part
                 on_the_way.add(id(part))
                 break
@@ -148,7 +162,7 @@ def _parts(value: object) -> list[tuple[str, object]]:
         cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
         return [(f".<closure>.{name}", cell.cell_contents) for name, cell in cells if cell != types.CellType()]
     attributes = getattr(value, "__dict__", None)
-    if isinstance(attributes, dict):
+    if isinstance(attributes, (dict, types.MappingProxyType)):
         return [(f".{name}", part) for name, part in list(attributes.items())[:100]]
     return []
 
@@ -160,16 +174,17 @@ def describe_key(key: object) -> str:
         return object.__repr__(key)
 
 
-def _is_picklable(value: object, main: MainView) -> bool:
-    """Without multiprocessing's reducers: to pickle a connection by them starts a thread that serves it."""
+def _failure(value: object, main: MainView) -> Exception | None:
+    """Why it cannot be pickled, also by value; None: it can. Without multiprocessing's reducers: to pickle a connection
+    by them starts a thread that serves it."""
     try:
         pickle.dumps(value, _PROTOCOL)
     except Exception:
         try:
             extended_dumps(value, main)
-        except Exception:
-            return False
-    return True
+        except Exception as error:
+            return error
+    return None
 
 
 # By value -------------------------------------------------------------------------------------------------------------

@@ -21,6 +21,11 @@ def own_memory() -> tuple[StoreId, int]:
     return _made[0]
 
 
+def is_own(store_id: StoreId) -> bool:
+    """It is this process's own store."""
+    return bool(_made) and _made[0][0] == store_id
+
+
 def _forget_in_child() -> None:
     """The child of a fork has a store of its own, if it needs one."""
     while _made:

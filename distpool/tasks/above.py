@@ -27,7 +27,7 @@ from distpool.runtime.promises_above import FetchedValue, above
 from distpool.runtime.streams_above import generator_above
 from distpool.runtime.yielding import returning
 from distpool.serialization.buffers import Parts
-from distpool.serialization.pickling import SCALARS, blame
+from distpool.serialization.pickling import SCALARS, blame, named_arguments
 from distpool.tasks.arguments import with_stand_ins
 
 if TYPE_CHECKING:
@@ -110,12 +110,14 @@ class ProgramAbove:
         end(ref.known(), (_STORED, value))
         return ref
 
-    def cancel(self, ref: TaskRef, *, force: bool, recursive: bool) -> None:
-        way_up().tell(CancelPromises([ref.id], force, recursive))
+    def cancel(self, promise: Promise, *, force: bool, recursive: bool) -> None:
+        way_up().tell(CancelPromises([promise.number], force, recursive))
 
-    def pickled(self, inline: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, bytes, list[Promise]]:
+    def pickled(
+        self, inline: Any, args: tuple[Any, ...], kwargs: dict[str, Any], leading: tuple[str, ...] = ()
+    ) -> tuple[int, bytes, list[Promise]]:
         """The arguments of a call, as `SubmitTask` has them, and what they need; with the function `inline`, unless
-        that is None. Raises what pickling raises."""
+        that is None. `leading`: see `named_arguments`. Raises what pickling raises."""
         needed: list[Promise] = []
         if inline is None and not kwargs and SCALARS.issuperset(map(type, args)):
             return _VALUE, pickle.dumps((args, kwargs), 5), needed
@@ -130,8 +132,7 @@ class ProgramAbove:
             call = (args, kwargs) if inline is None else (inline, args, kwargs)
             parts, refs = noting_refs(self._arguments.dump, call)
         except Exception as error:
-            named = [(f"argument {position}", value) for position, value in enumerate(given[0])]
-            named += [(f"argument {name!r}", value) for name, value in given[1].items()]
+            named = named_arguments(*given, leading)
             raise blame(error, [*named, ("the function", inline)], self._main) from None
         if type(parts) is bytes and not refs:
             return _VALUE, parts, needed

@@ -27,7 +27,7 @@ def remote(*args: Any, **options: Any) -> Any:
     `priority`: calls with a higher one go first. `name`: of the calls in messages. Raises TypeError and ValueError that
     list what is valid.
     """
-    if len(args) == 1 and not options and callable(args[0]):
+    if len(args) == 1 and not options:
         return _made(args[0], {})
     if args:
         raise TypeError(
@@ -44,8 +44,10 @@ def _made(function: Any, options: dict[str, Any]) -> Any:
         raise TypeError(f"{function!r} is remote already; {name_of(function)}.options(...) changes its options")
     if isinstance(function, type):
         return import_module("distpool.actors").actor_class(function, options)
+    if hasattr(type(function), "remote"):  # an actor's class, or a method of an actor
+        raise TypeError(f"{function!r} is remote already: call it by its remote(...)")
     if not callable(function):
-        raise TypeError(f"remote takes a function, not {function!r}, a {type(function).__name__}")
+        raise TypeError(f"remote takes a function or a class, not {function!r}, a {type(function).__name__}")
     if inspect.iscoroutinefunction(function):
         raise TypeError(
             f"remote takes a plain function, and {name_of(function)} is a coroutine: in a plain one, "
@@ -69,6 +71,8 @@ class RemoteFunction:
     def __init__(self, function: Callable[..., Any], options: dict[str, Any], ids: Any = None) -> None:
         """Raises TypeError and ValueError for options."""
         functools.update_wrapper(self, function)
+        if "__qualname__" not in self.__dict__:  # a partial function, or an object that can be called
+            self.__qualname__ = name_of(function)
         self._options: TaskOptions = task_options(options, is_generator=inspect.isgeneratorfunction(function))
         self._given = options
         # By the number of a group's arguments and of the values: a function is pickled once for each.

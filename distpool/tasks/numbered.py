@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 
 from distpool.base_errors import ObjectLost, ProtocolError
 from distpool.ids import LeaseId
 from distpool.logic.promises import Promise
 from distpool.objects.promises import LOCK, PROMISES
-from distpool.objects.refs import FROM_ABOVE
 
 
 def publish(promises: Sequence[Promise], lease: LeaseId) -> None:
@@ -28,19 +26,8 @@ def found(numbers: Iterable[int]) -> list[Promise | None]:
     return [PROMISES.find(number) for number in numbers]
 
 
-def check_is_program(what: str) -> None:
-    """Raises RuntimeError in a worker that has workers of its own, which ask for this."""
-    if FROM_ABOVE:
-        raise RuntimeError(
-            f"{what} was asked for by a worker of a pool that worker {os.getpid()} has made for itself: tasks, actors "
-            "and placement groups are the program's, and only its own workers can ask for them"
-        )
-
-
 def all_known(needed: Sequence[Promise | None], name: str) -> list[Promise]:
-    """What a call of this name needs that a worker has started, if this process may run it and knows all of it. Raises
-    RuntimeError and ObjectLost."""
-    check_is_program(name)
+    """What a call of this name needs that a worker has started. Raises ObjectLost where something of it is unknown."""
     known = [promise for promise in needed if promise is not None]
     if len(known) < len(needed):
         raise ObjectLost(f"an argument of {name} was the ref of a task of which nothing is known here")

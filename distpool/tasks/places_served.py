@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable
 from functools import partial
@@ -9,9 +10,9 @@ from typing import Any, Protocol
 
 from distpool.base_errors import TooManyWaiting
 from distpool.ids import LeaseId
+from distpool.objects.refs import FROM_ABOVE
 from distpool.placement_groups import Seen, open_group, places_of
 from distpool.protocol.upcalls import AskPlaces, PlacesWish
-from distpool.tasks.numbered import check_is_program
 
 _Key = tuple[LeaseId, int]
 
@@ -54,7 +55,7 @@ class PlacesServed:
 
     def _done(self, asked: AskPlaces) -> Seen:
         if asked.wish == PlacesWish.OPEN:
-            check_is_program("a placement group")
+            _check_is_program()
             return open_group(asked.group, *pickle.loads(asked.spec))._places.seen()
         places = places_of(asked.group)
         if asked.wish == PlacesWish.CLOSE:
@@ -94,3 +95,12 @@ def _seen_unless(seen: Seen, why: str) -> Seen:
     if why:
         raise TooManyWaiting(why)
     return seen
+
+
+def _check_is_program() -> None:
+    """Raises RuntimeError in a worker that has workers of its own, which ask for a group."""
+    if FROM_ABOVE:
+        raise RuntimeError(
+            f"a placement group was asked for by a worker of a pool that worker {os.getpid()} has made for itself: "
+            "placement groups are the program's, and only its own workers can ask for them"
+        )

@@ -23,10 +23,10 @@ from distpool.logic.group_plan import GroupPlan
 from distpool.logic.promises import Promise
 from distpool.logic.streams import ONE, STREAM
 from distpool.objects.generators import ObjectRefGenerator, OwnStream
-from distpool.objects.promises import TaskRef, promise_for
+from distpool.objects.promises import TaskRef, is_above, promise_for
 from distpool.objects.refs import FROM_ABOVE
-from distpool.placing import WorkerNeeds, workers_that_fit
-from distpool.protocol.resources import Shape
+from distpool.placing import WorkerNeeds, native_threads, workers_that_fit
+from distpool.protocol.resources import UNIT, Shape
 from distpool.runtime.ending import ENDING
 from distpool.runtime.launch_plan import LaunchPlan
 from distpool.runtime.session import open_workers
@@ -120,7 +120,14 @@ class Program:
                 replaces_waiting=True,
             ),
             LaunchPlan(
-                start_method, size, f"{start_method_prefix(start_method)}Task", False, None, (), extended_results=True
+                start_method,
+                size,
+                f"{start_method_prefix(start_method)}Task",
+                False,
+                None,
+                (),
+                extended_results=True,
+                threads=native_threads(shape, default_cpus=UNIT),
             ),
             own,
         )
@@ -196,25 +203,37 @@ def cancel(ref: TaskRef | ObjectRefGenerator, *, force: bool = False, recursive:
     if isinstance(ref, ObjectRefGenerator):
         ref = ref.completed()
     if not isinstance(ref, TaskRef):
-        raise TypeError(f"cancel takes the ref of a task, or a generator, not {ref!r}, a {type(ref).__name__}")
-    if FROM_ABOVE:
-        program().cancel(ref, force=force, recursive=recursive)
+        remedy = {"ActorHandle": ": distpool.kill ends an actor", "list": ": cancel them one after another"}
+        text = f"{ref!r}, a {type(ref).__name__}{remedy.get(type(ref).__name__, '')}"
+        raise TypeError(f"cancel takes the ref of a task, or a generator, not {text}")
+    cancel_promise(ref.known(), force=force, recursive=recursive)
+
+
+def cancel_promise(promise: Promise, *, force: bool, recursive: bool) -> None:
+    """See `cancel`."""
+    if is_above(promise):
+        program().cancel(promise, force=force, recursive=recursive)
         return
     with deferred():  # or it would be told as cancelled, and run on
-        CHILDREN.cancel(ref.known(), force=force, recursive=recursive)
+        CHILDREN.cancel(promise, force=force, recursive=recursive)
 
 
 _program: list[Any] = []
+_own: list[Program] = []
 
 
 def program() -> Any:
-    """The `Program` of this process, or in a worker what stands for the one above it."""
+    """What runs the tasks that this process starts: its own `Program`, or in a worker what stands for the one above."""
     if not _program:
-        if FROM_ABOVE:
-            _program.append(import_module("distpool.tasks.above").ProgramAbove())
-        else:
-            _program.append(Program())
+        _program.append(import_module("distpool.tasks.above").ProgramAbove() if FROM_ABOVE else own_program())
     return _program[0]
+
+
+def own_program() -> Program:
+    """What runs the tasks that workers of this process start. In a worker, those of the pools that it has made."""
+    if not _own:
+        _own.append(Program())
+    return _own[0]
 
 
 def submit(function: RemoteFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Refs:
@@ -224,3 +243,4 @@ def submit(function: RemoteFunction, args: tuple[Any, ...], kwargs: dict[str, An
 
 
 os.register_at_fork(after_in_child=_program.clear)
+os.register_at_fork(after_in_child=_own.clear)

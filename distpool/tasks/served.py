@@ -23,7 +23,8 @@ from distpool.logic.streams import STREAM
 from distpool.objects.claims import Claim, ClaimedPickle
 from distpool.objects.generators import OwnStream
 from distpool.objects.home import Hold
-from distpool.objects.promises import LOCK, PROMISES, end
+from distpool.objects.promises import LOCK, PROMISES, end, number_apart
+from distpool.objects.refs import FROM_ABOVE
 from distpool.objects.results import StoredValue, adopt
 from distpool.objects.stores import home
 from distpool.options import NO_OPTIONS
@@ -47,7 +48,7 @@ from distpool.tasks.calls import Prepared, Task
 from distpool.tasks.children import CHILDREN
 from distpool.tasks.numbered import all_known, found, publish
 from distpool.tasks.outcomes_told import OutcomesTold, is_at_hand
-from distpool.tasks.program import give_up, program
+from distpool.tasks.program import cancel_promise, give_up, own_program
 from distpool.tasks.questions import Questions
 from distpool.tasks.requests import ItemRequest, PausedRequest, Request
 
@@ -75,6 +76,8 @@ class Served:
         # What a worker has dropped, and when it said so, until that counts.
         self._leaving: dict[LeaseId, dict[int, KeepPromises]] = {}
         self._told = OutcomesTold(self._loop.lanes)
+        if FROM_ABOVE:
+            number_apart()
 
     def serve(self, lease: LeaseId, message: Any) -> None:
         """Raises ProtocolError for what no worker of ours would say."""
@@ -157,7 +160,7 @@ class Served:
         depth: int,
     ) -> None:
         try:
-            program().start(promises, options, call, all_known(needed, call.name), depth)
+            own_program().start(promises, options, call, all_known(needed, call.name), depth)
         except Exception as error:
             for promise in promises:
                 end(promise, (_ERROR, encode_failure(error)))
@@ -213,7 +216,7 @@ class Served:
         for number in numbers:
             promise = PROMISES.find(number)
             if promise is not None:
-                CHILDREN.cancel(promise, force=force, recursive=recursive)
+                cancel_promise(promise, force=force, recursive=recursive)
 
     # Outcomes -------------------------------------------------------------------------------------------------------
 

@@ -190,6 +190,10 @@ class Ring:
         self._words[_INTERRUPT] = mark
         return True
 
+    def let_interrupts(self) -> None:
+        """Have whatever call runs interrupted: all that the worker does is to end. As if no call ever was."""
+        self._words[_INTERRUPT] = 0
+
     def read_all(self) -> list[tuple[int, bytes]]:
         """Remove all records: (kind, payload)."""
         words = self._words

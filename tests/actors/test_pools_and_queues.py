@@ -140,6 +140,9 @@ def test_a_queue_can_be_named():
         (lambda: Queue().put(1, timeout=-1), ValueError, "timeout is -1"),
         (lambda: Queue().get_nowait_batch(-1), ValueError, "num_items is -1"),
         (lambda: Queue().put_nowait_batch(3), TypeError, "items is 3"),
+        (lambda: ActorPool(3), TypeError, "actors is 3, a int; it must be a list of handles of actors"),
+        (lambda: ActorPool([add]), TypeError, "an actor of the pool is <function add .* it must be a handle of one"),
+        (lambda: ActorPool([]).push(Counters), TypeError, "an actor of the pool is <ActorClass Counter>, a ActorClass"),
     ],
 )
 def test_bad_arguments_are_named(make, kind, text):

@@ -189,14 +189,18 @@ def test_a_queue_that_a_task_has_made_is_everybodys():
     assert [queue.get(timeout=LIMIT_S) for _ in range(2)] == [0, 1]
 
 
-def test_an_actor_of_a_pool_within_a_worker_is_refused():
-    def nested(function, *args):
-        with distpool.Pool(1) as pool:
-            return pool.apply(function, args)
+def test_a_pool_within_a_worker_has_that_workers_actors_and_finds_no_others():
+    actor = Counters.options(name="of the program").remote()
 
-    for deed in ((start_and_call, 0, 1), (_add_to_all, 0)):
-        with pytest.raises(RuntimeError, match="are the program's, and only its own workers can ask for them"):
-            in_worker(nested, *deed)
+    def nested():
+        with distpool.Pool(1) as pool:
+            assert pool.apply(start_and_call, (0, 1))[0] == [1, 2, 3]
+            return pool.apply(distpool.get_actor, ("of the program",))
+
+    with pytest.raises(ValueError, match="no actor that lives has the name 'of the program'") as caught:
+        in_worker(nested)
+    assert "has made the pool of the worker that asks" in caught.value.__notes__[0]
+    distpool.kill(actor)
 
 
 def test_handles_that_a_call_drops_and_gets_again_are_good():

@@ -95,6 +95,18 @@ def in_a_pool(numbers):
         return pool.map(square, numbers)
 
 
+@distpool.remote
+def totals_in_a_pool(values):
+    """Of tasks that workers of a pool start, which a worker has made."""
+    with distpool.Pool(2) as pool:
+        return pool.map(total_by_tasks, values)
+
+
+def total_by_tasks(value):
+    total, _ = distpool.get(remote_total.remote(remote_ones.remote(100_000 * value)))
+    return total, distpool.get(plus.remote(value, 1))
+
+
 def put_array(size, value):
     return distpool.put(np.full(size, value))
 

@@ -34,6 +34,10 @@ def test_refs_that_a_task_on_a_node_returns_are_good_here_and_on_other_nodes():
     assert distpool.get([tasks.plus.remote(ref, 1) for some in refs for ref in some]) == [101, 102, 103] * 6
 
 
+def test_workers_of_a_pool_that_a_task_on_a_node_has_made_start_tasks_there():
+    assert distpool.get(tasks.totals_in_a_pool.remote([1, 2])) == [(100_000.0, 2), (200_000.0, 3)]
+
+
 def test_a_value_with_refs_in_it_that_a_task_on_a_node_has_put_is_good_everywhere():
     stored = distpool.get([tasks.put_refs.remote(3, SIZE) for _ in range(4)])
     assert [tasks.opened(distpool.get(ref)) for ref in stored] == [([100, 101, 102], SIZE)] * 4

@@ -1,6 +1,7 @@
 """GPUs, other resources and labels of nodes: what pools get of them, and what waits and why."""
 
 import json
+import os
 import re
 
 import pytest
@@ -93,6 +94,16 @@ def test_labels_names_and_other_resources_lead_to_a_node(nodes):
     for options in ({"labels": {"zone": "eu"}}, {"resources": {"tpu": 0.5}}, {"memory": "2GiB", "num_gpus": 0.1}):
         with Pool(1, **options) as pool:
             assert pool.apply(tasks.where)[0] == agents["large"], options
+
+
+def test_a_worker_of_a_node_has_as_many_threads_as_it_was_given_cpus(nodes):
+    share = max(1, len(os.sched_getaffinity(0)) // 8)
+    variable = "BLIS_NUM_THREADS"  # which nobody sets
+    for size, options, threads in [(8, {}, share), (8, {"num_cpus": 2}, 2), (1, {"num_cpus": 1}, 1)]:
+        with Executor(size, **options) as executor:
+            assert executor.submit(os.getenv, variable).result() == f"{threads}"
+    assert distpool.get(distpool.remote(num_cpus=2)(os.getenv).remote(variable)) == "2"
+    distpool.shutdown()
 
 
 def test_a_pool_of_what_no_node_has_is_refused_at_once_with_a_table(nodes):

@@ -83,6 +83,14 @@ def test_what_no_bundle_has_is_refused():
         Pool(1, placement_group=group, bundle=7)
 
 
+@pytest.mark.parametrize(("timeout", "error"), [(float("nan"), ValueError), (-1, ValueError), ("3", TypeError)])
+def test_to_wait_for_one_takes_seconds(timeout, error):
+    group = group_of([{"GPU": 1}])
+    with pytest.raises(error, match=f"timeout is {timeout!r}.* it must be a number of seconds"):
+        group.wait(timeout)
+    assert group.wait(30)
+
+
 def test_removal_ends_the_workers_in_it():
     group = group_of([{"GPU": 1}])
     with Pool(1, num_gpus=1, placement_group=group) as pool:

@@ -144,7 +144,7 @@ def test_a_time_out_of_the_programs_own_is_not_taken_for_that_of_wait(home):
         (lambda: distpool.wait(5), TypeError, "wait takes a list"),
         (lambda: distpool.wait([Future()], num_returns=2), ValueError, "num_returns is 2; it must be from 1 to 1"),
         (lambda: distpool.wait([Future()], num_returns="1"), TypeError, "num_returns is '1', a str"),
-        (lambda: distpool.release(5), TypeError, "'int' object is not iterable"),
+        (lambda: distpool.release(5), TypeError, "5 is a int; release takes refs that put returned"),
         (lambda: distpool.release([5]), TypeError, "5 is a int; release takes refs that put returned"),
         (lambda: distpool.put(distpool.put(1)), TypeError, "is a ref already"),
     ],

@@ -152,3 +152,70 @@ def test_a_forked_worker_limits_the_libraries_that_its_driver_had_loaded():
     pool.join()
     assert threads
     assert set(threads) == {1}
+
+
+# ---- workers that were given CPUs
+
+CPUS = len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("method", "size", "num_cpus", "threads"),
+    [*((method, CPUS, CPUS, CPUS) for method in METHODS), ("fork", 1, 1, 1), ("fork", 1, 0.5, 1), ("fork", 1, 0, CPUS)],
+)
+def test_pools_whose_workers_were_given_cpus_have_as_many_threads(method, size, num_cpus, threads):
+    with distpool.get_context(method).Pool(size, num_cpus=num_cpus) as pool:
+        assert pool.apply(limits) == dict.fromkeys(VARIABLES, str(threads))
+    pool.join()
+
+
+def test_so_have_executors():
+    with distpool.Executor(CPUS, num_cpus=CPUS) as executor:
+        assert executor.submit(limits).result() == dict.fromkeys(VARIABLES, str(CPUS))
+
+
+GIVEN_CPUS = """
+    import os, sys
+    import numpy
+    import threadpoolctl
+    import distpool
+
+    CPUS = len(os.sched_getaffinity(0))
+
+    def threads():
+        loaded = {library["num_threads"] for library in threadpoolctl.threadpool_info()}
+        return {int(os.environ["OMP_NUM_THREADS"]), *loaded}
+
+    class Counts:
+        def threads(self):
+            return threads()
+
+    if __name__ == "__main__":
+        distpool.set_start_method(sys.argv[1])
+        numpy.ones((2, 2)) @ numpy.ones((2, 2))
+        task, actor = distpool.remote(threads), distpool.remote(Counts)
+        for order in ({}, {"num_cpus": CPUS}, {}), ({"num_cpus": CPUS}, {}):
+            actors = [actor.options(**options).remote() for options in order]
+            for options, one in zip(order, actors):
+                print("actor", *options.values(), distpool.get(one.threads.remote()))
+            distpool.shutdown()  # their template is that of the first
+        for options in {"num_cpus": 1}, {"num_cpus": CPUS}:
+            print("task", *options.values(), distpool.get(task.options(**options).remote()))
+"""
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_so_have_tasks_and_actors_whatever_their_template_has(tmp_path, method):
+    expected = [
+        *["actor {1}", f"actor {CPUS} {{{CPUS}}}", "actor {1}"],
+        *[f"actor {CPUS} {{{CPUS}}}", "actor {1}"],
+        *["task 1 {1}", f"task {CPUS} {{{CPUS}}}"],
+    ]
+    assert output_of(tmp_path, GIVEN_CPUS, method).splitlines() == expected
+
+
+def test_what_the_user_has_set_stays_whatever_was_given(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    with distpool.get_context("fork").Pool(1, num_cpus=1) as pool:
+        assert pool.apply(limits) == dict.fromkeys(VARIABLES, "1") | {"OMP_NUM_THREADS": "7"}
+    pool.join()

@@ -1,10 +1,12 @@
 """`cancel`: before a task has begun, while it waits for others, and while it runs."""
 
 import concurrent.futures
+import os
 
 import pytest
 
 import distpool
+from distpool.context import cpu_count_for_pools
 
 from . import functions
 from .functions import LIMIT_S, wait_until
@@ -71,6 +73,26 @@ def test_one_that_takes_its_interrupt_and_goes_on_is_not_interrupted_again(lines
     distpool.cancel(ref)
     wait_until(lambda: "clean" in lines())
     assert distpool.get(functions.identity.remote(1)) == 1
+
+
+def test_a_time_limit_interrupts_the_worker_of_an_earlier_one_too(lines):
+    @distpool.remote(num_cpus=cpu_count_for_pools())  # one worker
+    def stay(path):
+        try:
+            functions.note_line(path, f"begun by {os.getpid()}")
+            functions.nap.__wrapped__(LIMIT_S)
+        except KeyboardInterrupt:
+            functions.note_line(path, "interrupted")
+            raise
+
+    ref = stay.remote(lines.path)
+    wait_until(lambda: len(lines()) == 1)
+    distpool.cancel(ref)
+    wait_until(lambda: len(lines()) == 2)
+    with pytest.raises(distpool.CallTimeout):
+        distpool.get(stay.options(timeout=0.5).remote(lines.path))
+    wait_until(lambda: len(lines()) == 4)
+    assert lines() == lines()[:2] * 2, "one worker"
 
 
 def test_by_force_its_worker_ends(lines):

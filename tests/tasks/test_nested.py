@@ -18,6 +18,7 @@ from distpool.protocol.upcalls import SubmitTask
 from distpool.runtime.own_way_up import way_up
 from distpool.tasks.options import TaskOptions
 
+from . import functions
 from .functions import wait_until
 
 LARGE = 100_000
@@ -220,6 +221,19 @@ def test_a_ref_that_a_worker_keeps_beyond_its_call_is_good_there():
     del refs
     gc.collect()
     assert distpool.get(alone.remote(get_kept)) == (LARGE, 2)
+
+
+def test_a_worker_that_is_forked_later_asks_for_refs_that_the_program_had_then(tmp_path):
+    gate = str(tmp_path / "gate")
+    ref = functions.wait_for.remote(gate)
+    waiting = [
+        run.options(num_cpus=share).remote(lambda refs: distpool.get(refs[0]), [ref]) for share in (1, 0.5, 0.25)
+    ]
+    with distpool.get_context("fork").Pool(1) as pool:
+        result = pool.apply_async(lambda refs: distpool.get(refs[0]), ([ref],))
+        with open(gate, "w"):
+            assert distpool.get(waiting) == [gate] * 3
+        assert result.get() == gate
 
 
 def test_what_a_call_has_started_is_forgotten_with_its_refs():

@@ -91,7 +91,7 @@ def test_wrong_options_are_refused_at_once(options, error, words):
     ("make", "words"),
     [
         (lambda: distpool.remote(), "has no options and no function"),
-        (lambda: distpool.remote(5), "takes one function"),
+        (lambda: distpool.remote(5), "takes a function or a class, not 5, a int"),
         (lambda: distpool.remote(len, len), "takes one function"),
         (lambda: distpool.remote(num_cpus=1)(5), "not 5, a int"),
         (lambda: distpool.remote(functions.identity), "is remote already"),

@@ -205,6 +205,10 @@ def test_an_interrupt_means_one_call_and_is_heard_once(memory):
     reader.read_all()
     assert reader.mark_interrupt()
     assert writer.is_interrupted()
+    writer.write(0, b"its result", 0)
+    assert writer.is_interrupted() is False
+    reader.let_interrupts()
+    assert writer.is_interrupted() is None, "the worker is to end, whatever it runs"
     for ring in (writer, reader):
         ring.close()
 
