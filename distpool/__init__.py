@@ -155,11 +155,18 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     """What is imported at first use: `import distpool` is as light as `import multiprocessing`, in workers too."""
     if name in _SUBMODULES:
-        return import_module(f"distpool.{name}")
+        return _imported(f"distpool.{name}")
     if name in _HOMES:
-        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        value = globals()[name] = getattr(_imported(_HOMES[name]), name)
         return value
     raise AttributeError(f"module 'distpool' has no attribute {name!r}")
+
+
+def _imported(name: str) -> Any:
+    from distpool.interrupts import deferred
+
+    with deferred():  # see there what an interrupt does in an import
+        return import_module(name)
 
 
 if "__main__" in sys.modules:

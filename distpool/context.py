@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from multiprocessing import context as standard
 from multiprocessing import process
 from typing import Any
@@ -46,9 +46,12 @@ class _PoolMaker:
         """Returns a process pool object. `resources`: what each worker is to have, see `distpool.pool.Pool`."""
         context: Any = self
         context = context.get_context()
-        with _starting_early(context, initializer):
-            from distpool.pool import Pool  # the runtime comes with the first pool
+        from distpool.interrupts import deferred
 
+        with ExitStack() as stack:
+            with deferred():  # see there what an interrupt does in an import
+                stack.enter_context(_starting_early(context, initializer))
+                from distpool.pool import Pool  # the runtime comes with the first pool
             return Pool(processes, initializer, initargs, maxtasksperchild, context=context, **resources)
 
 

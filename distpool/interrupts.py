@@ -1,7 +1,9 @@
 """Ctrl-C, where it must not take effect at once.
 
 It reaches every process of a terminal: while one is being started, the driver alone is to hear it. And Python runs its
-handler after any call of a function in the main thread, so also between taking a lock and the next statement.
+handler after any call of a function in the main thread, so also between taking a lock and the next statement. In an
+import Python ignores in some moments what the handler raises, and msgspec 0.22 crashes when it is raised while a
+decoder is made: so a program that is interrupted while it opens its first pool would run on, or die of SIGSEGV.
 """
 
 from __future__ import annotations
@@ -111,7 +113,11 @@ def deferred() -> Iterator[None]:
 def held_back() -> Iterator[bool]:
     """Within, this thread does not take it, and a process that it starts does not either until it lets it in. Gives
     whether it is to do so, as this thread did."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {_SIGINT})
+    try:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {_SIGINT})
+    except KeyboardInterrupt:  # one that came just before, and is heard when it is blocked already
+        let_in()
+        raise
     try:
         yield signal.SIGINT not in before
     finally:

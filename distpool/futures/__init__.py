@@ -17,8 +17,11 @@ from concurrent.futures import (
 )
 from typing import Any
 
-from distpool.futures.completion import as_completed, wait
-from distpool.futures.process import BrokenProcessPool, ProcessPoolExecutor
+from distpool.interrupts import deferred
+
+with deferred():  # see there what an interrupt does in an import
+    from distpool.futures.completion import as_completed, wait
+    from distpool.futures.process import BrokenProcessPool, ProcessPoolExecutor
 
 
 def __getattr__(name: str) -> Any:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from distpool.config import SETTINGS
 from distpool.ids import CLIENT, GroupId, LeaseId
+from distpool.interrupts import deferred
 from distpool.logic.group_plan import GroupPlan
 from distpool.logic.places import OwnPlaces
 from distpool.objects.stores import made_home
@@ -274,7 +275,8 @@ def open_workers(plan: GroupPlan, launch: LaunchPlan, own: Own, *, drains_at_exi
             session = _session()
         if session.open(plan, launch, own, drains_at_exit=drains_at_exit):
             # While the workers start: it takes as long, and a program that ends can no longer import it.
-            import_module("distpool.errors")
+            with deferred():
+                import_module("distpool.errors")
             return
 
 
