@@ -52,7 +52,8 @@ def test_fewer_than_one_worker_is_refused(libraries, max_workers):
 
 
 def test_a_number_of_workers_that_is_no_number_is_refused(libraries):
-    compare(lambda library: library.executor("x"), libraries, raises=TypeError)
+    # The standard library's says that '<=' is not supported.
+    compare(lambda library: library.executor("x"), libraries, raises=TypeError, message="any")
 
 
 @pytest.mark.parametrize("initializer", [5, "name"])
