@@ -14,10 +14,10 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Literal
 
-from distpool.objects.promises import TaskRef, fetch, value_of
+from distpool.objects.promises import TaskRef, bring_all, fetch, value_of
 from distpool.objects.refs import FROM_ABOVE, ObjectRef, noting_refs
 from distpool.objects.stats import StoreStats
-from distpool.objects.stores import configure, current, get_value
+from distpool.objects.stores import configure, current, get_value, uses_cluster
 from distpool.runtime import initialization
 from distpool.runtime.addresses import LOCAL, parse_address, undirected_address
 from distpool.runtime.main_view import CallersMain, view_of_main
@@ -158,21 +158,24 @@ def wait(
         raise TypeError(f"num_returns is {num_returns!r}, a {type(num_returns).__name__}; it must be an int")
     if not 0 < num_returns <= len(refs):
         raise ValueError(f"num_returns is {num_returns}; it must be from 1 to {len(refs)}, the number of refs")
-    pending = Counter(ref for ref in refs if not _is_ready(ref))
+    done = {ref for ref in refs if _is_ready(ref)}
+    pending = Counter(ref for ref in refs if ref not in done)
     missing = num_returns - (len(refs) - pending.total())
     if missing > 0:
         ends_at = None if timeout is None else time.monotonic() + timeout
         try:
             with closing(_completion().as_completed(pending, timeout)) as completed:
                 while missing > 0:
-                    missing -= pending[next(completed)]
+                    ref = next(completed)
+                    done.add(ref)
+                    missing -= pending[ref]
         except TimeoutError:
             if ends_at is None or time.monotonic() < ends_at:
                 raise  # it is a signal handler's
     ready: list[Waitable] = []
     others: list[Waitable] = []
     for ref in refs:
-        (ready if len(ready) < num_returns and _is_ready(ref) else others).append(ref)
+        (ready if len(ready) < num_returns and (ref in done or _is_ready(ref)) else others).append(ref)
     return ready, others
 
 
@@ -225,6 +228,8 @@ def _get_all(refs: Iterable[Waitable], timeout: float | None, *, readonly: bool)
         if late:
             names = ", ".join(f"{position} ({ref!r})" for position, ref in enumerate(refs) if ref in late)
             raise TimeoutError(f"after {timeout} s {len(late)} of {len(refs)} are not ready: {names}")
+    if len(refs) > 1 and uses_cluster():
+        bring_all(ref.known() for ref in refs if type(ref) is TaskRef)
     if readonly:
         return [_value_of(ref, readonly=True) for ref in refs]
     return [get_value(ref) if type(ref) is ObjectRef else ref.result() for ref in refs]

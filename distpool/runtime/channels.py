@@ -107,8 +107,9 @@ class Channels:
             self._listener.send(channel, frames)
 
     def ended(self) -> list[Place]:
-        """The places whose connection has broken because nobody listens there any more."""
-        return [place for place, one in self._connections.items() if one.is_broken() and one.is_refused()]
+        """The places where nobody listens any more. Others were told of them when somebody did, so that is so for one
+        that was never reached too."""
+        return [place for place, one in self._connections.items() if one.is_refused() and not one.is_connected]
 
     def look_at(self) -> float | None:
         """When to be asked again without news, as a connection is to be made."""
