@@ -107,9 +107,11 @@ class Channels:
             self._listener.send(channel, frames)
 
     def ended(self) -> list[Place]:
-        """The places where nobody listens any more. Others were told of them when somebody did, so that is so for one
-        that was never reached too."""
-        return [place for place, one in self._connections.items() if one.is_refused() and not one.is_connected]
+        """The places where nobody listens any more: of which the connection has broken. A node is also sent to others
+        that it was never connected to, and which did listen; a program hears of those by its links."""
+        refused = [(place, one) for place, one in self._connections.items() if one.is_refused()]
+        is_node = self._listener is not None
+        return [place for place, one in refused if one.is_broken() or (is_node and not one.is_connected)]
 
     def look_at(self) -> float | None:
         """When to be asked again without news, as a connection is to be made."""

@@ -18,6 +18,7 @@ import msgspec
 from distpool.base_errors import InvalidRef, ObjectLost
 from distpool.config import Settings
 from distpool.ids import LeaseId, NodeId, ObjectId, StoreId
+from distpool.logic.pulls import PROCESS_LOST
 from distpool.logic.spread import Spread
 from distpool.objects.copies import Copy
 from distpool.objects.refs import out_of_reach
@@ -143,6 +144,8 @@ class FarObjects:
             self._post(begin)
             self._wait(lambda: bool(began) and all(copy.is_whole or copy.failure for copy in copies), None)
         is_here = len(copies) == len(keys) and all(copy.is_whole for copy in copies)
+        if any(copy.failure == PROCESS_LOST for copy in copies):
+            self.values.wait_for_loss(lambda: store_id in self._lost)  # its link may find that out a moment later
         if not is_here and store_id in self._lost:
             node = self._lost[store_id]
             raise ObjectLost(f"object {objects[0]} is gone: it lay on node {node!r}, which has left, or was lost")
@@ -265,6 +268,8 @@ class FarObjects:
         return None
 
     def _place_of(self, key: Key) -> Place | None:
+        if key not in self._entries:
+            return None  # it is freed, or about to be: who gets it now would not be told to forget it
         return next((about.place for about in self._nodes.values() if about.store == key[0]), None)
 
     def _note_freed(self, objects: list[ObjectId]) -> None:
