@@ -12,7 +12,7 @@ from distpool.ids import LeaseId
 from distpool.logic.promises import Promise
 from distpool.objects.claims import claimed, payload_for_task
 from distpool.objects.known import Known
-from distpool.objects.promises import TaskRef, value_of
+from distpool.objects.promises import TaskRef, value_of, wait_for
 from distpool.objects.refs import noting_refs
 from distpool.objects.stores import home
 from distpool.protocol.messages import OutcomeKind
@@ -37,6 +37,8 @@ class OutcomesTold:
 
     def outcome(self, lease: LeaseId, promise: Promise) -> PromiseOutcome:
         """Of one that has ended."""
+        if promise.outcome is None:
+            wait_for(promise, None)  # it was lost while others were brought
         kind, payload = promise.outcome  # type: ignore[misc]
         if kind == _STORED:
             try:
