@@ -69,7 +69,7 @@ class Lineage:
         found = [promise for held in self._promises if (promise := held()) is not None]
         if not any(_has(promise, value) for promise in found):
             return None
-        return self._again(value.doubts)
+        return self._reopen(value.doubts)
 
     def needed(self) -> tuple[list[Promise], list[Any]]:
         """The promises of its arguments, and the tasks that are to be handed in so that these get their values."""
@@ -83,7 +83,7 @@ class Lineage:
                 needed.append(lineage._promise_of(position, tasks))
         return needed, tasks
 
-    def again(self, promises: tuple[Promise, ...]) -> Any:
+    def make_again(self, promises: tuple[Promise, ...]) -> Any:
         """The value was lost before these promises had it: the task that makes it again."""
         self.retries_left -= 1
         task = self.new_task(promises)
@@ -99,7 +99,7 @@ class Lineage:
             return promise
         outcome = self._outcome()
         if outcome is None and self.retries_left > 0:
-            tasks.append(self._again({}))
+            tasks.append(self._reopen({}))
             return tasks[-1].promises[at]  # type: ignore[no-any-return]
         promise = self.new_promise(self.name, position)
         promise.end(self.gone() if outcome is None else outcome)
@@ -115,7 +115,7 @@ class Lineage:
         value = None if self._value is None else self._value()
         return None if value is None or value.is_lost else (_STORED, value)
 
-    def _again(self, doubts: dict[int, list[Watcher]]) -> Any:
+    def _reopen(self, doubts: dict[int, list[Watcher]]) -> Any:
         """Its promises are pending once more, and those of them that are gone are there again until it has ended."""
         promises = []
         for at, position in enumerate(self._positions):

@@ -165,7 +165,7 @@ class FarResults:
         retries_left = lineage.retries_after(bundle.sink, bundle.options.retries - bundle.attempts)
         if retries_left <= 0 or not self.remembered.keep(id(lineage), lineage.size(), lineage.objects()):
             return None
-        lineage.is_remembered(self.remembered.drop)
+        lineage.is_remembered(str(node), self.remembered.drop)
         made = self._objects.made_on(node, result.made)
         value = self._objects.values.leave(node, result, made, holds, lineage)
         with LOCK:

@@ -45,7 +45,7 @@ class Task(msgspec.Struct, gc=False, eq=False):
         lineage = self.lineage
         if lineage is not None and outcome[0] == _STORED and getattr(outcome[1], "is_lost", False):
             with LOCK:
-                task = lineage.again(self.promises)
+                task = lineage.make_again(self.promises)
             lineage.hand_in([task])
         else:
             self.end(outcome)

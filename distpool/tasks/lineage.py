@@ -38,6 +38,7 @@ class TaskLineage(Lineage):
         self.workers = task.workers
         self._retried = task.retried if isinstance(task, RepeatedTask) else None
         self._call = msgspec.structs.replace(call, pickled=_apart_from_its_run(call.pickled))
+        self._node = ""
         self._forget: Callable[[int], None] | None = None
 
     # For who decides which values stay ------------------------------------------------------------------------------
@@ -57,8 +58,9 @@ class TaskLineage(Lineage):
         needs = [] if type(pickled) is bytes else pickled.claim.needs()
         return [(key, size) for key, size in needs if key[0] == home().id]
 
-    def is_remembered(self, forget: Callable[[int], None]) -> None:
-        """`forget` is told of its end, at any place, by its `id`."""
+    def is_remembered(self, node: str, forget: Callable[[int], None]) -> None:
+        """Its value stays on this node. `forget` is told of the end of the lineage, at any place, by its `id`."""
+        self._node = node
         self._forget = forget
 
     def __del__(self) -> None:
@@ -77,16 +79,31 @@ class TaskLineage(Lineage):
 
     def gone(self) -> Outcome:
         text = (
-            f"the value of {self.name} is gone: the node that had it was lost, and it was made again as often as it may"
-            f" be. Keep its ref, so that it is made again once only, or allow more by {self.name}.options(retries=...)"
+            f"the value of {self.name}, which lay on node {self._node!r} last, is gone, and was made again as often as "
+            f"it may be. Keep its ref while others need it, or allow more by {self.name}.options(retries=...)"
         )
         return OutcomeKind.ERROR, encode_failure(ObjectLost(text))
 
-    def hand_in(self, tasks: Iterable[Task]) -> None:
-        """See `hand_in_again`."""
-        hand_in_again(tasks)
+    @staticmethod
+    def hand_in(tasks: Iterable[Task]) -> None:
+        """By whoever holds the loop, at rest: have these make their values again, and others what they need of what is
+        gone."""
+        waiting = deque(tasks)
+        while waiting:
+            task = waiting.popleft()
+            lineage: TaskLineage = task.lineage
+            with LOCK:
+                needed, more = lineage.needed()
+            waiting.extend(more)
+            call = lineage._call_again()
+            if isinstance(task, RepeatedTask):
+                task.call = call
+            if needed:
+                WaitingTask(task, call, needed, task.workers.arguments.dump).begin()
+            else:
+                hand_in(task, call)
 
-    def call_again(self) -> Prepared:
+    def _call_again(self) -> Prepared:
         """What its task is handed in with: before all others, with what is left of its retries."""
         retries = 0 if self._retried is not None else self.retries_left
         options = msgspec.structs.replace(self._call.options, retries=retries, priority=_FIRST)
@@ -97,24 +114,6 @@ def remember(task: Task, call: Prepared, needed: list[Promise]) -> None:
     """Before it is handed in: so that its value may stay where it is made."""
     if task.workers.group.plan.is_far and _retries_left(task, call.options.retries) > 0:
         task.lineage = TaskLineage(task, call, needed)
-
-
-def hand_in_again(tasks: Iterable[Task]) -> None:
-    """By whoever holds the loop, at rest: with what they need, where that is gone."""
-    waiting = deque(tasks)
-    while waiting:
-        task = waiting.popleft()
-        lineage: TaskLineage = task.lineage
-        with LOCK:
-            needed, more = lineage.needed()
-        waiting.extend(more)
-        call = lineage.call_again()
-        if isinstance(task, RepeatedTask):
-            task.call = call
-        if needed:
-            WaitingTask(task, call, needed, task.workers.arguments.dump).begin()
-        else:
-            hand_in(task, call)
 
 
 def _retries_left(task: Task, of_group: int) -> int:

@@ -180,6 +180,7 @@ def test_a_chain_and_a_tree_are_made_again_while_others_need_them(nodes, tmp_pat
     assert distpool.get(told) == [(SIZE * 6, left), (SIZE * 4, left), (SIZE * 2, left)]
     gate.touch()
     assert distpool.get(running) == [SIZE * 4, SIZE * 2]
+    assert len(lines_of(begun)) == 2, "who needs a lost value does not run again"
     # Of the tree one leaf was kept, and the other lost with its node; of the chain all but the end was freed.
     assert lines_of(path)[7:] == [str(left)] * 6
     assert brought() == 1

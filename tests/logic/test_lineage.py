@@ -153,7 +153,7 @@ def test_a_value_that_is_lost_before_it_was_told_of_is_made_again():
     value = Value(task.lineage, "a")
     task.lineage.stays(value, 1)
     assert task.lineage.lose(value) is None
-    again = task.lineage.again(task.promises)
+    again = task.lineage.make_again(task.promises)
     assert (task.promises[0].call, task.promises[0].outcome) == (again, None)
     assert task.lineage.retries_left == 0
 

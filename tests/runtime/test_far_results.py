@@ -130,7 +130,8 @@ class Lineage:
     def objects(self):
         return [(("store", 1), 5)]
 
-    def is_remembered(self, forget):
+    def is_remembered(self, node, forget):
+        assert node == NODE
         self.forget = forget
 
     def stays(self, value, retries_left):
