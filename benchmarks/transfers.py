@@ -25,6 +25,7 @@ from distpool import Pool
 from tests.cluster.processes import cluster
 
 FRAME = 1024 * 1024
+PARTS = 16
 
 
 def size_of(array: np.ndarray) -> int:
@@ -112,6 +113,26 @@ def between_nodes(pool, size: int) -> float:
     return size / took_s
 
 
+@distpool.remote
+def part(size: int) -> np.ndarray:
+    return np.ones(size // 8)
+
+
+@distpool.remote
+def sum_of(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return one + other
+
+
+def tree(size: int, retries: int) -> float:
+    """How long it takes."""
+    began_at = time.perf_counter()
+    refs = [part.options(retries=retries).remote(size // PARTS) for _ in range(PARTS)]
+    while len(refs) > 1:
+        refs = [sum_of.options(retries=retries).remote(*refs[at : at + 2]) for at in range(0, len(refs), 2)]
+    assert distpool.get(refs[0])[0] == PARTS
+    return time.perf_counter() - began_at
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Arrays between processes of a cluster against a plain CURVE socket.")
     parser.add_argument("--rounds", type=int, default=5)
@@ -131,6 +152,9 @@ def main() -> None:
             for way in ways.values():
                 way(pool, 8 * FRAME)
             rounds = [[plain_socket(size), *(way(pool, size) for way in ways.values())] for _ in range(options.rounds)]
+        tree(8 * FRAME, 1)
+        trees = [[tree(size, retries) for retries in (0, 1)] for _ in range(options.rounds)]
+        distpool.shutdown()
     plain = [rates[0] for rates in rounds]
     print(f"{'plain CURVE socket':20} {statistics.median(plain) / 1e6:6.0f} MB/s")
     for position, name in enumerate(ways, 1):
@@ -140,6 +164,12 @@ def main() -> None:
             f"{name:20} {statistics.median(rates) / 1e6:6.0f} MB/s   ratio {statistics.median(ratios):.2f}"
             f" ({ratios[0]:.2f}-{ratios[-1]:.2f})"
         )
+    brought_s, stayed_s = map(statistics.median, zip(*trees, strict=True))
+    ratios = sorted(stayed / brought for brought, stayed in trees)
+    print(
+        f"a tree of {PARTS} arrays: brought {brought_s:.2f} s, on the nodes {stayed_s:.2f} s, ratio "
+        f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
+    )
 
 
 if __name__ == "__main__":

@@ -14,10 +14,11 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
+from distpool.objects.bringing import bring_all
 from distpool.objects.promises import TaskRef, fetch, value_of
 from distpool.objects.refs import FROM_ABOVE, ObjectRef, noting_refs
 from distpool.objects.stats import StoreStats
-from distpool.objects.stores import configure, current, get_value
+from distpool.objects.stores import configure, current, get_value, uses_cluster
 from distpool.quantities import check_timeout
 from distpool.runtime import initialization
 from distpool.runtime.addresses import LOCAL, parse_address, undirected_address
@@ -172,21 +173,26 @@ def wait(
     if num_returns > len(refs):
         raise ValueError(f"num_returns is {num_returns}; it must be from 1 to {len(refs)}, the number of refs")
     watched = [_watched(ref) for ref in refs]
-    pending = Counter(ref for ref in watched if ref is not None and not ref.done())
+    # A value that is to be made again after a loss counts as ready all the same where it was seen to be.
+    done = {ref for ref in watched if ref is not None and ref.done()}
+    pending = Counter(ref for ref in watched if ref is not None and ref not in done)
     missing = num_returns - (len(refs) - pending.total())
     if missing > 0:
         ends_at = None if timeout is None else time.monotonic() + timeout
         try:
             with closing(_completion().as_completed(pending, timeout)) as completed:
                 while missing > 0:
-                    missing -= pending[next(completed)]
+                    ref = next(completed)
+                    done.add(ref)
+                    missing -= pending[ref]
         except TimeoutError:
             if ends_at is None or time.monotonic() < ends_at:
                 raise  # it is a signal handler's
     ready: list[Waitable | ObjectRefGenerator] = []
     others: list[Waitable | ObjectRefGenerator] = []
     for ref, seen in zip(refs, watched, strict=True):
-        (ready if len(ready) < num_returns and (seen is None or seen.done()) else others).append(ref)
+        is_ready = seen is None or seen in done or seen.done()
+        (ready if len(ready) < num_returns and is_ready else others).append(ref)
     return ready, others
 
 
@@ -246,6 +252,8 @@ def _get_all(refs: Iterable[Waitable], timeout: float | None, *, readonly: bool)
         if late:
             names = ", ".join(f"{position} ({ref!r})" for position, ref in enumerate(refs) if ref in late)
             raise TimeoutError(f"after {timeout} s {len(late)} of {len(refs)} are not ready: {names}")
+    if len(refs) > 1 and uses_cluster():
+        bring_all(ref.known() for ref in refs if type(ref) is TaskRef)
     if readonly:
         return [_value_of(ref, readonly=True) for ref in refs]
     return [get_value(ref) if type(ref) is ObjectRef else ref.result() for ref in refs]

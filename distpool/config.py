@@ -112,6 +112,10 @@ class Settings(msgspec.Struct, frozen=True):
     """How many workers of one group may wait for calls that theirs have started; each has another in its place. A
     worker takes about six of the 1024 descriptors that a program mostly may have."""
 
+    lineage_limit_bytes: int = 64 * 1024 * 1024
+    """How much the calls may take that are remembered, as their values lie on nodes and may have to be made again: a
+    hundred thousand small ones."""
+
     waiting_linger_s: float = 1.0
     """How long a worker that is too many, as one that waited goes on, is kept without work: the next may wait soon."""
 

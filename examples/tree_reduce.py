@@ -6,8 +6,8 @@
 Each task reduces its rows to a small square matrix (the R of a QR decomposition), and what several such matrices say
 together is one of the same size again. In a tree the tasks that combine them have refs as their arguments: each runs as
 soon as its own are there, and the program reads one matrix and not all of them. With DISTPOOL_ADDRESS the tasks are on
-the nodes of a cluster. There what a task returns is brought to the program's machine too; what it has `put`, and
-returns the ref of, stays on its node and goes from node to node: the third way.
+the nodes of a cluster. There what a task returns is brought to the program's machine too, unless it may run again: with
+retries its value stays on its node, goes from node to node, and is made again when its node is lost: the third way.
 """
 
 import argparse
@@ -46,16 +46,6 @@ def combine(*matrices: np.ndarray) -> np.ndarray:
     return combined(list(matrices))
 
 
-@distpool.remote
-def reduce_part_there(seed: int, rows: int, columns: int) -> distpool.ObjectRef:
-    return distpool.put(combined([make_rows(seed, rows, columns)]))
-
-
-@distpool.remote
-def combine_there(*refs: distpool.ObjectRef) -> distpool.ObjectRef:
-    return distpool.put(combined(distpool.get(refs)))
-
-
 Fit = tuple[np.ndarray, int]
 """The R of the whole table, and the bytes of the matrices that the program has read."""
 
@@ -70,8 +60,9 @@ def in_tree(parts: list[tuple[int, int, int]], width: int) -> Fit:
     return r, r.nbytes
 
 
-def in_tree_and_put(parts: list[tuple[int, int, int]], width: int) -> Fit:
-    r = distpool.get(distpool.get(tree([reduce_part_there.remote(*part) for part in parts], combine_there, width)))
+def in_tree_on_nodes(parts: list[tuple[int, int, int]], width: int) -> Fit:
+    reduce = reduce_part.options(retries=1)
+    r = distpool.get(tree([reduce.remote(*part) for part in parts], combine.options(retries=1), width))
     return r, r.nbytes
 
 
@@ -96,7 +87,7 @@ def main() -> None:
     ways: dict[str, Callable[..., Fit]] = {
         "in the program": in_program,
         "in a tree": in_tree,
-        "in a tree, put": in_tree_and_put,
+        "with retries": in_tree_on_nodes,
     }
     print(f"{options.parts * options.rows:,} rows of {options.columns} columns in {options.parts} parts")
     for run in ways.values():

@@ -60,7 +60,8 @@ OF_TASKS = [
     "tests/facades/test_placing.py",
     "tests/runtime/gpus",
     *(f"tests/runtime/test_{name}.py" for name in ("aside", "guests", "memory_guard", "returned_leases")),
-    *(f"tests/runtime/test_{name}.py" for name in ("shared_templates", "up_lane", "waiting_workers")),
+    *(f"tests/runtime/test_{name}.py" for name in ("descriptor_limit", "shared_templates", "up_lane")),
+    "tests/runtime/test_waiting_workers.py",
     "tests/tasks",
 ]
 
@@ -68,8 +69,8 @@ OF_TASKS = [
 OF_TASKS_ON_NODES = [
     f"tests/cluster/test_{name}.py"
     for name in (
-        *("actors", "generators", "gpus", "memory_guard", "named_actors", "nested_tasks", "placement_groups"),
-        *("resources", "tasks", "up_lane"),
+        *("actors", "generators", "gpus", "lineage", "memory_guard", "named_actors", "nested_tasks"),
+        *("placement_groups", "resources", "tasks", "up_lane"),
     )
 ]
 

@@ -215,7 +215,7 @@ def test_a_tree_gives_the_same_fit_and_the_program_reads_one_matrix(by: tuple[st
     printed = run_example("tree_reduce", "--parts=9", "--rows=300", "--columns=99", "--width=3", by=by)
     assert "2,700 rows of 99 columns in 9 parts" in printed
     row = r"{} +[\d.]+ s +the program read +([\d.]+) MB +largest error ([\d.]+)"
-    rows = [numbers_of(row.format(name), printed) for name in ("in the program", "in a tree", "in a tree, put")]
+    rows = [numbers_of(row.format(name), printed) for name in ("in the program", "in a tree", "with retries")]
     assert [size for size, _ in rows] == [0.72, 0.08, 0.08]
     assert all(error < 0.1 for _, error in rows)
     assert "the same fit each time: True" in printed

@@ -7,7 +7,7 @@ from enum import Enum, auto
 import msgspec
 
 from distpool.ids import LeaseId
-from distpool.logic.calls import Holding, Sink, Span
+from distpool.logic.calls import Bundle, Holding, Sink, Span
 from distpool.protocol.messages import Death
 
 
@@ -82,15 +82,22 @@ class Lease:
 
     def sink_of(self, number: int) -> Sink | None:
         """Of the call of that number, of all that its worker has begun; None: it has ended."""
+        bundle = self.bundle_of(number)
+        if bundle is not None:
+            return bundle.sink
+        return self.abandoned if self.beside is None else None
+
+    def bundle_of(self, number: int) -> Bundle | None:
+        """The same: the bundle that the call is in."""
         if self.beside is not None:
             call = self.beside.get(number)
-            return None if call is None else call.bundle.sink
+            return None if call is None else call.bundle
         at = number - self.holding.ended
         for span in self.holding.spans():
             if 0 <= at < len(span):
-                return span.bundle.sink
+                return span.bundle
             at -= len(span)
-        return self.abandoned
+        return None
 
     def room(self, limit: int) -> int:
         """How many more calls may be sent, when no worker may hold more than `limit`."""

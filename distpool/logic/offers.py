@@ -146,6 +146,8 @@ class Offers:
         try:
             reader = self._readers[where] = Reader(key, self._offer(key), now)
         except (ObjectLost, StoreFull) as error:
+            if self._spread is not None and asker is not None:
+                self._spread.ended(key, asker.endpoint, is_whole=False)
             self._send(where[0], ObjectGone(where[1], str(error)))
             return
         self._tell(where, reader)

@@ -25,7 +25,8 @@ class Watcher(Protocol):
 
 
 class Promise(msgspec.Struct, eq=False, weakref=True):
-    """One value that a call will make. It is pending until it has an outcome, which then stays.
+    """One value that a call will make. It is pending until it has an outcome, which then stays, unless the value lay on
+    a node that is lost and is made again: then it is pending once more.
 
     `name`: of the call, for people. `call`: what makes it, until it has ended. `position`: of the value in what the
     call returns, if that is several values. `cause`: the name of the call whose error this is, if it is another's.
@@ -65,6 +66,12 @@ class Promise(msgspec.Struct, eq=False, weakref=True):
         self.call = None
         watchers, self.watchers = self.watchers, None
         return watchers or []
+
+    def reopen(self, call: Any, watchers: list[Watcher]) -> None:
+        """Its value is lost, and `call` makes it again: it is pending once more, and these watch it."""
+        self.watchers = [*(self.watchers or ()), *watchers]
+        self.call = call  # before the outcome goes: whoever finds none waits for the call
+        self.outcome = None
 
     def has_failed(self) -> bool:
         """It has ended, and not with a value."""

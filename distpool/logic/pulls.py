@@ -37,6 +37,8 @@ _AT_ONCE = 4
 ACTIVE = 4
 """Objects that come at the same time. The others wait."""
 _ROUNDS = 3
+PROCESS_LOST = "its process is lost"
+"""Why an object does not come."""
 _LOOK_FOR_ROOM_S = 0.05
 
 
@@ -130,7 +132,7 @@ class Pulls:
         """That process is no more."""
         for pull in [*self._active.values(), *self._waiting]:
             if pull.home == channel:
-                self._end(pull, "its process is lost", now)
+                self._end(pull, PROCESS_LOST, now)
             elif pull.source == channel:
                 self._go_home(pull, now)
 

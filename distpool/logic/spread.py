@@ -59,6 +59,8 @@ class Spread:
                 getting[asker] = Getting(None, True)
             else:
                 del getting[asker]
+                if not getting:
+                    del self._getting[key]
 
     def forget(self, key: Key) -> list[Place]:
         """The object is freed: who has copies of it."""

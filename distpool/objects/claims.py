@@ -15,10 +15,11 @@ from distpool.objects.apart import pickle_apart
 from distpool.objects.home import Hold, Home
 from distpool.objects.known import Address, Known
 from distpool.objects.promised import WithValues, open_value
-from distpool.objects.promises import TaskRef, value_of
+from distpool.objects.promises import PROMISES, TaskRef, value_of
 from distpool.objects.refs import ObjectRef, noting_refs
 from distpool.objects.segments import Piece
 from distpool.objects.shelf import lost_text
+from distpool.objects.staying import StayingValue
 from distpool.objects.stores import get_value, home, is_on_node, load_object
 from distpool.serialization.buffers import Parts
 from distpool.store.addresses import address_of
@@ -31,12 +32,20 @@ _RECENT = 16
 class Claim:
     """The objects of one call: held while the call waits, and pinned while a worker has it."""
 
-    def __init__(self, home: Home, holds: list[Hold], refs: list[ObjectRef], kept: Iterable[Any] = ()) -> None:
-        """`kept`: what else is to last as long as the claim."""
+    def __init__(
+        self,
+        home: Home,
+        holds: list[Hold],
+        refs: list[ObjectRef],
+        kept: Iterable[Any] = (),
+        there: Iterable[tuple[Key, int]] = (),
+    ) -> None:
+        """`kept`: what else is to last as long as the claim. `there`: what that keeps on nodes, with the bytes."""
         self._home = home
         self.holds = holds
         self._refs = refs
         self._kept = list(kept)
+        self._there = list(there)
         self._pins: list[Hold | None] = []
         self.bytes = home.bytes_of(hold.id for hold in holds)
         """Of the store's memory, which they take while the call runs."""
@@ -46,6 +55,7 @@ class Claim:
     def needs(self) -> list[tuple[Key, int]]:
         """(an object, its bytes), of all stores."""
         here = [((self._home.id, hold.id), self._home.bytes_of([hold.id])) for hold in self.holds]
+        here += self._there
         return [*here, *(((ref.store_id, ref.id), ref.size) for ref in self._refs if ref.store_id != self._home.id)]
 
     def needs_nothing(self) -> bool:
@@ -60,9 +70,9 @@ class Claim:
         """It was taken back before it began."""
         self._pins = []
 
-    def joined(self, holds: Iterable[Hold], kept: Iterable[Any]) -> Claim:
+    def joined(self, holds: Iterable[Hold], kept: Iterable[Any], there: Iterable[tuple[Key, int]] = ()) -> Claim:
         """One that has these too."""
-        return Claim(self._home, [*self.holds, *holds], self._refs, [*self._kept, *kept])
+        return Claim(self._home, [*self.holds, *holds], self._refs, [*self._kept, *kept], [*self._there, *there])
 
 
 class ClaimedPickle:
@@ -114,17 +124,35 @@ def by_value(home: Home, values: Iterable[Any], taken: dict[ObjectRef, Any]) -> 
 
 class Payload(NamedTuple):
     """What gives the value of a promise. `item`: of what the pickle gives, or -1. `holds`: of the objects that it needs
-    of this process's store; `tasks`: the refs of tasks that are in the value."""
+    of this process's store; `tasks`: refs that keep what it needs; `there`: what lies on a node of that, with the
+    bytes."""
 
     pickled: bytes
     item: int
     holds: list[Hold]
     tasks: list[TaskRef]
+    there: list[tuple[Key, int]] = []  # noqa: RUF012
 
 
 def payload_here(promise: Promise) -> Payload | None:
-    """Of a promise that has a value. None when it needs objects of other stores: workers could not reach them all."""
-    payload: Any = promise.outcome[1]  # type: ignore[index]
+    """Of a promise that has a value. None when it needs objects of other stores: workers could not reach them all; and
+    when the value is lost by now, and has to be waited for."""
+    outcome = promise.outcome
+    return None if outcome is None else _payload_here(promise, outcome[1])
+
+
+def payload_for_task(promise: Promise) -> Payload | None:
+    """The same, for a worker of this program that can ask it: values that lie on nodes can stay there."""
+    outcome: Any = promise.outcome
+    value = None if outcome is None else outcome[1]
+    if not isinstance(value, StayingValue):
+        return None if outcome is None else _payload_here(promise, value)
+    PROMISES.publish(promise)
+    tasks = [TaskRef(promise), *value.tasks]
+    return Payload(value.address(promise.number), promise.position, [], tasks, value.objects)
+
+
+def _payload_here(promise: Promise, payload: Any) -> Payload | None:
     if type(payload) is bytes:
         return Payload(payload, promise.position, [], [])
     if not all(isinstance(hold, Hold) for hold in payload.holds):
@@ -164,8 +192,9 @@ def beside(
     values: list[tuple[bytes, int]] = []
     holds: list[Hold] = []
     kept: list[Any] = []
+    there: list[tuple[Key, int]] = []
     for promise in promises:
-        payload = payload_here(promise)
+        payload = payload_for_task(promise)
         if payload is None:
             value = value_of(promise)
             parts, refs = noting_refs(dump, value)
@@ -177,11 +206,12 @@ def beside(
             values.append((payload.pickled, payload.item))
             holds += payload.holds
             kept += payload.tasks
+            there += payload.there
     own = pickled if type(pickled) is bytes else pickled.pickled  # type: ignore[union-attr]
     whole = pickle.dumps(WithValues(own, values), 5)
     if type(pickled) is not bytes:
-        return ClaimedPickle(whole, pickled.claim.joined(holds, kept))  # type: ignore[union-attr]
-    return ClaimedPickle(whole, Claim(home(), holds, [], kept)) if holds or kept else whole
+        return ClaimedPickle(whole, pickled.claim.joined(holds, kept, there))  # type: ignore[union-attr]
+    return ClaimedPickle(whole, Claim(home(), holds, [], kept, there)) if holds or kept else whole
 
 
 class Recent(Known):

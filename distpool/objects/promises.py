@@ -27,6 +27,7 @@ from distpool.ids import ObjectId, StoreId
 from distpool.interrupts import deferred
 from distpool.logic.calls import Outcome
 from distpool.logic.promises import Promise, Promises, Watcher
+from distpool.objects.bringing import when_here
 from distpool.objects.refs import FROM_ABOVE, ObjectRef, note
 from distpool.objects.stores import reading
 from distpool.objects.waiters import LOCK as LOCK
@@ -227,7 +228,24 @@ def restore_task_ref(store_id: StoreId, number: ObjectId) -> TaskRef:
 
 def opened(promise: Promise) -> tuple[bool, object]:
     """(True, value) or (False, exception) of a promise that has ended, new each time."""
-    outcome: Any = promise.outcome
+    while True:
+        outcome: Any = promise.outcome
+        if outcome is None:  # its value is lost, and made again
+            if not wait_for(promise, None):
+                return False, ObjectLost(f"the value of {promise.name} is lost, and not made again")
+            continue
+        is_value, value = _opened(promise, outcome)
+        if is_value or not isinstance(value, ObjectLost) or not _has_moved(promise, outcome):
+            return is_value, value
+
+
+def _has_moved(promise: Promise, outcome: Any) -> bool:
+    """Its value could not be had from where it lay: whether there is another by now, or will be."""
+    has_moved = getattr(outcome[1], "has_moved", None)
+    return has_moved is not None and has_moved(promise)
+
+
+def _opened(promise: Promise, outcome: Any) -> tuple[bool, object]:
     kind = outcome[0]
     # What the program needs, and no worker that only passes refs on.
     if kind == _CANCELLED:
@@ -249,7 +267,7 @@ def opened(promise: Promise) -> tuple[bool, object]:
 def value_of(promise: Promise, *, readonly: bool = False) -> Any:
     """Of a promise that has ended; raises what its call raised. `readonly`: see `get`."""
     outcome: Any = promise.outcome
-    if outcome[0] == _VALUE:
+    if outcome is not None and outcome[0] == _VALUE:
         value = pickle.loads(outcome[1])
         return value if promise.position < 0 else value[promise.position]
     if readonly:
@@ -281,7 +299,9 @@ def wait_for(promise: Promise, timeout: float | None) -> bool:
     while True:
         call = promise.call
         if call is None:
-            return has_ended()
+            if has_ended() or promise.call is None:
+                return has_ended()
+            continue  # its value was lost in this moment
         remaining_s = None if ends_at is None else ends_at - time.monotonic()
         if remaining_s is not None and remaining_s < 0:
             return has_ended()
@@ -342,6 +362,13 @@ class _Filler:
         self._future = future
 
     def ended(self, promise: Promise) -> None:
+        """What lies on a node is brought first. This thread may have others to tell meanwhile."""
+        when_here(promise, self._fill)
+
+    def _fill(self, promise: Promise) -> None:
+        with LOCK:
+            if promise.watch(self):
+                return  # its value was lost on the way, and is made again
         is_value, result = opened(promise)
         if is_value:
             self._future.set_result(result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -37,7 +38,12 @@ def store_result(store: Any, parts: Parts | bytes, refs: list[ObjectRef]) -> byt
         return msgspec.msgpack.encode(StoredResult(whole(parts), [], named, foreign, tasks))
     made = [store.give_away(hold) for hold in recipe.holds]
     pickled = pickle_apart(recipe, store.id, store.home_pid)
-    return msgspec.msgpack.encode(StoredResult(pickled, made, named, foreign, tasks))
+    bytes_of: Counter[int] = Counter()
+    for piece in (*recipe.buffers, *recipe.stream):
+        if not isinstance(piece, bytes):
+            bytes_of[piece.object] += piece.size
+    sizes = [bytes_of[object_id] for object_id in made]
+    return msgspec.msgpack.encode(StoredResult(pickled, made, named, foreign, tasks, sizes))
 
 
 class StoredValue:

@@ -98,9 +98,12 @@ class Attached:
         return self._made
 
     def look_after_children(self) -> None:
-        """Before the worker waits: let go of what children have used that have ended."""
+        """Before the worker waits: let go of what children have used that have ended, and of what was dropped with the
+        last call, after its result."""
         if self._made is not None and self._made.forks.has_open():
             self._made.flush()
+        if self.dropped:
+            self.flush()
 
     def note_fork(self) -> None:
         if self._made is not None:
@@ -160,6 +163,11 @@ def configure(size: str | int | None, spill_folder: str | os.PathLike[str] | Non
 def connect(far: FarStores | None) -> None:
     """In a program that uses a cluster: the stores of its nodes; None: it does not any more."""
     _far[:] = [] if far is None else [far]
+
+
+def uses_cluster() -> bool:
+    """There may be objects on nodes that are brought here when they are asked for."""
+    return bool(_far)
 
 
 def attach(store_id: StoreId, descriptor: int, sock: socket.socket, home_pid: int) -> Attached:

@@ -10,14 +10,15 @@ from distpool.protocol.messages import Message
 
 class StoredResult(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A result that is not all in its pickle. `made`: the objects that its worker has made for it, and that are the
-    caller's from now on; `named`: those that it names; `foreign`: the same, of other stores. `tasks`: the numbers of
-    those tasks whose refs are in it."""
+    caller's from now on, and `sizes` the bytes of each; `named`: those that it names; `foreign`: the same, of other
+    stores. `tasks`: the numbers of those tasks whose refs are in it."""
 
     pickled: bytes
     made: list[ObjectId]
     named: list[ObjectId]
     foreign: list[tuple[StoreId, ObjectId]] = []
     tasks: list[int] = []
+    sizes: list[int] = []
 
 
 class ReserveMemory(Message, tag=50, frozen=True):

@@ -9,7 +9,7 @@ from enum import IntEnum
 
 import msgspec
 
-from distpool.ids import FunctionId, LeaseId
+from distpool.ids import FunctionId, LeaseId, StoreId
 from distpool.protocol.messages import FunctionBlob, Message
 from distpool.protocol.resources import Shape
 
@@ -35,11 +35,12 @@ class SubmitTask(Message, tag=137, frozen=True):
 
 class AwaitPromises(Message, tag=132, frozen=True):
     """Worker to program: tell me when `count` of these promises have an outcome, and which. Its call does nothing until
-    then."""
+    then. `not_in`: what lies in that store is none, as it could not be had from there; 0: it is."""
 
     number: int
     promises: list[int]
     count: int
+    not_in: StoreId = StoreId(0)
 
 
 class PromiseOutcome(msgspec.Struct, array_like=True, frozen=True, gc=False):

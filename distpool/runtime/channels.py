@@ -107,8 +107,11 @@ class Channels:
             self._listener.send(channel, frames)
 
     def ended(self) -> list[Place]:
-        """The places whose connection has broken because nobody listens there any more."""
-        return [place for place, one in self._connections.items() if one.is_broken() and one.is_refused()]
+        """The places where nobody listens any more: of which the connection has broken. A node is also sent to others
+        that it was never connected to, and which did listen; a program hears of those by its links."""
+        refused = [(place, one) for place, one in self._connections.items() if one.is_refused()]
+        is_node = self._listener is not None
+        return [place for place, one in refused if one.is_broken() or (is_node and not one.is_connected)]
 
     def look_at(self) -> float | None:
         """When to be asked again without news, as a connection is to be made."""

@@ -18,6 +18,7 @@ import msgspec
 from distpool.base_errors import InvalidRef, ObjectLost
 from distpool.config import Settings
 from distpool.ids import Key, LeaseId, NodeId, ObjectId, StoreId
+from distpool.logic.pulls import PROCESS_LOST
 from distpool.logic.spread import Spread
 from distpool.objects.copies import Copy
 from distpool.objects.refs import out_of_reach
@@ -26,6 +27,8 @@ from distpool.protocol.messages import Message
 from distpool.protocol.objects import ForeignKept, ForgetObjects, ReleaseObjects
 from distpool.protocol.transfers import Place
 from distpool.runtime.channels import Channels
+from distpool.runtime.far_values import FarValues
+from distpool.runtime.handles import Wait
 from distpool.runtime.transfers import Transfers
 
 
@@ -70,6 +73,7 @@ class FarObjects:
         self._pid = os.getpid()
         self._spread = Spread()
         self.transfers = Transfers(channels, settings, self._spread, self._place_of)
+        self.values = FarValues(settings, self._bring)
         self._say = say
         self._nodes: dict[NodeId, NodeStore] = {}
         self._lost: dict[StoreId, NodeId] = {}
@@ -82,15 +86,17 @@ class FarObjects:
         self._freed: deque[ObjectId] = deque()
         self._wake: Callable[[], None] = _do_nothing
         self._post: Callable[..., None] = _do_nothing
-        self._wait: Callable[[Callable[[], bool]], None] = _do_nothing
+        self._wait: Wait = _do_nothing
         self._is_over = False
 
     def serve(
-        self, post: Callable[..., None], wake: Callable[[], None], wait: Callable[[Callable[[], bool]], None]
+        self, post: Callable[..., None], wake: Callable[[], None], wait: Wait, at_rest: Callable[..., None]
     ) -> None:
-        """From now on objects go to and fro. `post`: have the holder of the loop do something; `wake`: have it run a
-        turn; `wait`: let this thread wait until something is so."""
+        """From now on objects go to and fro. `post`: have the holder of the loop do something, `at_rest`: when all
+        roles are at rest; `wake`: have it run a turn; `wait`: let this thread wait until something is so, at most so
+        long."""
         self._post, self._wake, self._wait = post, wake, wait
+        self.values.serve(post, wait, at_rest)
 
     # By any thread --------------------------------------------------------------------------------------------------
 
@@ -109,13 +115,12 @@ class FarObjects:
             return
         with self._lock:
             entry = self._entries.get(key)
-            if entry is None:
-                return
-            entry.uses -= 1
-            if entry.uses:
-                return
+            if entry is not None:
+                entry.uses -= 1
+                if entry.uses:
+                    return
             if self._is_over:  # nobody is to be told
-                del self._entries[key]
+                self._entries.pop(key, None)
                 return
         self._unused.append(key)
         self._wake()
@@ -137,8 +142,10 @@ class FarObjects:
 
         if not self._is_over:
             self._post(begin)
-            self._wait(lambda: bool(began) and all(copy.is_whole or copy.failure for copy in copies))
+            self._wait(lambda: bool(began) and all(copy.is_whole or copy.failure for copy in copies), None)
         is_here = len(copies) == len(keys) and all(copy.is_whole for copy in copies)
+        if any(copy.failure == PROCESS_LOST for copy in copies):
+            self.values.wait_for_loss(lambda: store_id in self._lost)  # its link may find that out a moment later
         if not is_here and store_id in self._lost:
             node = self._lost[store_id]
             raise ObjectLost(f"object {objects[0]} is gone: it lay on node {node!r}, which has left, or was lost")
@@ -223,6 +230,7 @@ class FarObjects:
                 entry = self._entries[key]
                 if entry.copy is None or not entry.copy.is_whole:
                     del self._entries[key]
+        self.values.lose(about.store)
         self.transfers.lost(about.place, now)
 
     def receive(self, now: float) -> None:
@@ -236,7 +244,7 @@ class FarObjects:
     def close(self) -> None:
         """This program leaves the cluster. What was brought here stays for as long as a ref to it does."""
         with self._lock:
-            self._is_over = True
+            self._is_over = self.values.is_over = True
             for key in list(self._entries):
                 entry = self._entries.get(key)
                 if entry is not None and not entry.uses:
@@ -260,6 +268,8 @@ class FarObjects:
         return None
 
     def _place_of(self, key: Key) -> Place | None:
+        if key not in self._entries:
+            return None  # it is freed, or about to be: who gets it now would not be told to forget it
         return next((about.place for about in self._nodes.values() if about.store == key[0]), None)
 
     def _note_freed(self, objects: list[ObjectId]) -> None:
@@ -283,12 +293,12 @@ class FarObjects:
             key = self._unused.popleft()
             with self._lock:
                 entry = self._entries.get(key)
-                if entry is None or entry.uses:
+                if entry is not None and entry.uses:
                     continue
-                del self._entries[key]
-            if key[0] in stores:
+                self._entries.pop(key, None)
+            if entry is not None and key[0] in stores:
                 released.setdefault(stores[key[0]], []).append((key[1], entry.told))
-            forgotten.append(key)
+            forgotten.append(key)  # also of a node that is lost: there may be copies of it elsewhere
         for node, objects in released.items():
             self._say(node, ReleaseObjects(objects))
         self._forget(forgotten)

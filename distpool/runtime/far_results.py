@@ -13,7 +13,10 @@ import msgspec
 
 from distpool.base_errors import ObjectLost, ProtocolError
 from distpool.ids import GroupId, LeaseId, NodeId
+from distpool.logic.group import Group
+from distpool.logic.lineage import Remembered
 from distpool.objects.copies import Copy
+from distpool.objects.promises import LOCK
 from distpool.objects.results import StoredValue
 from distpool.protocol.messages import CallsDone, GroupGone, LeaseLost, Message, OutcomeKind, StreamItems
 from distpool.protocol.objects import ReleaseObjects
@@ -35,7 +38,14 @@ class Pending(msgspec.Struct):
 class FarResults:
     """Owned by whoever holds the loop."""
 
-    def __init__(self, objects: FarObjects, say: Callable[[NodeId, Message], None]) -> None:
+    def __init__(
+        self, objects: FarObjects, say: Callable[[NodeId, Message], None], lineage_limit_bytes: int = 0
+    ) -> None:
+        """`lineage_limit_bytes`: how much those calls may take together whose values stay on their nodes."""
+        self.group_of: Callable[[LeaseId], Group | None] = lambda lease: None
+        """That of a lease, which knows the calls that its worker has."""
+        self.remembered = Remembered(lineage_limit_bytes)
+        self._ended: dict[LeaseId, int] = {}  # calls of each worker that it has told the end of
         self._objects = objects
         self._say = say
         self._pending: dict[LeaseId, deque[Pending]] = {}
@@ -47,6 +57,8 @@ class FarResults:
     def said(self, lease: LeaseId, node: NodeId | None, message: Any, now: float) -> None:
         """By a worker (or of it: then without its `node`). Raises ProtocolError for a result that is none."""
         pending = Pending(message, node)
+        if isinstance(message, LeaseLost):
+            self._ended.pop(lease, None)
         if isinstance(message, CallsDone | StreamItems) and node is not None:
             self._adopt_all(lease, node, pending, now)
         queue = self._pending.get(lease)
@@ -100,6 +112,8 @@ class FarResults:
         # There may be thousands, and mostly none of these.
         for position in [position for position, outcome in enumerate(outcomes) if outcome[0] == _STORED]:
             self._adopt(lease, node, pending, position, outcomes[position][1], now)
+        if isinstance(pending.message, CallsDone):
+            self._ended[lease] = self._ended.get(lease, 0) + len(outcomes)
 
     def _adopt(self, lease: LeaseId, node: NodeId, pending: Pending, position: int, told: bytes, now: float) -> None:
         """Put in the place of one outcome what stands for it here, and have its objects brought here."""
@@ -112,11 +126,14 @@ class FarResults:
             raise ProtocolError("it tells of a stored result, and not of its store")
         holds: list[Any] = [*objects.made_on(node, result.named), *objects.keep(result.foreign)]
         outcomes = pending.message.outcomes
-        value = StoredValue(result.pickled, holds, ())
+        value = self._left_there(lease, node, pending, position, result, holds)
+        stays = value is not None
+        if value is None:
+            value = StoredValue(result.pickled, holds, ())
         outcomes[position] = OutcomeKind.STORED, value
         if result.tasks:
             self._named.setdefault(id(pending.message), []).append((value, result.tasks))
-        if not result.made:
+        if stays or not result.made:
             return
         pending.missing += 1
         left = set(result.made)
@@ -132,6 +149,28 @@ class FarResults:
                 self._release(lease)
 
         holds.extend(objects.fetch(node, result.made, arrived, now))
+
+    def _left_there(
+        self, lease: LeaseId, node: NodeId, pending: Pending, position: int, result: StoredResult, holds: list[Any]
+    ) -> StoredValue | None:
+        """What stands for a value that stays on its node, as its call may run again when that is lost, and is
+        remembered; None: it has to be brought here."""
+        if not result.made or not isinstance(pending.message, CallsDone):
+            return None
+        group = self.group_of(lease)
+        bundle = None if group is None else group.leases[lease].bundle_of(self._ended.get(lease, 0) + position)
+        lineage = None if bundle is None else getattr(bundle.sink, "lineage", None)
+        if bundle is None or lineage is None:
+            return None
+        retries_left = lineage.retries_after(bundle.sink, bundle.options.retries - bundle.attempts)
+        if retries_left <= 0 or not self.remembered.keep(id(lineage), lineage.size(), lineage.objects()):
+            return None
+        lineage.is_remembered(str(node), self.remembered.drop)
+        made = self._objects.made_on(node, result.made)
+        value = self._objects.values.leave(node, result, made, holds, lineage)
+        with LOCK:
+            lineage.stays(value, retries_left)
+        return value
 
     def _make_ready(self, lease: LeaseId, pending: Pending) -> None:
         self._ready.append((None if pending.node is None else lease, pending.message))

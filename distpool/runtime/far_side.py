@@ -15,8 +15,9 @@ from collections.abc import Callable
 import msgspec
 
 from distpool.config import Settings
-from distpool.ids import CLIENT, GroupId
+from distpool.ids import CLIENT, GroupId, LeaseId
 from distpool.logic.calls import Claim
+from distpool.logic.group import Group
 from distpool.logic.group_plan import GroupPlan
 from distpool.objects.stores import connect
 from distpool.protocol.cluster import AskStatus, OpenGroup, Welcome
@@ -110,10 +111,16 @@ class FarSide:
         return crew
 
     def serve(
-        self, post: Callable[..., None], wake: Callable[[], None], wait: Callable[[Callable[[], bool]], None]
+        self,
+        post: Callable[..., None],
+        wake: Callable[[], None],
+        wait: Wait,
+        at_rest: Callable[..., None],
+        group_of: Callable[[LeaseId], Group | None],
     ) -> None:
-        """By the session that uses it (see `FarObjects.serve`)."""
-        self.nodes.objects.serve(post, wake, wait)
+        """By the session that uses it (see `FarObjects.serve`). `group_of`: that of a lease."""
+        self.nodes.objects.serve(post, wake, wait, at_rest)
+        self.nodes.results.group_of = group_of
         connect(self.nodes.objects)
 
     def view_of_main(self) -> MainView:

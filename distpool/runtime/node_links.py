@@ -79,7 +79,7 @@ class NodeLinks:
         self._endpoints: dict[NodeId, str] = {}
         channels = Channels(identity, head.greeting.life.to_bytes(8, "little"))
         self.objects = FarObjects(channels, settings, self._say)
-        self._results = FarResults(self.objects, self._say)
+        self.results = FarResults(self.objects, self._say, settings.lineage_limit_bytes)
         self._labels = labels
         self._is_closed = False
         self._watch: Callable[[int], None] = _watch_nothing
@@ -97,7 +97,7 @@ class NodeLinks:
 
     def name_tasks(self, results: Message) -> None:
         """See `FarResults.name_tasks`."""
-        self._results.name_tasks(results)
+        self.results.name_tasks(results)
 
     def holds_of(self, lease: LeaseId, told: StoredResult) -> list[Any]:
         """What keeps the objects that something names which the worker of a lease has told."""
@@ -117,7 +117,7 @@ class NodeLinks:
 
     def obey(self, message: Any, now: float) -> None:
         if isinstance(message, StopGroup) and message.kill:
-            self._results.group_ended(message.group, self._role.leases_of(message.group))
+            self.results.group_ended(message.group, self._role.leases_of(message.group))
         self._role.obey(message)
         self._sort(now)
 
@@ -249,9 +249,9 @@ class NodeLinks:
         for name in [name for name in self._links if name not in self._role.nodes]:
             self._links.pop(name).close()
             del self._endpoints[name]
-            self._results.node_gone(name)
+            self.results.node_gone(name)
             self.objects.node_gone(name, now)
-        for lease, message in self._results.heard():
+        for lease, message in self.results.heard():
             self._note(message)
             self.outbox.put(CLIENT, message if lease is None else WorkerSaid(lease, message))  # type: ignore[arg-type]
 
@@ -261,9 +261,9 @@ class NodeLinks:
                 self._from_worker(lease, NodeId(node), message, now)
             case LeaseLost(lease):
                 self.objects.worker_ended(lease)
-                self._results.said(lease, None, message, now)
+                self.results.said(lease, None, message, now)
             case GroupGone():
-                self._results.group_gone(message)
+                self.results.group_gone(message)
             case _:
                 self._note(message)
                 self.outbox.put(CLIENT, message)
@@ -275,7 +275,7 @@ class NodeLinks:
         try:
             message = self._labels.open(told)
             self._role.check(lease, message)
-            self._results.said(lease, node, message, now)
+            self.results.said(lease, node, message, now)
         except ProtocolError as error:
             link.refuse(str(error))
 
@@ -290,7 +290,7 @@ class NodeLinks:
         if link is not None and node is not None and self._endpoints[name] != node.endpoint:
             link.close()  # it is another process of the same name
             link = None
-            self._results.node_gone(name)
+            self.results.node_gone(name)
             self.objects.node_gone(name, now)
         if link is None:
             node = self._role.nodes[name]

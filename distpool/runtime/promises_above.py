@@ -24,7 +24,7 @@ import msgspec
 
 from distpool.ids import ObjectId, StoreId
 from distpool.logic.promises import Promise, Watcher
-from distpool.objects.promises import PROMISES, TaskRef, end
+from distpool.objects.promises import PROMISES, TaskRef, end, value_of
 from distpool.objects.stores import CALLS_ABOVE, Attached, attached_store, current
 from distpool.protocol.messages import OutcomeKind
 from distpool.protocol.store import StoredResult
@@ -47,6 +47,23 @@ class PromiseAbove(Promise):
         if is_pending and not was_watched:
             above().subscribe(self)
         return is_pending
+
+    def moved_from(self, store_id: StoreId, patience_s: float) -> FetchedValue | None:
+        """Its value could not be had from that store. Where it is when it is made again; None: nothing is known of its
+        loss after `patience_s`, or it is in the program too. Raises what the call has raised."""
+        numbers = [self.number]
+        told = way_up().ask(lambda number: AwaitPromises(number, numbers, 1, store_id), patience_s)
+        if told is None:  # if it is known by now, that it is there again is waited for
+            told = way_up().ask(lambda number: AwaitPromises(number, numbers, 1))
+        outcome = told.outcomes[0]
+        if outcome.kind == _STORED:
+            stored = msgspec.msgpack.decode(outcome.payload, type=StoredResult)
+            is_same = any(store == store_id for store, _ in stored.foreign)
+            return None if is_same else FetchedValue(stored.pickled, stored.named)
+        ended = Promise(self.number, self.name, None, -1, (outcome.kind, outcome.payload), outcome.cause)
+        if ended.has_failed():
+            value_of(ended)
+        return FetchedValue(outcome.payload, [])
 
 
 class Above:

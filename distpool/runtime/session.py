@@ -37,6 +37,7 @@ from distpool.runtime.handles import WorkerHandle
 from distpool.runtime.helm import Helm, wait_for_end
 from distpool.runtime.launch_plan import LaunchPlan
 from distpool.runtime.loop import Loop
+from distpool.runtime.notices import Notice
 from distpool.runtime.offers import first_devices, offer
 from distpool.runtime.workers import OPEN_WORKERS, Workers, wait_briefly
 from distpool.settings import current
@@ -64,7 +65,8 @@ class Session:
         elsewhere = ALL_HERE if self.far is None else self.far.elsewhere
         self.loop = Loop(settings, offer(os.cpu_count() or 1), self._wait_for_handle, elsewhere)
         if self.far is not None:
-            self.far.serve(self.loop.post, self.loop.wake, lambda is_done: self._wait_for_handle(is_done, None))
+            loop = self.loop
+            self.far.serve(loop.post, loop.wake, self._wait_for_handle, self._at_rest, loop.client.group_of)
             self.far.programs.begin(self.post, self._wait_for_handle, lambda: self.loop.is_closed)
         # To stay without a pool: `init` was called.
         self._stays = self.far is not None and initialization.current() is not None
@@ -159,6 +161,10 @@ class Session:
         self.loop.post(function, *args)
         self.helm.poke()
 
+    def _at_rest(self, function: Callable[..., None], *args: Any) -> None:
+        """By the holder of the loop: have it done when all roles are at rest."""
+        self.loop.completions.append(Notice(function, *args))
+
     def look_for_devices(self) -> None:
         """In local mode, where they are not looked for before somebody wants some."""
         devices = first_devices()
@@ -231,6 +237,7 @@ class Session:
         self.loop.close()
         if self.far is not None:
             self.far.close()
+            self.loop.run_completions()  # who waited for what does not come any more
         store = made_home()
         if store is not None:
             store.cool()

@@ -88,6 +88,10 @@ def _count(value: object, name: str) -> int:
     return number
 
 
+def _bytes(value: object, name: str) -> int:
+    return size_bytes(value, name, smallest=0)
+
+
 def _limit(constant: str, about: str) -> Setting:
     return Setting(_duration, f"{getattr(SETTINGS, constant):g}s", about, constant=constant)
 
@@ -116,6 +120,12 @@ TABLE = {
         f"{SETTINGS.waiting_limit}",
         "how many workers of one kind may wait for calls that theirs have started",
         constant="waiting_limit",
+    ),
+    "lineage_limit": Setting(
+        _bytes,
+        "64MiB",
+        "how much the tasks may take that are remembered to make lost values again",
+        constant="lineage_limit_bytes",
     ),
     "head_gone_limit": _limit("head_gone_limit_s", "the silence of a head after which its nodes end"),
 }

@@ -18,13 +18,16 @@ from distpool.serialization.remote_errors import decode_failure, encode_failure
 
 _ERROR = int(OutcomeKind.ERROR)
 _LOST = int(OutcomeKind.LOST)
+_STORED = int(OutcomeKind.STORED)
 
 
 class Task(msgspec.Struct, gc=False, eq=False):
-    """One task, until it has ended. `promises`: of its values, one or more."""
+    """One task, until it has ended. `promises`: of its values, one or more. `lineage`: how they are made again; None:
+    they are not, and so are brought to the program."""
 
     workers: Workers
     promises: tuple[Promise, ...]
+    lineage: Any = None
 
     def begin(self) -> bool:
         """As a sink: it is about to be sent. With several values all are cancelled, or none."""
@@ -35,7 +38,17 @@ class Task(msgspec.Struct, gc=False, eq=False):
 
     def deliver(self, first: int, outcomes: list[Outcome]) -> None:
         """As a sink: it has ended."""
-        self.end(outcomes[0])
+        self.finish(outcomes[0])
+
+    def finish(self, outcome: Outcome) -> None:
+        """It has this outcome, unless that is a value which is lost by now and has to be made again."""
+        lineage = self.lineage
+        if lineage is not None and outcome[0] == _STORED and getattr(outcome[1], "is_lost", False):
+            with LOCK:
+                task = lineage.make_again(self.promises)
+            lineage.hand_in([task])
+        else:
+            self.end(outcome)
 
     def end(self, outcome: Outcome, cause: str = "") -> bool:
         """Whether that is news: it may have been cancelled before."""
@@ -63,8 +76,8 @@ def hand_in(task: Any, call: Prepared) -> None:
 class RepeatedTask(Task):
     """One that may run again after exceptions of some kinds. It counts deaths too, which its group then does not."""
 
-    retried: tuple[type[BaseException], ...]
-    retries_left: int
+    retried: tuple[type[BaseException], ...] = ()
+    retries_left: int = 0
     call: Prepared | None = None
 
     def deliver(self, first: int, outcomes: list[Outcome]) -> None:
@@ -75,7 +88,7 @@ class RepeatedTask(Task):
             hand_in(self, call)
             return
         self.call = None
-        self.end(outcomes[0])
+        self.finish(outcomes[0])
 
     def _may_repeat(self, outcome: Outcome) -> bool:
         kind, payload = outcome
@@ -101,13 +114,27 @@ class WaitingTask:
         with LOCK:
             is_decided = self._dependencies.watch(self)
         if is_decided:
-            self._go()
+            self._look()
 
     def ended(self, promise: Promise) -> None:
         """One of them has ended."""
         with LOCK:
             is_decided = self._dependencies.ended(promise, self)
         if is_decided:
+            self._look()
+
+    def _look(self) -> None:
+        """All have ended, or one has failed. A value that was there may be lost by now, and is made again then."""
+        needed = self._dependencies.needed
+        with LOCK:
+            is_lost = self._dependencies.failed is None and any(promise.outcome is None for promise in needed)
+            if is_lost:
+                self._dependencies = Dependencies(needed)
+            elif self._task.lineage is not None:
+                self._task.lineage.is_sent(needed)
+        if is_lost:
+            self.begin()
+        else:
             self._go()
 
     def _go(self) -> None:

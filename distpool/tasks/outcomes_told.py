@@ -10,9 +10,9 @@ import msgspec
 
 from distpool.ids import LeaseId
 from distpool.logic.promises import Promise
-from distpool.objects.claims import claimed, payload_here
+from distpool.objects.claims import claimed, payload_for_task
 from distpool.objects.known import Known
-from distpool.objects.promises import TaskRef, value_of
+from distpool.objects.promises import TaskRef, value_of, wait_for
 from distpool.objects.refs import noting_refs
 from distpool.objects.stores import home
 from distpool.protocol.messages import OutcomeKind
@@ -37,6 +37,8 @@ class OutcomesTold:
 
     def outcome(self, lease: LeaseId, promise: Promise) -> PromiseOutcome:
         """Of one that has ended."""
+        if promise.outcome is None:
+            wait_for(promise, None)  # it was lost while others were brought
         kind, payload = promise.outcome  # type: ignore[misc]
         if kind == _STORED:
             try:
@@ -46,11 +48,11 @@ class OutcomesTold:
         return PromiseOutcome(kind, payload, promise.position, promise.cause)
 
     def _stored_result(self, lease: LeaseId, promise: Promise) -> StoredResult:
-        here = payload_here(promise)
+        here = payload_for_task(promise)
         is_local = lease in self._local
         if here is not None:
             named = [hold.id for hold in here.holds] if is_local else []
-            return StoredResult(here.pickled, [], named)
+            return StoredResult(here.pickled, [], named, [key for key, _ in here.there])
         whole = TaskRef(Promise(0, promise.name, None, -1, promise.outcome))
         parts, refs = noting_refs(partial(parts_of, main=CallersMain()), value_of(whole.known()))
         stored = claimed(home(), parts, {}, refs, Known())
@@ -69,4 +71,4 @@ class OutcomesTold:
 def is_at_hand(promise: Promise) -> bool:
     """What it has can be told at once: nothing has to be brought first."""
     outcome = promise.outcome
-    return outcome is None or outcome[0] != _STORED or payload_here(promise) is not None
+    return outcome is None or outcome[0] != _STORED or payload_for_task(promise) is not None

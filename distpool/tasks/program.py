@@ -36,6 +36,7 @@ from distpool.runtime.yielding import returning
 from distpool.tasks.arguments import with_stand_ins
 from distpool.tasks.calls import Prepared, RepeatedTask, Task, WaitingTask, hand_in
 from distpool.tasks.children import CHILDREN
+from distpool.tasks.lineage import remember
 from distpool.tasks.options import TaskOptions
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Program:
         inline = None if function_id else returning(function.__wrapped__, returns)
         pickled = arguments.pickle_arguments(function_id, inline, args, kwargs)
         task = _task(workers, options, promises)
-        if not needed and type(task) is Task:
+        if not needed and type(task) is Task and not options.call.retries:
             workers.hand_in_call(function_id, pickled, task, options.call, name)
             workers.poke()
             return refs
@@ -171,7 +172,7 @@ def _abandon(stream: OwnStream) -> None:
 def _task(workers: Workers, options: TaskOptions, promises: tuple[Promise, ...]) -> Task:
     """What makes their values."""
     if options.retried:
-        task: Task = RepeatedTask(workers, promises, options.retried, options.call.retries)
+        task: Task = RepeatedTask(workers, promises, retried=options.retried, retries_left=options.call.retries)
     else:
         task = Task(workers, promises)
     for promise in promises:
@@ -181,6 +182,7 @@ def _task(workers: Workers, options: TaskOptions, promises: tuple[Promise, ...])
 
 def _hand_in(task: Task, call: Prepared, needed: list[Promise]) -> None:
     """Have it run when what it needs is there."""
+    remember(task, call, needed)
     if isinstance(task, RepeatedTask):
         call.options = msgspec.structs.replace(call.options, retries=0)
         task.call = call

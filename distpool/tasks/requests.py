@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
-from distpool.ids import LeaseId
+from distpool.ids import LeaseId, StoreId
 from distpool.logic.promises import Promise
 from distpool.logic.streams import NOBODY
 from distpool.objects.generators import OwnStream
@@ -34,9 +34,29 @@ class Request:
         self.promises = promises
         self.count = count
         self.missing = 0
+        self.not_in = StoreId(0)
+        """A value that lies in that store is none, as its worker could not have it from there."""
         self.is_counted = True
         """Its worker is known to wait."""
         self._served = served
+
+    def watch(self) -> bool:
+        """Be told of those that are pending, until there are enough; False: there are. The lock of all promises is
+        held."""
+        pending = [promise for promise in self.promises if not self._has(promise)]
+        self.missing = self.count - (len(self.promises) - len(pending))
+        if self.missing <= 0:
+            return False
+        for promise in pending:
+            if not promise.watch(self):
+                doubted: Any = promise.outcome
+                doubted[1].doubts.setdefault(promise.number, []).append(self)
+        return True
+
+    def _has(self, promise: Promise) -> bool:
+        """It has an outcome that counts."""
+        outcome: Any = promise.outcome
+        return outcome is not None and (not self.not_in or getattr(outcome[1], "store_id", None) != self.not_in)
 
     def ended(self, promise: Promise) -> None:
         """On any thread."""
@@ -47,7 +67,7 @@ class Request:
             self._served.post_answer(self)
 
     def answer(self, outcome_of: OutcomeOf) -> Message:
-        ready = [position for position, promise in enumerate(self.promises) if promise.outcome is not None]
+        ready = [position for position, promise in enumerate(self.promises) if self._has(promise)]
         return PromisesTold(self.number, ready, [outcome_of(self.lease, self.promises[at]) for at in ready])
 
 

@@ -227,22 +227,21 @@ class Served:
             error = ObjectLost(f"nothing is known here of the tasks {gone}: no ref to them was left")
             self._refuse(lease, asked.number, error)
             return
-        self._await_all(Request(self, lease, asked.number, promises, asked.count))
+        request = Request(self, lease, asked.number, promises, asked.count)
+        request.not_in = asked.not_in
+        self._await_all(request)
 
     def _await_all(self, request: Request) -> None:
         """Answer when so many of its promises have ended."""
-        promises = request.promises
         with LOCK:
-            pending = [promise for promise in promises if promise.outcome is None]
-            request.missing = request.count - (len(promises) - len(pending))
-            if request.missing > 0:
-                for promise in pending:
-                    promise.watch(request)
-        if request.missing <= 0:
+            waits = request.watch()
+        if not waits:
             self._tell(request)
             return
         why = self._client.waits(request.lease)
-        if why:
+        request.is_counted = not why
+        # What is made again goes before all others, so a worker may also wait for that in its place.
+        if why and not request.not_in:
             self._unwatch(request)
             self._refuse(request.lease, request.number, TooManyWaiting(why))
             return
@@ -279,6 +278,12 @@ class Served:
             self._loop.completions.append(Notice(self._say, request))
 
     def _say(self, request: Request) -> None:
+        with LOCK:
+            waits = request.watch()
+        if waits:  # one of them was lost meanwhile, and is made again
+            self._unwatch(request)
+            self._await_all(request)
+            return
         self._lanes.answer(request.lease, request.answer(self._told.outcome))
         self._loop.post(_do_nothing)  # said at rest, it is passed on in the next turn
 

@@ -329,6 +329,16 @@ def test_what_is_gone_at_its_home_is_told_of():
     assert node.copies[STORE, ObjectId(9)].ends == ["freed"]
 
 
+def test_who_asks_for_what_is_freed_is_not_counted_among_those_who_have_it():
+    world = World(1)
+    (node,) = world.nodes.values()
+    key = STORE, ObjectId(1)
+    world.home.offers.handle(node.place, AskObject(1, *key, []), 0.0)
+    assert [type(message) for _, message, _ in world.home.offers.outbox] == [ObjectGone]
+    assert world.home.offers._spread.holders(key) == []
+    assert world.home.offers._spread.forget(key) == []
+
+
 def test_what_nobody_asked_for_is_not_heard():
     pulls = Pulls(SILENCE_S)
     copy = Copy()

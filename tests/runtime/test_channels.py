@@ -1,5 +1,7 @@
 """What is heard by the sockets for transfers, and by whom they can be told to ask."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from distpool.ids import ObjectId, StoreId
@@ -87,3 +89,25 @@ def test_garbage_is_dropped_and_counted_and_does_no_harm(channels, listener, fra
     arrives(listener, ASKED)
     assert [said.message for said in channels.receive()] == [ASKED]
     assert channels.dropped == {"a frame that is no message of a transfer": 1}
+
+
+@pytest.mark.parametrize(
+    ("was_connected", "is_connected", "is_refused", "for_nodes", "for_programs"),
+    [
+        (True, False, True, True, True),
+        (False, False, True, True, False),
+        (True, True, True, False, False),
+        (True, False, False, False, False),
+    ],
+)
+def test_where_nobody_listens_any_more(was_connected, is_connected, is_refused, for_nodes, for_programs):
+    for listener, has_ended in ((FakeListener(), for_nodes), (None, for_programs)):
+        channels = Channels(None, b"me", listener)
+        place = Place("tcp://10.0.0.2:4000", "node key")
+        connection = SimpleNamespace(
+            is_connected=is_connected,
+            is_broken=lambda: was_connected and not is_connected,
+            is_refused=lambda: is_refused,
+        )
+        channels._connections[place] = connection
+        assert channels.ended() == ([place] if has_ended else [])

@@ -1,9 +1,13 @@
 """What workers on nodes say is heard in order, and results not before they are here."""
 
+from types import SimpleNamespace
+
 import msgspec
 import pytest
 
 from distpool.ids import GroupId, LeaseId, NodeId, ObjectId
+from distpool.logic.calls import Bundle, CallOptions, Span
+from distpool.logic.leases import Lease
 from distpool.objects.results import StoredValue
 from distpool.protocol.messages import CallsDone, Death, GroupGone, LeaseLost, OutcomeKind, TakenBack
 from distpool.protocol.objects import ReleaseObjects
@@ -27,6 +31,7 @@ class Objects:
 
     def __init__(self):
         self.awaited = {}
+        self.values = SimpleNamespace(leave=lambda node, result, made, named, lineage: ("stays", node, result.made))
 
     def knows(self, node):
         return True
@@ -107,6 +112,56 @@ def test_a_result_that_does_not_come_is_an_error_of_its_call(results, objects):
     kind, payload = ended.outcomes[1]
     assert kind == OutcomeKind.ERROR
     assert b"the result of a call on node a did not come: no room" in payload
+
+
+class Lineage:
+    """Of a call with so many retries left."""
+
+    def __init__(self, retries):
+        self.retries = retries
+        self.values = []
+
+    def retries_after(self, sink, retries_left):
+        return min(self.retries, retries_left)
+
+    def size(self):
+        return 10
+
+    def objects(self):
+        return [(("store", 1), 5)]
+
+    def is_remembered(self, node, forget):
+        assert node == NODE
+        self.forget = forget
+
+    def stays(self, value, retries_left):
+        self.values.append((value, retries_left))
+
+
+def lease_of(*sinks):
+    """A group whose worker has these calls, of two retries."""
+    lease = Lease(LEASE, None)
+    lease.holding.add([Span(Bundle(1, 0, [b""], sink, options=CallOptions(retries=2)), 0, 1) for sink in sinks])
+    return SimpleNamespace(leases={LEASE: lease})
+
+
+def test_a_result_whose_call_may_run_again_and_is_remembered_stays(objects, said):
+    results = FarResults(objects, lambda node, message: said.append((node, message)), 20)
+    lineages = [Lineage(2), Lineage(0), Lineage(2)]
+    sinks = [SimpleNamespace(lineage=lineage) for lineage in lineages]
+    group = lease_of(SimpleNamespace(), sinks[0], SimpleNamespace(), sinks[1], SimpleNamespace(), sinks[2])
+    results.group_of = lambda lease: group
+    results.said(LEASE, NODE, done(ObjectId(1)), 0.0)
+    ((_, message),) = results.heard()
+    value, retries_left = lineages[0].values[0]
+    assert message.outcomes[1] == (OutcomeKind.STORED, value)
+    assert (retries_left, results.remembered.bytes, objects.awaited) == (2, 15, {})
+    results.said(LEASE, NODE, done(ObjectId(2)), 0.0)
+    assert list(results.heard()) == [], "it may not run again: it is brought"
+    results.said(LEASE, NODE, done(ObjectId(3)), 0.0)
+    assert set(objects.awaited) == {2, 3}, "there is no room to remember this one too"
+    lineages[0].forget(id(lineages[0]))
+    assert results.remembered.bytes == 0
 
 
 def test_what_a_lost_node_had_not_sent_is_lost_with_it(results, objects):
