@@ -1,4 +1,4 @@
-"""The chart for the README: one panel per question, one bar per library, as a PNG of 2,000 pixels' width."""
+"""The charts of the docs: one panel per question, one bar per library, as a PNG of 2,000 pixels' width."""
 
 from __future__ import annotations
 
