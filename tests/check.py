@@ -89,8 +89,6 @@ APART = [
     "tests/test_examples.py",
 ]
 
-# More of them, for the further versions, where the others take longer.
-ALSO_APART = ["tests/faults/test_store_endings.py", "tests/test_drop_in.py"]
 
 # The tests of pools and executors once more, with their workers on two nodes: of each the first and last parameters.
 ON_NODES = ["-q", "-m", "cluster and not between", "tests/facades"]
@@ -104,6 +102,9 @@ ELSEWHERE = {
     "3.12": ["tests/faults", "tests/runtime", "tests/transport", "tests/test_examples.py", *OF_POOLS_ON_NODES],
     "3.13": OF_TASKS,
 }.get(VERSION, [])
+
+# More of those that run apart, where the others take longer.
+ALSO_APART = {"3.12": ["tests/faults/test_store_endings.py", "tests/test_drop_in.py"]}.get(VERSION, [])
 
 
 def main(arguments: list[str]) -> int:
