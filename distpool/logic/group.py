@@ -313,16 +313,10 @@ class Group:
         self._request_leases(outbox)
         if self.state is GroupState.CLOSING:
             self._close_down(outbox)
-        self._is_plain = not (
-            self.state is GroupState.CLOSING
-            or self._cancels
-            or self.stops.cancelled
-            or self._resting.calls
-            or self.nearness is not None
-            or self.waiting.are_some()
-            or self.plan.calls_per_worker is not None
-            or any(lease.is_draining for lease in leases)
-        )
+        some_end = self._cancels or self.stops.cancelled or self._resting.calls or self.waiting.are_some()
+        some_leave = self.plan.calls_per_worker is not None or any(lease.is_draining for lease in leases)
+        is_open = self.state is GroupState.OPEN
+        self._is_plain = is_open and not (some_end or some_leave or self.nearness is not None)
         return to_send, self._wake_at
 
     def _decide_on_lone(self, now: float, outbox: Outbox) -> Assigned | None:

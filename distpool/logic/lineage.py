@@ -7,6 +7,7 @@ freed as if nothing was remembered: one that is gone when it is needed is made a
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Hashable, Iterable
 from typing import Any, Protocol
@@ -28,7 +29,7 @@ class Staying(Protocol):
     """By the number of a promise: who could not open the value, and is to be told when it has another."""
 
 
-class Lineage:
+class Lineage(ABC):
     """How the values of one call are made. Whoever calls a method has the lock of all promises."""
 
     def __init__(self, promises: Iterable[Promise], needed: Iterable[Promise], retries: int) -> None:
@@ -41,17 +42,17 @@ class Lineage:
         self._sources: list[Promise | tuple[Lineage, int]] = list(needed)
         self._value: ref[Any] | None = None
 
+    @abstractmethod
     def new_promise(self, name: str, position: int) -> Promise:
         """Of one of its values, which nobody has any more."""
-        raise NotImplementedError
 
+    @abstractmethod
     def new_task(self, promises: tuple[Promise, ...]) -> Any:
         """What makes these again when it is handed in."""
-        raise NotImplementedError
 
+    @abstractmethod
     def gone(self) -> Outcome:
         """How a promise ends whose value would have to be made more often than it may."""
-        raise NotImplementedError
 
     def is_sent(self, needed: Iterable[Promise]) -> None:
         """These have values now. Those that can be made again need not be kept for that."""

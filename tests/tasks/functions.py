@@ -143,3 +143,10 @@ def kinds(*values, **named):
 @distpool.remote
 def plain_total(values):
     return sum(values)
+
+
+@distpool.remote
+def gated(gate):
+    yield "first"
+    wait_until(lambda: os.path.exists(gate))
+    yield "second"

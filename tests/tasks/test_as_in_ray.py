@@ -355,18 +355,11 @@ def test_kill(ray):
         ray.get(actor.increment.remote())
 
 
-def test_exit_actor(ray):
+@pytest.mark.parametrize("end", ["exit", "crash"])
+def test_an_actor_that_ends_itself_or_crashes_is_not_restarted(ray, end):
     actor = counter(ray).remote()
     with pytest.raises(ray.ActorDied):
-        ray.get(actor.exit.remote())
-    with pytest.raises(ray.ActorDied):
-        ray.get(actor.increment.remote())
-
-
-def test_a_crash_without_restart(ray):
-    actor = counter(ray).remote()
-    with pytest.raises(ray.ActorDied):
-        ray.get(actor.crash.remote())
+        ray.get(getattr(actor, end).remote())
     with pytest.raises(ray.ActorDied):
         ray.get(actor.increment.remote())
 

@@ -12,7 +12,7 @@ import distpool
 from distpool.context import cpu_count_for_pools
 from distpool.objects.stores import home
 
-from .functions import add, note_line, total, wait_until
+from .functions import add, gated, note_line, total, wait_until
 
 pytestmark = pytest.mark.usefixtures("own_program")
 
@@ -34,13 +34,6 @@ def noted(path, number):
             yield item
     finally:
         note_line(path, "end")
-
-
-@distpool.remote
-def gated(gate):
-    yield "first"
-    wait_until(lambda: os.path.exists(gate))
-    yield "second"
 
 
 @distpool.remote

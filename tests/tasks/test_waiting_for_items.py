@@ -1,23 +1,15 @@
 """`distpool.wait` with generators among the refs, in the program and in workers."""
 
 import asyncio
-import os
 
 import pytest
 
 import distpool
 from tests.runtime.programs import output_of
 
-from .functions import add, fail, note_line, wait_for, wait_until
+from .functions import add, fail, gated, note_line, wait_for, wait_until
 
 pytestmark = pytest.mark.usefixtures("own_program")
-
-
-@distpool.remote
-def gated(gate):
-    yield "first"
-    wait_until(lambda: os.path.exists(gate))
-    yield "second"
 
 
 @distpool.remote
