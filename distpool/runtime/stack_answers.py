@@ -41,7 +41,7 @@ def answer_for_stacks(role: str, cluster: str = "") -> None:
         return  # of a head, which needs none; a node says so, and ends
     # Whoever asks empties it before.
     fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_APPEND)
-    faulthandler.register(SIGNAL, descriptor, all_threads=True, chain=False)
+    faulthandler.register(SIGNAL, descriptor, all_threads=False, chain=False)
     for inherited in _descriptors:  # of the process that this one was forked from
         os.close(inherited)
     _descriptors[:] = [descriptor]

@@ -48,7 +48,7 @@ def test_a_node_is_shown_with_its_workers_and_no_other_and_they_go_on(running, r
             told = "\n".join(process["stack"] for process in shown)
             assert told.count("in sit_in_a_call") == 1
             assert told.count("in count_in_a_loop") == 1
-            assert all(process["stack"].count("Current thread") == 1 for process in shown)
+            assert all(process["stack"].count("Main thread") == 1 for process in shown)
 
 
 def test_a_node_elsewhere_answers_for_itself_and_its_workers(running, run, monkeypatch, tmp_path):
@@ -74,8 +74,38 @@ def test_one_process_a_head_and_all_of_a_users(running, run):
     assert [process["pid"] for process in shown] == [head]
     done = run("stack", str(head))
     assert done.status == 0
-    assert done.output.startswith(f"== head, process {head}\nCurrent thread 0x")
+    began = f"== head, process {head}\nMain thread {head}, S (sleeping) (most recent call first):\n"
+    assert done.output.startswith(began)
     assert {head, node} <= {process["pid"] for process in json_of(run("stack", "--all", "--json"))["processes"]}
+
+
+def start_threads_without_end(path):
+    with open(path, "w") as file:
+        file.write(str(os.getpid()))
+    while True:
+        threading.Thread(target=recurse, args=[50]).start()
+        recurse(20)
+
+
+def recurse(depth):
+    return depth and recurse(depth - 1)
+
+
+def test_asking_harms_no_process_whose_threads_come_and_go(running, run, monkeypatch, tmp_path):
+    """As those do by which a head or node asks itself."""
+    use(running, monkeypatch)
+    elsewhere = with_drivers_key(running, tmp_path / "elsewhere")
+    with distpool.Pool(1) as pool:
+        result = pool.apply_async(start_threads_without_end, [str(tmp_path / "pid")])
+        assert until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+        for _ in range(25):
+            shown = json_of(run("stack", "first", "--json", **elsewhere))["processes"]
+            stacks = {process["role"]: process["stack"] for process in shown}
+            assert "in start_threads_without_end" in stacks["worker"]
+            assert "in serve_head" in run("stack", "head", **elsewhere).output
+        with pytest.raises(distpool.TimeoutError):
+            result.get(timeout=0)
+    assert [process.poll() for process in running.processes] == [None, None]
 
 
 def test_workers_of_a_program_without_a_cluster_can_be_asked(run, tmp_path):
@@ -85,6 +115,7 @@ def test_workers_of_a_program_without_a_cluster_can_be_asked(run, tmp_path):
         text = run("stack", (tmp_path / "pid").read_text()).output
         assert "in sit_in_a_call" in text
         assert text.count("(most recent call first):") == 2, "both threads"
+        assert "File " in text.partition("\nThread ")[2], "the other one's"
 
 
 def test_a_process_that_is_not_of_distpool_is_sent_nothing(run):
@@ -108,7 +139,7 @@ def test_a_process_that_is_stopped_is_told_of(run, monkeypatch, tmp_path):
         pid = pool.apply(os.getpid)
         os.kill(pid, signal.SIGSTOP)
         try:
-            assert "(no answer within 0.05 s; its state: T (stopped))" in run("stack", str(pid)).output
+            assert "T (stopped): no answer within 0.05 s" in run("stack", str(pid)).output
         finally:
             os.kill(pid, signal.SIGCONT)
         assert pool.apply(os.getpid) == pid, "the late answer does not disturb it"
