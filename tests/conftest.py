@@ -3,6 +3,7 @@
 import gc
 import multiprocessing
 import os
+import signal
 import tempfile
 import threading
 import time
@@ -27,6 +28,8 @@ STANDARD_SERVICES = ("multiprocessing.resource_tracker", "multiprocessing.forkse
 def pytest_configure(config: pytest.Config) -> None:
     # Whatever head the user of this machine runs, the pools of a test are local unless it says where they are.
     os.environ["DISTPOOL_ADDRESS"] = "local"
+    # Shells let their background jobs ignore it, and so would all programs that tests start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "extension: distpool does this where the standard library refuses or lacks it")
     config.addinivalue_line("markers", "cluster: the workers are on two nodes; left out unless asked for with -m")
     config.addinivalue_line("markers", "between: a run on two nodes with neither the first nor the last parameters")
