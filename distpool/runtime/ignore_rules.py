@@ -81,8 +81,11 @@ def _set(text: str) -> str:
     """A range the wrong way round is no set, but the characters as they are."""
     inner = text[1:-1]
     negation = "^" if inner[0] in "!^" else ""
-    inner = _SPECIAL.sub(r"\\\1", inner[len(negation) :])
-    expression = f"[{negation}{inner}]"
+    members = [
+        f"{_member(first)}-{_member(last)}" if last else _member(first)
+        for first, last in _MEMBER.findall(inner, len(negation))
+    ]
+    expression = f"[{negation}{''.join(members)}]"
     try:
         re.compile(expression)
     except re.error:
@@ -90,4 +93,9 @@ def _set(text: str) -> str:
     return expression
 
 
-_SPECIAL = re.compile(r"([][&~|^])")
+_MEMBER = re.compile(r"(\\.|.)(?:-(\\.|.))?", re.DOTALL)
+"""One character of a set, or the first and the last one of a range."""
+
+
+def _member(character: str) -> str:
+    return re.escape(character[-1])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from distpool.config import SETTINGS
@@ -189,6 +189,9 @@ def test_what_cannot_be_read_is_an_error_that_names_it(folder, name):
         ("?.txt", ["a.txt"], ["ab.txt"]),
         ("[a-c].txt", ["b.txt"], ["d.txt"]),
         ("[!a].txt", ["b.txt"], ["a.txt"]),
+        ("[a-].txt", ["a.txt", "-.txt"], ["b.txt"]),
+        ("[--0].txt", ["-.txt", "0.txt"], ["1.txt"]),
+        (r"[\d].txt", ["d.txt"], ["1.txt"]),
         ("\\#x", ["#x"], ["x"]),
         ("\\!x", ["!x"], ["x"]),
         ("*\n!kept", ["other"], ["kept"]),
@@ -218,6 +221,7 @@ def test_patterns_mean_what_they_mean_to_git(pattern, left_out, kept, folder):
 
 @given(st.text(alphabet="ab*?[]!-\\/ ^", max_size=12), st.text(alphabet="ab-]/", min_size=1, max_size=6))
 @settings(max_examples=300, deadline=None)
+@example("[?--]", "]")
 def test_no_pattern_is_an_error(pattern, path):
     IgnoreRules(pattern).leave_out(path, is_folder=True)
 
