@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from distpool.objects.bringing import bring_all
-from distpool.objects.promises import TaskRef, fetch, value_of
+from distpool.objects.promises import TaskRef, fetch, is_above, value_of
 from distpool.objects.refs import FROM_ABOVE, ObjectRef, noting_refs
 from distpool.objects.stats import StoreStats
 from distpool.objects.stores import configure, current, get_value, uses_cluster
@@ -28,6 +28,7 @@ from distpool.serialization.pickling import blame
 from distpool.signatures import lists_options
 
 if TYPE_CHECKING:
+    from distpool.logic.promises import Promise
     from distpool.objects.generators import ObjectRefGenerator
 
 Waitable = ObjectRef | Future[Any]
@@ -177,7 +178,9 @@ def wait(
     done = {ref for ref in watched if ref is not None and ref.done()}
     pending = Counter(ref for ref in watched if ref is not None and ref not in done)
     missing = num_returns - (len(refs) - pending.total())
-    if missing > 0:
+    if missing > 0 and watched == [*refs] and (above := _all_above(pending.elements())):
+        fetch(above, missing, timeout)  # with one request, however many there are
+    elif missing > 0:
         ends_at = None if timeout is None else time.monotonic() + timeout
         try:
             with closing(_completion().as_completed(pending, timeout)) as completed:
@@ -194,6 +197,18 @@ def wait(
         is_ready = seen is None or seen in done or seen.done()
         (ready if len(ready) < num_returns and is_ready else others).append(ref)
     return ready, others
+
+
+def _all_above(refs: Iterable[Waitable]) -> list[Promise]:
+    """In a worker: the promises of these refs, if all are its program's and pending; else none."""
+    if not FROM_ABOVE:
+        return []
+    promises = []
+    for ref in refs:
+        if type(ref) is not TaskRef or not is_above(promise := ref.known()):
+            return []
+        promises.append(promise)
+    return promises
 
 
 def _watched(ref: Waitable | ObjectRefGenerator) -> Waitable | None:
@@ -245,7 +260,8 @@ def _get_all(refs: Iterable[Waitable], timeout: float | None, *, readonly: bool)
     remaining_s = timeout
     if FROM_ABOVE and {TaskRef, ObjectRef}.issuperset(map(type, refs)):
         ends_at = None if timeout is None else time.monotonic() + timeout
-        fetch([ref.known() for ref in refs if type(ref) is TaskRef], timeout)
+        asked = [promise for ref in refs if type(ref) is TaskRef and is_above(promise := ref.known())]
+        fetch(asked, len(asked), timeout)
         remaining_s = None if ends_at is None else max(0.0, ends_at - time.monotonic())
     if timeout is not None or not {TaskRef, ObjectRef}.issuperset(map(type, refs)):
         late = _completion().wait({ref for ref in refs if not ref.done()}, remaining_s).not_done

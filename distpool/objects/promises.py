@@ -289,7 +289,7 @@ def value_of(promise: Promise, *, readonly: bool = False) -> Any:
 def wait_for(promise: Promise, timeout: float | None) -> bool:
     """Wait for its end, at most `timeout` seconds: whether it has come."""
     if is_above(promise):
-        fetch([promise], timeout)
+        fetch([promise], 1, timeout)
         return promise.outcome is not None
     ends_at = None if timeout is None else time.monotonic() + timeout
 
@@ -326,12 +326,12 @@ def is_above(promise: Promise) -> bool:
     return bool(FROM_ABOVE) and hasattr(promise.call, "fetch")
 
 
-def fetch(promises: list[Promise], timeout: float | None) -> None:
-    """In a worker: ask the program for all those of them in one go that are above, and wait for at most so long."""
-    asked = [promise for promise in promises if is_above(promise)]
-    call = next((call for promise in asked if (call := promise.call) is not None), None)
+def fetch(promises: list[Promise], count: int, timeout: float | None) -> None:
+    """In a worker: ask the program for promises that were above when the caller looked, in one go, and wait at most so
+    long until so many of them have ended."""
+    call = next((call for promise in promises if (call := promise.call) is not None), None)
     if call is not None:
-        call.fetch(asked, timeout)
+        call.fetch(promises, count, timeout)
 
 
 def await_tasks(values: Iterable[Any]) -> None:

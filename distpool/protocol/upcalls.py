@@ -86,13 +86,22 @@ class ForgetRequest(Message, tag=135, frozen=True):
     number: int
 
 
+class WaitsFor(Message, tag=220, frozen=True):
+    """Worker to program: my call does nothing until this request is answered; or goes on (`is_so` False), and wants the
+    answer all the same."""
+
+    number: int
+    is_so: bool
+
+
 class AwaitItem(Message, tag=191, frozen=True):
     """Worker to program: tell me item `place` of this stream when it is there. Those before it I have. Its call does
-    nothing until then."""
+    nothing until then, unless it is asked for `ahead`."""
 
     number: int
     stream: int
     place: int
+    ahead: bool = False
 
 
 class ItemTold(Message, tag=192, frozen=True):
@@ -239,6 +248,7 @@ UP_MESSAGES = (
     | KeepPromises
     | CancelPromises
     | ForgetRequest
+    | WaitsFor
     | AwaitItem
     | AwaitTaken
     | PutValue

@@ -28,7 +28,7 @@ from distpool.objects.promises import PROMISES, TaskRef, end, value_of
 from distpool.objects.stores import CALLS_ABOVE, Attached, attached_store, current
 from distpool.protocol.messages import OutcomeKind
 from distpool.protocol.store import StoredResult
-from distpool.protocol.upcalls import AwaitPromises, KeepPromises, PromiseOutcome, PromisesTold
+from distpool.protocol.upcalls import AwaitPromises, KeepPromises, PromiseOutcome, PromisesTold, WaitsFor
 from distpool.runtime.own_way_up import results_written_to, store_above, way_up
 
 _STORED = int(OutcomeKind.STORED)
@@ -37,16 +37,35 @@ _DROPPED_LIMIT = 500
 """So many are told of in the middle of a call: it may start calls for hours."""
 
 
-class PromiseAbove(Promise):
-    """One of the program's."""
+class AwaitedPromise(Promise):
+    """One whose end the program tells of. While somebody watches it, its worker counts as one that waits.
+
+    `request`: the number of the request for its end; 0: there was none.
+    """
+
+    request: int = 0
 
     def watch(self, watcher: Watcher) -> bool:
         """See `Promise.watch`. The program is asked with the first that watches."""
-        was_watched = self.watchers is not None
+        was_watched = bool(self.watchers)
         is_pending = super().watch(watcher)
         if is_pending and not was_watched:
-            above().subscribe(self)
+            if self.request:
+                way_up().tell(WaitsFor(self.request, True))
+            else:
+                self.request = above().subscribe(self)
         return is_pending
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """See `Promise.unwatch`. With the last that watches the worker goes on."""
+        was_watched = bool(self.watchers)
+        super().unwatch(watcher)
+        if was_watched and not self.watchers and self.request:
+            way_up().tell(WaitsFor(self.request, False))
+
+
+class PromiseAbove(AwaitedPromise):
+    """One of the program's."""
 
     def moved_from(self, store_id: StoreId, patience_s: float) -> FetchedValue | None:
         """Its value could not be had from that store. Where it is when it is made again; None: nothing is known of its
@@ -188,20 +207,21 @@ class Above:
 
     # Outcomes -------------------------------------------------------------------------------------------------------
 
-    def fetch(self, promises: Sequence[Promise], timeout_s: float | None) -> None:
-        """Wait until all have an outcome, at most so long."""
+    def fetch(self, promises: Sequence[Promise], count: int, timeout_s: float | None) -> None:
+        """Wait until so many have an outcome, at most so long."""
         pending = [promise for promise in promises if promise.outcome is None]
-        if pending:
+        count -= len(promises) - len(pending)
+        if count > 0:
             self.relieve()
             numbers = [promise.number for promise in pending]
-            told = way_up().ask(lambda number: AwaitPromises(number, numbers, len(numbers)), timeout_s)
+            told = way_up().ask(lambda number: AwaitPromises(number, numbers, count), timeout_s)
             if told is not None:
                 _take(pending, told)
 
-    def subscribe(self, promise: Promise) -> None:
-        """Have it end when the program says so, whoever waits for that and however."""
+    def subscribe(self, promise: Promise) -> int:
+        """Have it end when the program says so, whoever waits for that and however. The number of the request."""
         numbers = [promise.number]
-        way_up().ask_later(lambda number: AwaitPromises(number, numbers, 1), lambda told: _take([promise], told))
+        return way_up().ask_later(lambda number: AwaitPromises(number, numbers, 1), lambda told: _take([promise], told))
 
     def wait(
         self, is_done: Callable[[], bool], timeout_s: float | None, passively: Callable[[float | None], Any]

@@ -9,7 +9,7 @@ from distpool.objects.promises import TaskRef, end, promise_for, wait_passively
 from distpool.protocol.messages import Message
 from distpool.protocol.upcalls import AwaitItem, ItemTold, RequestRefused
 from distpool.runtime.own_way_up import way_up
-from distpool.runtime.promises_above import above
+from distpool.runtime.promises_above import AwaitedPromise, above
 from distpool.runtime.yielding import answer_to
 from distpool.serialization.remote_errors import decode_failure
 
@@ -54,7 +54,10 @@ class StreamAbove:
             ahead = self._ahead
             if ahead is None:
                 ahead = _Ahead(self._name)
-                way_up().ask_later(self._request, ahead.arrive)
+                place = self._place
+                ahead.promise.request = way_up().ask_later(
+                    lambda number: AwaitItem(number, self._number, place, ahead=True), ahead.arrive
+                )
                 self._ahead = ahead
         finally:
             self._is_asked = False
@@ -87,8 +90,7 @@ class _Ahead:
     """An item that was asked for and is taken later. Its promise ends when the program has answered."""
 
     def __init__(self, name: str) -> None:
-        self.promise = promise_for(name)
-        self.promise.call = above()
+        self.promise = AwaitedPromise(promise_for(name).number, name, above())
         self.ref: TaskRef | None = None
         self.failure = b""
 

@@ -170,8 +170,9 @@ class UpLane:
             self._unwatch(loop)
             self._leave(number, was_answered=waiter.future.done() and not waiter.future.cancelled())
 
-    def ask_later(self, request: Request, give: Callable[[Message], None]) -> None:
-        """Have `give` called with the answer, on another thread or this one. Raises ForeignProcess."""
+    def ask_later(self, request: Request, give: Callable[[Message], None]) -> int:
+        """Have `give` called with the answer, on another thread or this one. The number of the request. Raises
+        ForeignProcess."""
         self._check_process()
         number = next(self._numbers)
 
@@ -188,6 +189,7 @@ class UpLane:
                 self._thread = threading.Thread(target=self._read_for_callbacks, name="distpool-up", daemon=True)
                 self._thread.start()
         self._send(request(number))
+        return number
 
     def close_after_fork(self) -> None:
         """In a child of the worker, which cannot use it, and in children of that."""

@@ -36,7 +36,9 @@ class Request:
         self.missing = 0
         self.not_in = StoreId(0)
         """A value that lies in that store is none, as its worker could not have it from there."""
-        self.is_counted = True
+        self.is_waited_for = True
+        """Its worker does nothing else."""
+        self.is_counted = False
         """Its worker is known to wait."""
         self._served = served
 
@@ -78,6 +80,7 @@ class ItemRequest(Request):
         self, served: Answering, lease: LeaseId, asked: AwaitItem, stream: OwnStream, promise: Promise | None
     ) -> None:
         super().__init__(served, lease, asked.number, [] if promise is None else [promise], promise is not None)
+        self.is_waited_for = not asked.ahead
         self._stream = stream
         self._place = asked.place
 

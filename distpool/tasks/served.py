@@ -41,6 +41,7 @@ from distpool.protocol.upcalls import (
     RequestRefused,
     StartActor,
     SubmitTask,
+    WaitsFor,
 )
 from distpool.runtime.notices import Notice
 from distpool.serialization.remote_errors import encode_failure
@@ -112,6 +113,8 @@ class Served:
                 if request is not None:
                     self._end(request)
                 self._questions.forget(lease, number)
+            case WaitsFor(number, is_so):
+                self._waits_for(lease, number, is_so)
             case LeaseLost():
                 self._forget(lease)
             case _:
@@ -238,14 +241,30 @@ class Served:
         if not waits:
             self._tell(request)
             return
+        self._waiting[request.lease, request.number] = request
+        if request.is_waited_for:
+            self._count(request)
+
+    def _count(self, request: Request) -> None:
+        """Its worker waits from now on; where too many do it may not, and is told so."""
         why = self._client.waits(request.lease)
         request.is_counted = not why
         # What is made again goes before all others, so a worker may also wait for that in its place.
         if why and not request.not_in:
+            del self._waiting[request.lease, request.number]
             self._unwatch(request)
             self._refuse(request.lease, request.number, TooManyWaiting(why))
-            return
-        self._waiting[request.lease, request.number] = request
+
+    def _waits_for(self, lease: LeaseId, number: int, is_so: bool) -> None:
+        request = self._waiting.get((lease, number))
+        if request is None:
+            return  # it is answered
+        request.is_waited_for = is_so
+        if is_so and not request.is_counted:
+            self._count(request)
+        elif not is_so and request.is_counted:
+            request.is_counted = False
+            self._client.goes_on(lease)
 
     def post_answer(self, request: Request) -> None:
         """On any thread."""
@@ -260,6 +279,7 @@ class Served:
     def _end(self, request: Request) -> None:
         self._unwatch(request)
         if request.is_counted:
+            request.is_counted = False
             self._client.goes_on(request.lease)
 
     def _unwatch(self, request: Request) -> None:
