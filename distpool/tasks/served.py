@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from distpool.base_errors import ObjectLost, ProtocolError, TooManyWaiting
+from distpool.base_errors import ObjectLost, ProtocolError
 from distpool.ids import FunctionId, LeaseId
 from distpool.logic.calls import Outcome
 from distpool.logic.promises import Promise
@@ -38,7 +38,6 @@ from distpool.protocol.upcalls import (
     ForgetRequest,
     KeepPromises,
     PutValue,
-    RequestRefused,
     StartActor,
     SubmitTask,
     WaitsFor,
@@ -48,7 +47,7 @@ from distpool.serialization.remote_errors import encode_failure
 from distpool.tasks.calls import Prepared, Task
 from distpool.tasks.children import CHILDREN
 from distpool.tasks.numbered import all_known, found, publish
-from distpool.tasks.outcomes_told import OutcomesTold, is_at_hand
+from distpool.tasks.open_requests import OpenRequests
 from distpool.tasks.program import cancel_promise, give_up, own_program
 from distpool.tasks.questions import Questions
 from distpool.tasks.requests import ItemRequest, PausedRequest, Request
@@ -67,16 +66,14 @@ class Served:
         self._session = session
         self._loop = session.loop
         self._client = session.loop.client
-        self._lanes = session.loop.up_lanes
         self._questions = Questions(session, self._call_of)
         # The program's numbers of functions, by their pickle, and by worker and the worker's number.
         self._by_blob: dict[bytes, FunctionId] = {}
         self._functions: dict[LeaseId, dict[FunctionId, FunctionId]] = {}
         self._options: dict[bytes, Any] = {}  # of functions, or what starts an actor's call
-        self._waiting: dict[tuple[LeaseId, int], Request] = {}
         # What a worker has dropped, and when it said so, until that counts.
         self._leaving: dict[LeaseId, dict[int, KeepPromises]] = {}
-        self._told = OutcomesTold(self._loop.lanes)
+        self._requests = OpenRequests(session)
         if FROM_ABOVE:
             number_apart()
 
@@ -109,12 +106,10 @@ class Served:
             case CancelPromises(promises, force, recursive):
                 self._loop.completions.append(Notice(self._cancel, promises, force, recursive))
             case ForgetRequest(number):
-                request = self._waiting.pop((lease, number), None)
-                if request is not None:
-                    self._end(request)
+                self._requests.forget(lease, number)
                 self._questions.forget(lease, number)
             case WaitsFor(number, is_so):
-                self._waits_for(lease, number, is_so)
+                self._requests.waits_for(lease, number, is_so=is_so)
             case LeaseLost():
                 self._forget(lease)
             case _:
@@ -221,91 +216,16 @@ class Served:
             if promise is not None:
                 cancel_promise(promise, force=force, recursive=recursive)
 
-    # Outcomes -------------------------------------------------------------------------------------------------------
-
     def _await(self, lease: LeaseId, asked: AwaitPromises) -> None:
         promises = [promise for number in asked.promises if (promise := PROMISES.find(number)) is not None]
         if len(promises) < len(asked.promises) or not 0 < asked.count <= len(promises):
             gone = [number for number in asked.promises if PROMISES.find(number) is None]
             error = ObjectLost(f"nothing is known here of the tasks {gone}: no ref to them was left")
-            self._refuse(lease, asked.number, error)
+            self._requests.refuse(lease, asked.number, error)
             return
-        request = Request(self, lease, asked.number, promises, asked.count)
+        request = Request(self._requests, lease, asked.number, promises, asked.count)
         request.not_in = asked.not_in
-        self._await_all(request)
-
-    def _await_all(self, request: Request) -> None:
-        """Answer when so many of its promises have ended."""
-        with LOCK:
-            waits = request.watch()
-        if not waits:
-            self._tell(request)
-            return
-        self._waiting[request.lease, request.number] = request
-        if request.is_waited_for:
-            self._count(request)
-
-    def _count(self, request: Request) -> None:
-        """Its worker waits from now on; where too many do it may not, and is told so."""
-        why = self._client.waits(request.lease)
-        request.is_counted = not why
-        # What is made again goes before all others, so a worker may also wait for that in its place.
-        if why and not request.not_in:
-            del self._waiting[request.lease, request.number]
-            self._unwatch(request)
-            self._refuse(request.lease, request.number, TooManyWaiting(why))
-
-    def _waits_for(self, lease: LeaseId, number: int, is_so: bool) -> None:
-        request = self._waiting.get((lease, number))
-        if request is None:
-            return  # it is answered
-        request.is_waited_for = is_so
-        if is_so and not request.is_counted:
-            self._count(request)
-        elif not is_so and request.is_counted:
-            request.is_counted = False
-            self._client.goes_on(lease)
-
-    def post_answer(self, request: Request) -> None:
-        """On any thread."""
-        self._loop.post(self._answer, request)
-        self._session.helm.poke()
-
-    def _answer(self, request: Request) -> None:
-        if self._waiting.pop((request.lease, request.number), None) is not None:
-            self._end(request)
-            self._tell(request)
-
-    def _end(self, request: Request) -> None:
-        self._unwatch(request)
-        if request.is_counted:
-            request.is_counted = False
-            self._client.goes_on(request.lease)
-
-    def _unwatch(self, request: Request) -> None:
-        with LOCK:
-            for promise in request.promises:
-                promise.unwatch(request)
-
-    def _refuse(self, lease: LeaseId, number: int, error: Exception) -> None:
-        self._lanes.answer(lease, RequestRefused(number, encode_failure(error)))
-
-    def _tell(self, request: Request) -> None:
-        """What lies elsewhere is brought first, which takes turns of the loop."""
-        if all(is_at_hand(promise) for promise in request.promises):
-            self._say(request)
-        else:
-            self._loop.completions.append(Notice(self._say, request))
-
-    def _say(self, request: Request) -> None:
-        with LOCK:
-            waits = request.watch()
-        if waits:  # one of them was lost meanwhile, and is made again
-            self._unwatch(request)
-            self._await_all(request)
-            return
-        self._lanes.answer(request.lease, request.answer(self._told.outcome))
-        self._loop.post(_do_nothing)  # said at rest, it is passed on in the next turn
+        self._requests.begin(request)
 
     # Generators -----------------------------------------------------------------------------------------------------
 
@@ -323,24 +243,23 @@ class Served:
         stream = _stream_of(asked.stream)
         if stream is None:
             error = ObjectLost(f"nothing is known here of the generator {asked.stream}: its handle was dropped")
-            self._refuse(lease, asked.number, error)
+            self._requests.refuse(lease, asked.number, error)
             return
         try:
             promise = stream.look(asked.place)
         except ValueError as error:
             raise ProtocolError(str(error)) from None
-        self._await_all(ItemRequest(self, lease, asked, stream, promise))
+        self._requests.begin(ItemRequest(self._requests, lease, asked, stream, promise))
 
     def _await_taken(self, lease: LeaseId, asked: AwaitTaken) -> None:
         """It waits in any case: where too many do, in its place."""
-        request = PausedRequest(self, lease, asked.number)
+        request = PausedRequest(self._requests, lease, asked.number)
         stream = _stream_of(asked.stream)
         if stream is None or not stream.when_taken(asked.count, request.tell):
             request.taken = None if stream is None else stream.taken()
-            self._tell(request)
-            return
-        request.is_counted = not self._client.waits(lease)
-        self._waiting[lease, asked.number] = request
+            self._requests.tell(request)
+        else:
+            self._requests.pause(request)
 
     # Ends -----------------------------------------------------------------------------------------------------------
 
@@ -352,15 +271,13 @@ class Served:
                 if leaving.get(number) is told:
                     del leaving[number]
                     PROMISES.release(number, lease)
-                    self._told.forget(lease, number)
+                    self._requests.told.forget(lease, number)
 
     def _forget(self, lease: LeaseId) -> None:
         """Its worker has ended: what it has started goes on."""
         self._questions.lost(lease)
-        for key in [key for key in self._waiting if key[0] == lease]:
-            self._unwatch(self._waiting.pop(key))
+        self._requests.lost(lease)
         self._functions.pop(lease, None)
-        self._told.lost(lease)
         self._leaving.pop(lease, None)
         with LOCK:
             PROMISES.drop(lease)
