@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from functools import update_wrapper
 from importlib import import_module
@@ -16,6 +15,7 @@ from distpool.actors.methods import ClassPlan, plan_of, traits_of
 from distpool.actors.names import begun
 from distpool.actors.options import ActorOptions, merged_actor_options
 from distpool.objects.refs import FROM_ABOVE
+from distpool.tasks.parameters import parameters_of
 
 
 def actor_class(cls: type, given: Mapping[str, Any] = MappingProxyType({}), /, **options: Any) -> ActorClass:
@@ -44,6 +44,7 @@ class ActorClass:
         self._class = cls
         self._plan = plan
         self._options = options
+        self._parameters = parameters_of(cls)
         update_wrapper(self, cls, updated=())
 
     def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
@@ -53,7 +54,8 @@ class ActorClass:
         Raises TypeError when the constructor does not take such arguments, what pickling them raises, and ValueError
         when another actor has its name. On a cluster, of one that is detached or has a name: HeadUnreachable.
         """
-        self._check_arguments(args, kwargs)
+        if self._parameters is not None:
+            self._parameters.check(self._plan.name, args, kwargs)
         if FROM_ABOVE:
             start: Any = import_module("distpool.actors.above").start
             return ActorHandle(start(self._class, self._plan, self._options, args, kwargs))
@@ -69,16 +71,6 @@ class ActorClass:
     def options(self, **options: Any) -> ActorClass:
         """This class with other options; see `actor_class`."""
         return ActorClass(self._class, self._plan, merged_actor_options(self._options, options))
-
-    def _check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        try:
-            signature = inspect.signature(self._class)
-        except (ValueError, TypeError):
-            return  # made in C, or by a metaclass that hides it: the constructor itself says so
-        try:
-            signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise TypeError(f"{self._plan.name}.remote{signature}: {error}") from None
 
     def __getattr__(self, name: str) -> Any:
         """Nothing: a method is an actor's."""

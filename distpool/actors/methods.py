@@ -18,6 +18,7 @@ from distpool.runtime.instance import BUILT_IN, Method, Traits
 from distpool.tasks.arguments import with_stand_ins
 from distpool.tasks.calls import Prepared, Task
 from distpool.tasks.options import not_streaming
+from distpool.tasks.parameters import Parameters, parameters_of
 from distpool.tasks.program import promises_of
 
 if TYPE_CHECKING:
@@ -51,25 +52,32 @@ def method(*args: Any, **options: Any) -> Callable[[Function], Function]:
 
 
 class ClassPlan(NamedTuple):
-    """What calls need to know of an actor's class. `methods`: with the options that they were decorated with."""
+    """What calls need to know of an actor's class. `methods`: with the options that they were decorated with.
+    `parameters`: of those methods of which they are known."""
 
     name: str
     methods: dict[str, MethodOptions]
     is_async: bool
+    parameters: dict[str, Parameters]
 
 
 def plan_of(actor_class: type) -> ClassPlan:
     """Of a class: all of its functions are methods that can be called."""
     methods = {}
+    parameters = {}
     is_async = False
     for name in dir(actor_class):
         function = getattr(actor_class, name, None)
         if not inspect.isroutine(function) or (name.startswith("__") and name != "__call__"):
             continue
         methods[name] = _options_of(function, f"{actor_class.__qualname__}.{name}")
+        is_static = isinstance(inspect.getattr_static(actor_class, name), staticmethod)
+        found = parameters_of(function, is_method=not (is_static or inspect.ismethod(function)))
+        if found is not None:
+            parameters[name] = found
         is_async = is_async or inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
     methods.update((name, MethodOptions()) for name in BUILT_IN)
-    return ClassPlan(actor_class.__qualname__, methods, is_async)
+    return ClassPlan(actor_class.__qualname__, methods, is_async, parameters)
 
 
 def _options_of(function: Any, name: str) -> MethodOptions:
@@ -105,12 +113,13 @@ def check_group(group: str | None, limits: dict[str, int] | None, what: str) -> 
 class ActorMethod:
     """A method of one actor: `remote` calls it there."""
 
-    __slots__ = ("_call_options", "_function", "_life", "_mode", "_name", "_options", "_returns")
+    __slots__ = ("_call_options", "_function", "_life", "_mode", "_name", "_options", "_parameters", "_returns")
 
     def __init__(self, life: Life | ForeignLife, name: str, options: MethodOptions) -> None:
         self._life = life
         self._name = f"{life.class_plan.name}.{name}"
         self._options = options
+        self._parameters = life.class_plan.parameters.get(name)
         limits = life.traits.limits
         group = options.concurrency_group or DEFAULT_GROUP
         self._mode = CallMode.CALL if limits is None else CallMode.BESIDE
@@ -127,8 +136,11 @@ class ActorMethod:
         Calls of one actor begin in the order in which this program makes them; an argument that is a ref arrives as its
         value, and later calls wait for that too. `get` of the result raises what the method raises; ActorDied when the
         actor is dead, or dies before that; and ActorUnavailable when its worker dies while it runs the call, and is
-        started again. Raises what pickling raises, with the argument that cannot be pickled in the message.
+        started again. Raises TypeError when the method does not take such arguments, and what pickling raises, with the
+        argument that cannot be pickled in the message.
         """
+        if self._parameters is not None:
+            self._parameters.check(self._name, args, kwargs)
         workers = self._life.workers
         needed: list[Promise] = []
         promises, refs, args = promises_of(workers, self._name, self._returns, self._options.ahead, args)

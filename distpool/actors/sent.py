@@ -93,15 +93,18 @@ class LifeAbove:
 class MethodAbove:
     """A method of an actor of the program, in a worker."""
 
-    __slots__ = ("_call", "_life", "_name")
+    __slots__ = ("_call", "_life", "_name", "_parameters")
 
     def __init__(self, life: LifeAbove, name: str, options: MethodOptions) -> None:
         self._life = life
         self._name = f"{life.class_plan.name}.{name}"
         self._call = _method_call(name, options)
+        self._parameters = life.class_plan.parameters.get(name)
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """See `ActorMethod.remote`. The calls of this worker begin in their order."""
+        if self._parameters is not None:
+            self._parameters.check(self._name, args, kwargs)
         promise = self._life.ref.known()
         return program().send(0, None, self._call, self._name, args, kwargs, promise)
 

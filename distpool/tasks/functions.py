@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from distpool.serialization.functions import is_found, name_of
 from distpool.tasks.options import TaskOptions, task_options
+from distpool.tasks.parameters import Parameters, parameters_of
 
 
 def remote(*args: Any, **options: Any) -> Any:
@@ -68,7 +69,9 @@ class RemoteFunction:
     __wrapped__: Callable[..., Any]
     __qualname__: str
 
-    def __init__(self, function: Callable[..., Any], options: dict[str, Any], ids: Any = None) -> None:
+    def __init__(
+        self, function: Callable[..., Any], options: dict[str, Any], ids: Any = None, parameters: Any = None
+    ) -> None:
         """Raises TypeError and ValueError for options."""
         functools.update_wrapper(self, function)
         if "__qualname__" not in self.__dict__:  # a partial function, or an object that can be called
@@ -78,19 +81,29 @@ class RemoteFunction:
         # By the number of a group's arguments and of the values: a function is pickled once for each.
         self._ids: dict[tuple[int, int], Any] = {} if ids is None else ids
         self._name = self._options.name or name_of(function)
+        # Looked at with the first call.
+        self._parameters: list[Parameters | None] = [] if parameters is None else parameters
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """Call it in a worker: a ref at once; a list of refs with `num_returns` above 1, None with 0, and an
         `ObjectRefGenerator` of a generator.
 
-        An argument that is a ref arrives as its value, and the call waits until that is there. Raises what pickling
-        raises, with the argument that cannot be pickled in the message.
+        An argument that is a ref arrives as its value, and the call waits until that is there. Raises TypeError when
+        the function does not take such arguments, and what pickling raises, with the argument that cannot be pickled in
+        the message.
         """
+        parameters = (self._parameters or self._look_at_parameters())[0]
+        if parameters is not None:
+            parameters.check(self.__qualname__, args, kwargs)
         return (_submit or _import_submit())[0](self, args, kwargs)
 
     def options(self, **options: Any) -> RemoteFunction:
         """The same function with other options for the calls that are made through the result; see `remote`."""
-        return RemoteFunction(self.__wrapped__, {**self._given, **options}, self._ids)
+        return RemoteFunction(self.__wrapped__, {**self._given, **options}, self._ids, self._parameters)
+
+    def _look_at_parameters(self) -> list[Parameters | None]:
+        self._parameters[:] = [parameters_of(self.__wrapped__)]
+        return self._parameters
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         name = self.__qualname__

@@ -79,7 +79,7 @@ def called(function):
 
 
 def test_so_are_a_method_s_arguments_and_a_class_that_travels_by_value(actor):
-    assert "argument 1 cannot be pickled: it is a lock" in error_of(TypeError, actor.get.remote, 1, LOCK)
+    assert "argument 0 cannot be pickled: it is a lock" in error_of(TypeError, actor.get.remote, LOCK)
 
     class Local:
         lock = LOCK
@@ -172,7 +172,7 @@ def test_to_wait_for_nothing_does_not_wait():
         (lambda: distpool.cancel([]), "not [], a list: cancel them one after another"),
         (lambda: distpool.kill(functions.identity.remote(1)), "a TaskRef: distpool.cancel ends a task"),
         (lambda: Actor(), "Plain is the class of an actor: start one with Plain.remote(...)"),
-        (lambda: Actor.remote(1, 2), "Plain.remote(value=0): too many positional arguments"),
+        (lambda: Actor.remote(1, 2), "Plain.remote(value=...): too many positional arguments: 2 are given"),
         (lambda: Actor.options(retries=2), "did you mean 'max_task_retries'?"),
         (lambda: functions.add.options(max_restarts=2), "did you mean 'retries'?"),
         (lambda: distpool.Pool(1, num_gpu=1), "did you mean 'num_gpus'?"),
