@@ -1,5 +1,6 @@
 """Whole programs, run with one library and with the other in its place."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -8,6 +9,8 @@ import textwrap
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 import distpool
 
@@ -66,19 +69,29 @@ def run_command(command: list[str], folder: Path, stop_at: str | None = None) ->
             text=True,
             start_new_session=True,
         )
-        out_of_time = threading.Timer(LIMIT_S, os.killpg, (process.pid, signal.SIGKILL))
+        out_of_time = threading.Timer(LIMIT_S, _kill, (process.pid,))
         out_of_time.start()
         errors = []
         with process.stderr:
             for line in process.stderr:
                 errors.append(line)
                 if stop_at is not None and stop_at in line:
-                    os.killpg(process.pid, signal.SIGKILL)
+                    _kill(process.pid)
         process.wait()
         out_of_time.cancel()
         out_of_time.join()
         output.seek(0)
         return Run(process.returncode, sorted(normalised(output.read()).splitlines()), normalised("".join(errors)))
+
+
+def _kill(session: int) -> None:
+    """All processes of the session, none of which starts another meanwhile, but those that remove what is left."""
+    os.killpg(session, signal.SIGSTOP)
+    for process in psutil.process_iter(["cmdline"]):
+        with contextlib.suppress(ProcessLookupError):
+            if os.getsid(process.pid) == session:
+                is_tracker = "multiprocessing.resource_tracker" in " ".join(process.info["cmdline"] or ())
+                os.kill(process.pid, signal.SIGCONT if is_tracker else signal.SIGKILL)
 
 
 def run_on_both(folder: Path, source: str, *, method: str = "", arguments: tuple[str, ...] = ()) -> Pair[Run]:
