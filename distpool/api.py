@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from distpool.objects.bringing import bring_all
-from distpool.objects.promises import TaskRef, fetch, is_above, value_of
+from distpool.objects.promises import TaskRef, fetch, is_above, is_here_by, value_of
 from distpool.objects.refs import FROM_ABOVE, ObjectRef, noting_refs
 from distpool.objects.stats import StoreStats
 from distpool.objects.stores import configure, current, get_value, uses_cluster
@@ -258,8 +258,8 @@ def configure_store(*, size: str | int | None = None, spill_folder: str | os.Pat
 def _get_all(refs: Iterable[Waitable], timeout: float | None, *, readonly: bool) -> list[Any]:
     refs = list(refs)
     remaining_s = timeout
+    ends_at = None if timeout is None else time.monotonic() + timeout
     if FROM_ABOVE and {TaskRef, ObjectRef}.issuperset(map(type, refs)):
-        ends_at = None if timeout is None else time.monotonic() + timeout
         asked = [promise for ref in refs if type(ref) is TaskRef and is_above(promise := ref.known())]
         fetch(asked, len(asked), timeout)
         remaining_s = None if ends_at is None else max(0.0, ends_at - time.monotonic())
@@ -270,9 +270,21 @@ def _get_all(refs: Iterable[Waitable], timeout: float | None, *, readonly: bool)
             raise TimeoutError(f"after {timeout} s {len(late)} of {len(refs)} are not ready: {names}")
     if len(refs) > 1 and uses_cluster():
         bring_all(ref.known() for ref in refs if type(ref) is TaskRef)
+    if ends_at is not None:
+        _await_arrival(refs, ends_at, timeout)
     if readonly:
         return [_value_of(ref, readonly=True) for ref in refs]
     return [get_value(ref) if type(ref) is ObjectRef else ref.result() for ref in refs]
+
+
+def _await_arrival(refs: list[Any], ends_at: float, timeout: float | None) -> None:
+    """Of the values, which are ready. Raises TimeoutError."""
+    late = [ref for ref in refs if type(ref) is TaskRef and not is_here_by(ref.known(), ends_at)]
+    if late:
+        names = ", ".join(map(repr, late))
+        raise TimeoutError(
+            f"after {timeout} s the values of {len(late)} of {len(refs)} have not arrived from their nodes: {names}"
+        )
 
 
 def _value_of(ref: Waitable, *, readonly: bool) -> Any:

@@ -126,7 +126,13 @@ class TaskRef(ObjectRef):
 
     def result(self, timeout: float | None = None) -> Any:
         """The value, or what the task raised; TimeoutError after `timeout` seconds."""
-        return value_of(self.ended(timeout))
+        if timeout is None:
+            return value_of(self.ended())
+        ends_at = time.monotonic() + timeout
+        promise = self.ended(timeout)
+        if not is_here_by(promise, ends_at):
+            raise TimeoutError(f"after {timeout} s the value of {self!r} has not arrived from its node")
+        return value_of(promise)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the task raised, or None; TimeoutError after `timeout` seconds."""
@@ -237,6 +243,23 @@ def opened(promise: Promise) -> tuple[bool, object]:
         is_value, value = _opened(promise, outcome)
         if is_value or not isinstance(value, ObjectLost) or not _has_moved(promise, outcome):
             return is_value, value
+
+
+def is_here_by(promise: Promise, ends_at: float) -> bool:
+    """Have the value of one that has ended brought to this process, and wait for that until then: whether it is here,
+    or known not to come."""
+    while True:
+        outcome: Any = promise.outcome
+        left_s = max(0.0, ends_at - time.monotonic())
+        if outcome is None:  # its value is lost, and made again
+            if not wait_for(promise, left_s):
+                return False
+            continue
+        value = outcome[1]
+        if not hasattr(value, "arrives") or value.arrives(left_s):
+            return True
+        if not value.has_moved(promise, max(0.0, ends_at - time.monotonic())):
+            return time.monotonic() < ends_at
 
 
 def _has_moved(promise: Promise, outcome: Any) -> bool:

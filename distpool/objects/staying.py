@@ -8,6 +8,7 @@ program ── StayingValue ──► brought here
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -58,15 +59,22 @@ class StayingValue(StoredValue):
                 "the cluster; get what is needed before distpool.shutdown"
             ) from None
 
-    def has_moved(self, promise: Promise) -> bool:
+    def arrives(self, limit_s: float) -> bool:
+        """Have it brought, and wait for that at most so long: whether it is here."""
+        has_ended: list[bool] = []
+        keys = [key for key, _ in self.objects]
+        self._where.come(keys, lambda: has_ended.append(True))
+        return self._where.are_here_after(keys, lambda: bool(has_ended), limit_s)  # type: ignore[no-any-return]
+
+    def has_moved(self, promise: Promise, limit_s: float = math.inf) -> bool:
         """It could not be opened: whether the promise has another outcome by now, or is to get one. When nothing is
-        known of the loss of its node, that is waited for, as long as it may take to be told of it."""
+        known of the loss of its node, that is waited for, as long as it may take to be told of it, or `limit_s`."""
 
         def is_another() -> bool:
             outcome: Any = promise.outcome
             return outcome is None or outcome[1] is not self
 
-        self._where.wait_for_loss(is_another)
+        self._where.wait_for_loss(is_another, limit_s)
         return is_another()
 
     def address(self, number: int) -> bytes:

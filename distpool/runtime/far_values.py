@@ -3,6 +3,7 @@ lost."""
 
 from __future__ import annotations
 
+import math
 import os
 import weakref
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from distpool.runtime.handles import Wait
 
 
 class FarValues:
-    """Owned by whoever holds the loop, but for `come` and `wait_for_loss`, which any thread may call."""
+    """Owned by whoever holds the loop, but for `come` and what waits, which any thread may call."""
 
     def __init__(self, settings: Settings, bring: Callable[[Key], Copy | None]) -> None:
         """`bring`: have an object of a node brought here; None: no node has its store."""
@@ -89,10 +90,16 @@ class FarValues:
 
         self._post(begin)
 
-    def wait_for_loss(self, is_known: Callable[[], bool]) -> None:
-        """Until the loss of a node is known, as long as that may take."""
+    def are_here_after(self, keys: list[Key], is_over: Callable[[], bool], limit_s: float) -> bool:
+        """Wait until it is over, at most so long: whether they are here then."""
         if not self.is_over and os.getpid() == self._pid:
-            self._wait(is_known, self.patience_s)
+            self._wait(is_over, limit_s)
+        return _are_here(keys)
+
+    def wait_for_loss(self, is_known: Callable[[], bool], limit_s: float = math.inf) -> None:
+        """Until the loss of a node is known, as long as that may take, or so long."""
+        if not self.is_over and os.getpid() == self._pid:
+            self._wait(is_known, min(self.patience_s, limit_s))
 
 
 def _are_here(keys: list[Key]) -> bool:

@@ -1,7 +1,9 @@
 """Values of tasks that may run again stay on the nodes where they were made, and are made again when those are lost."""
 
 import asyncio
+import signal
 import threading
+import time
 from concurrent import futures
 from pathlib import Path
 
@@ -241,3 +243,25 @@ def test_a_drained_node_costs_no_value(nodes, tmp_path):
     nodes["first"].wait(LIMIT_S)
     assert distpool.get(needing) == [(SIZE, nodes["second"].pid)] * 4
     assert [array.sum() for array in distpool.get(refs)] == [SIZE] * 4
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda ref, timeout: distpool.get(ref, timeout=timeout),
+        lambda ref, timeout: distpool.get([ref], timeout=timeout, readonly=True)[0],
+        lambda ref, timeout: ref.result(timeout),
+    ],
+)
+def test_a_time_limit_is_one_for_the_way_from_the_node_too(ask, nodes, tmp_path):
+    ref, other = (on("second", tasks.ones).remote(SIZE, str(tmp_path / "ran")) for _ in range(2))
+    made(ref, other)
+    nodes["second"].send_signal(signal.SIGSTOP)
+    began_at = time.monotonic()
+    with pytest.raises(TimeoutError, match="arrived from"):
+        ask(ref, 0.3)
+    assert time.monotonic() < began_at + 2
+    nodes["second"].send_signal(signal.SIGCONT)
+    assert ask(ref, LIMIT_S).sum() == SIZE
+    kill(nodes["second"])
+    assert ask(other, LIMIT_S).sum() == SIZE, "it is made again within the time"
