@@ -14,8 +14,9 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
+from distpool.objects.arrivals import is_here_by
 from distpool.objects.bringing import bring_all
-from distpool.objects.promises import TaskRef, fetch, is_above, is_here_by, value_of
+from distpool.objects.promises import TaskRef, fetch, is_above, value_of
 from distpool.objects.refs import FROM_ABOVE, ObjectRef, noting_refs
 from distpool.objects.stats import StoreStats
 from distpool.objects.stores import configure, current, get_value, uses_cluster

@@ -130,7 +130,7 @@ class TaskRef(ObjectRef):
             return value_of(self.ended())
         ends_at = time.monotonic() + timeout
         promise = self.ended(timeout)
-        if not is_here_by(promise, ends_at):
+        if not import_module("distpool.objects.arrivals").is_here_by(promise, ends_at):
             raise TimeoutError(f"after {timeout} s the value of {self!r} has not arrived from its node")
         return value_of(promise)
 
@@ -243,23 +243,6 @@ def opened(promise: Promise) -> tuple[bool, object]:
         is_value, value = _opened(promise, outcome)
         if is_value or not isinstance(value, ObjectLost) or not _has_moved(promise, outcome):
             return is_value, value
-
-
-def is_here_by(promise: Promise, ends_at: float) -> bool:
-    """Have the value of one that has ended brought to this process, and wait for that until then: whether it is here,
-    or known not to come."""
-    while True:
-        outcome: Any = promise.outcome
-        left_s = max(0.0, ends_at - time.monotonic())
-        if outcome is None:  # its value is lost, and made again
-            if not wait_for(promise, left_s):
-                return False
-            continue
-        value = outcome[1]
-        if not hasattr(value, "arrives") or value.arrives(left_s):
-            return True
-        if not value.has_moved(promise, max(0.0, ends_at - time.monotonic())):
-            return time.monotonic() < ends_at
 
 
 def _has_moved(promise: Promise, outcome: Any) -> bool:
