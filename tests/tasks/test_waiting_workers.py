@@ -2,17 +2,24 @@
 
 import concurrent.futures
 import os
+import time
 
 import pytest
 
 import distpool
 from distpool.runtime import session
 
-from .functions import add, gated, note_line, wait_for, wait_until
+from .functions import gated, note_line, wait_for, wait_until
 
 pytestmark = pytest.mark.usefixtures("own_program")
 
 SHORT_S = 0.05
+
+
+@distpool.remote
+def one_later():
+    time.sleep(SHORT_S)
+    return 1
 
 
 def some_of_a_wait(refs):
@@ -26,10 +33,12 @@ def some_of_a_wait_with_a_future(refs):
 
 
 def a_wait_that_times_out(refs):
+    distpool.get(refs[0])
     assert distpool.wait(refs, num_returns=3, timeout=SHORT_S) == (refs[:1], refs[1:])
 
 
 def a_wait_with_one_ref_twice(refs):
+    distpool.get(refs[0])
     assert distpool.wait([refs[1], *refs], num_returns=2, timeout=SHORT_S)[0] == refs[:1]
 
 
@@ -50,14 +59,14 @@ def one_as_completed(refs):
 
 
 def a_wait_of_the_standard_library(refs):
+    distpool.get(refs[0])
     assert concurrent.futures.wait(refs, timeout=SHORT_S).done == {refs[0]}
 
 
 @distpool.remote
 def parent(way, folder):
     """Waits in that way, computes, and waits for all."""
-    refs = [add.remote(1), *(wait_for.remote(f"{folder}/{number}") for number in range(2))]
-    distpool.get(refs[0])
+    refs = [one_later.remote(), *(wait_for.remote(f"{folder}/{number}") for number in range(2))]
     way(refs)
     compute(folder)
     return distpool.get(refs)
