@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import msgspec
 
@@ -51,14 +52,29 @@ def method(*args: Any, **options: Any) -> Callable[[Function], Function]:
     return mark
 
 
-class ClassPlan(NamedTuple):
+class ClassPlan(msgspec.Struct, frozen=True, dict=True):
     """What calls need to know of an actor's class. `methods`: with the options that they were decorated with.
-    `parameters`: of those methods of which they are known."""
+    `parameters`: of those methods of which they are known.
+
+    Each handle that is sent has it. So it is encoded once, and decoded once where many arrive.
+    """
 
     name: str
     methods: dict[str, MethodOptions]
     is_async: bool
     parameters: dict[str, Parameters]
+
+    @cached_property
+    def _encoded(self) -> bytes:
+        return msgspec.msgpack.encode(self)
+
+    def __reduce__(self) -> Any:
+        return _class_plan, (self._encoded,)
+
+
+@lru_cache(maxsize=256)
+def _class_plan(encoded: bytes) -> ClassPlan:
+    return msgspec.msgpack.decode(encoded, type=ClassPlan)
 
 
 def plan_of(actor_class: type) -> ClassPlan:

@@ -291,7 +291,3 @@ def _stream_of(number: int) -> OwnStream | None:
     """None: nobody has its handle any more."""
     holder = PROMISES.find(number)
     return holder.call if holder is not None and isinstance(holder.call, OwnStream) else None
-
-
-def _do_nothing() -> None:
-    pass

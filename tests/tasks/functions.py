@@ -150,3 +150,14 @@ def gated(gate):
     yield "first"
     wait_until(lambda: os.path.exists(gate))
     yield "second"
+
+
+@distpool.remote
+def noted(path, number):
+    """Writes down each item, and its end."""
+    try:
+        for item in range(number):
+            note_line(path, item)
+            yield item
+    finally:
+        note_line(path, "end")

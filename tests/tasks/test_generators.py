@@ -12,7 +12,7 @@ import distpool
 from distpool.context import cpu_count_for_pools
 from distpool.objects.stores import home
 
-from .functions import add, gated, note_line, total, wait_until
+from .functions import add, gated, note_line, noted, total, wait_until
 
 pytestmark = pytest.mark.usefixtures("own_program")
 
@@ -23,17 +23,6 @@ ALL_CPUS = cpu_count_for_pools()
 @distpool.remote
 def count(number, start=0):
     yield from range(start, start + number)
-
-
-@distpool.remote
-def noted(path, number):
-    """Writes down each item, and its end."""
-    try:
-        for item in range(number):
-            note_line(path, item)
-            yield item
-    finally:
-        note_line(path, "end")
 
 
 @distpool.remote

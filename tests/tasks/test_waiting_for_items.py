@@ -7,7 +7,7 @@ import pytest
 import distpool
 from tests.runtime.programs import output_of
 
-from .functions import add, fail, gated, note_line, wait_for, wait_until
+from .functions import add, fail, gated, noted, wait_for, wait_until
 
 pytestmark = pytest.mark.usefixtures("own_program")
 
@@ -16,17 +16,6 @@ pytestmark = pytest.mark.usefixtures("own_program")
 def failing():
     yield 1
     raise KeyError("no more")
-
-
-@distpool.remote
-def noted(path):
-    """Writes down each item, and its end."""
-    try:
-        for item in range(10**9):
-            note_line(path, item)
-            yield item
-    finally:
-        note_line(path, "end")
 
 
 @distpool.remote
@@ -125,7 +114,7 @@ def test_what_was_waited_for_is_taken_by_a_coroutine_too(run):
 
 
 def waited_for_and_dropped(path):
-    items = noted.remote(path)
+    items = noted.remote(path, 10**9)
     assert distpool.get(next(items)) == 0
     distpool.wait([items])
 
@@ -137,7 +126,7 @@ def test_one_that_was_waited_for_and_is_dropped_ends(run, lines):
 
 
 def test_to_wait_takes_nothing_from_the_window(lines):
-    items = noted.options(generator_backpressure_num_objects=2).remote(lines.path)
+    items = noted.options(generator_backpressure_num_objects=2).remote(lines.path, 10**9)
     for _ in range(3):
         assert distpool.wait([items]) == ([items], [])
     wait_until(lambda: len(lines()) == 2)
